@@ -1,0 +1,57 @@
+import { constants } from "node:fs";
+import { access, mkdir, open, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { messageOf, UserError } from "./errors.js";
+
+/**
+ * Writes a file so that a reader sees the old content or the new, never a part: beside, synced, renamed.
+ *
+ * `chunks` are written in order; the folder is made where it is missing.
+ * @throws {UserError} if the folder cannot be written
+ */
+export const writeFileAtomically = async (
+  path: string,
+  chunks: string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<void> => {
+  const folder = dirname(path);
+  const beside = join(folder, `.${basename(path)}.${String(process.pid)}.tmp`);
+  try {
+    await mkdir(folder, { recursive: true });
+    const file = await open(beside, "w");
+    try {
+      if (typeof chunks === "string" || chunks instanceof Uint8Array) await file.writeFile(chunks);
+      else for await (const chunk of chunks) await file.writeFile(chunk);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(beside, path);
+  } catch (error) {
+    await rm(beside, { force: true });
+    throw new UserError(
+      `Cannot write ${path}: ${messageOf(error)}`,
+      "Choose a folder that is writable and has room",
+    );
+  }
+};
+
+/** Syncs a folder's entries, so that a rename in it survives a power cut. Not every file system can; then nothing. */
+export const syncFolder = async (folder: string): Promise<void> => {
+  const handle = await open(folder, constants.O_RDONLY).catch(() => undefined);
+  if (!handle) return;
+  await handle.sync().catch(() => undefined);
+  await handle.close();
+};
+
+/** @throws {UserError} if `folder` cannot be made or written; leaves an empty folder behind */
+export const requireWritableFolder = async (folder: string): Promise<void> => {
+  try {
+    await mkdir(folder, { recursive: true });
+    await access(folder, constants.W_OK);
+  } catch (error) {
+    throw new UserError(
+      `Cannot write to ${folder}: ${messageOf(error)}`,
+      "Choose another --output_folder",
+    );
+  }
+};
