@@ -1,0 +1,123 @@
+import { messageOf, UserError } from "./errors.js";
+
+/**
+ * JSON.parse whose error says where the text is broken.
+ *
+ * A leading byte order mark is skipped. `where` names the text in the message, usually the path of its file.
+ * @throws {UserError} if `text` is not JSON
+ */
+export const parseJson = (text: string, where: string): unknown => {
+  const body = text.startsWith("\ufeff") ? text.slice(1) : text;
+  try {
+    return JSON.parse(body) as unknown;
+  } catch (error) {
+    const fault = findJsonFault(body);
+    const { line, column } = lineAndColumn(body, fault?.offset ?? body.length);
+    throw new UserError(
+      `Cannot read ${where}, line ${String(line)}, column ${String(column)}: ` +
+        (fault === undefined
+          ? messageOf(error)
+          : `found ${fault.found}, expected ${fault.expected}`),
+      "The file is not valid JSON: mend that line, or fetch the file again if it was cut off",
+    );
+  }
+};
+
+/** A parsed JSON object, as opposed to an array, null or a plain value. */
+export const isJsonObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** What a JSON value is, for error messages: "an array", "null", "a number". */
+export const describeJson = (value: unknown): string => {
+  if (value === undefined) return "nothing";
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "an array";
+  return typeof value === "object" ? "an object" : `a ${typeof value}`;
+};
+
+interface JsonFault {
+  readonly offset: number;
+  readonly found: string;
+  readonly expected: string;
+}
+
+const lineAndColumn = (text: string, offset: number): { line: number; column: number } => {
+  const before = text.slice(0, offset);
+  return {
+    line: before.split("\n").length,
+    column: offset - before.lastIndexOf("\n"),
+  };
+};
+
+const whitespace = /[ \t\n\r]*/y;
+const plainValue =
+  /(?:true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(?![\w.+-])/y;
+const stringLiteral = /"(?:[ !#-[\]-\uffff]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
+
+/**
+ * The first place where `text` leaves the grammar of RFC 8259, or undefined if it never does.
+ *
+ * V8's own messages name a position for some faults only, so the text is walked once more after JSON.parse has failed.
+ */
+const findJsonFault = (text: string): JsonFault | undefined => {
+  let offset = 0;
+  const take = (pattern: RegExp): boolean => {
+    pattern.lastIndex = offset;
+    if (!pattern.test(text)) return false;
+    offset = pattern.lastIndex;
+    return true;
+  };
+  const fault = (expected: string): JsonFault => {
+    const character = text.at(offset);
+    return {
+      offset,
+      found: character === undefined ? "the end of the text" : JSON.stringify(character),
+      expected,
+    };
+  };
+  const open: ("[" | "{")[] = [];
+  let state: "value" | "value or end" | "key" | "key or end" | "after value" = "value";
+  for (;;) {
+    take(whitespace);
+    const character = text[offset];
+    const inside = open.at(-1);
+    if (state === "after value") {
+      if (inside === undefined) return character === undefined ? undefined : fault("the end");
+      const close = inside === "[" ? "]" : "}";
+      if (character === ",") {
+        offset++;
+        state = inside === "[" ? "value" : "key";
+      } else if (character === close) {
+        offset++;
+        open.pop();
+      } else return fault(`"," or "${close}"`);
+    } else if (state === "key" || state === "key or end") {
+      if (character === "}" && state === "key or end") {
+        offset++;
+        open.pop();
+        state = "after value";
+        continue;
+      }
+      if (character !== '"') return fault("a key in double quotes");
+      if (!take(stringLiteral)) return fault("a complete string");
+      take(whitespace);
+      if (text[offset] !== ":") return fault('":"');
+      offset++;
+      state = "value";
+    } else if (character === "]" && state === "value or end") {
+      offset++;
+      open.pop();
+      state = "after value";
+    } else if (character === "[" || character === "{") {
+      offset++;
+      open.push(character);
+      state = character === "[" ? "value or end" : "key or end";
+    } else if (character === '"') {
+      if (!take(stringLiteral)) return fault("a complete string");
+      state = "after value";
+    } else {
+      if (!take(plainValue)) return fault("a value");
+      state = "after value";
+    }
+  }
+};
