@@ -1,0 +1,106 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { requireWritableFolder } from "../core/atomic-file.js";
+import { messageOf, UserError } from "../core/errors.js";
+import { formatTwoDigitExponent } from "./python-format.js";
+
+/** The options that enter a run folder's name, under the names of their flags. */
+export interface RunFolderOptions {
+  readonly modelName: string;
+  readonly dataset: string;
+  readonly peftType: string;
+  readonly lr: number;
+  readonly loadBit: number;
+  readonly rank: number;
+  /** --init_ab as given, such as "kaiming,zero". */
+  readonly initAb: string;
+  /** --train_ab as given, such as "yy". */
+  readonly trainAb: string;
+  readonly seed?: number | undefined;
+  readonly expName: string;
+}
+
+const twoDigits = (value: number): string => String(value).padStart(2, "0");
+
+/** `YYYY-MM-DD-HH-MM-SS` in local time. */
+const timeStamp = (time: Date): string =>
+  [
+    String(time.getFullYear()),
+    ...[time.getMonth() + 1, time.getDate()].map(twoDigits),
+    ...[time.getHours(), time.getMinutes(), time.getSeconds()].map(twoDigits),
+  ].join("-");
+
+/** The part after the last "/"; a closing "/" does not make it empty. */
+const lastPart = (path: string): string => path.replace(/[/\\]+$/, "").replace(/^.*[/\\]/s, "");
+
+/**
+ * `{model}-{dataset}-{peft_type}-lr={lr}-[{load_bit}bit-][r_ab=..-init=..-train=..-][seed=..-]{exp_name}-{time}`.
+ *
+ * `time` is printed in local time. Without an exp_name two dashes meet, as in the original. A data set given as a
+ * file, which the original does not know, enters by its name without folder and ending.
+ * Source: train_hira.py, exp_name and output_dir_by_time.
+ */
+export const runFolderName = (options: RunFolderOptions, time: Date): string => {
+  const { modelName, dataset, peftType, lr, loadBit, rank, initAb, trainAb, seed, expName } =
+    options;
+  const initials = initAb
+    .split(",")
+    .map((init) => init.trim().slice(0, 1))
+    .join("");
+  return [
+    lastPart(modelName),
+    lastPart(dataset).replace(/\.jsonl?(\.gz)?$/, ""),
+    peftType,
+    `lr=${formatTwoDigitExponent(lr)}`,
+    ...(loadBit === 16 ? [] : [`${String(loadBit)}bit`]),
+    ...(peftType === "hira"
+      ? [`r_ab=${String(rank)}`, `init=${initials}`, `train=${trainAb}`]
+      : []),
+    ...(seed === undefined ? [] : [`seed=${String(seed)}`]),
+    expName,
+    timeStamp(time),
+  ].join("-");
+};
+
+/** Runs that may start in the same second before creation gives up. */
+const MAX_TRIES = 100;
+
+const hasCode = (error: unknown, code: string): boolean =>
+  error instanceof Error && "code" in error && error.code === code;
+
+/**
+ * Makes `outputFolder` (with its parents) and in it a new folder named by {@link runFolderName}; resolves to its path.
+ *
+ * The folder is this run's alone: if another run of the same options began in the same second, the next free second
+ * is taken for the name.
+ * @throws {UserError} if a folder cannot be made or written
+ */
+export const createRunFolder = async (
+  outputFolder: string,
+  options: RunFolderOptions,
+  now: Date,
+): Promise<string> => {
+  await requireWritableFolder(outputFolder);
+  for (let later = 0; later < MAX_TRIES; later++) {
+    const folder = join(
+      outputFolder,
+      runFolderName(options, new Date(now.getTime() + 1000 * later)),
+    );
+    try {
+      // An exp_name with "/" makes folders in between, as it does in the original.
+      if (options.expName.includes("/")) await mkdir(join(folder, ".."), { recursive: true });
+      await mkdir(folder);
+      return folder;
+    } catch (error) {
+      if (hasCode(error, "EEXIST")) continue;
+      throw new UserError(
+        `Cannot make the run folder ${folder}: ${messageOf(error)}`,
+        "Choose another --output_folder, or a shorter --exp_name",
+      );
+    }
+  }
+  throw new UserError(
+    `Cannot make a run folder in ${outputFolder}: found ${String(MAX_TRIES)} runs of the same options and time, expected a free name`,
+    "Give the runs different values of --exp_name",
+  );
+};

@@ -1,0 +1,73 @@
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import test from "ava";
+import { UserError } from "../../src/core/errors.js";
+import { createRunFolder, runFolderName } from "../../src/report/run-folder.js";
+import type { RunFolderOptions } from "../../src/report/run-folder.js";
+
+const options: RunFolderOptions = {
+  modelName: "meta-llama/Meta-Llama-3-8B",
+  dataset: "common_170k",
+  peftType: "hira",
+  lr: 0.001,
+  loadBit: 16,
+  rank: 36,
+  initAb: "kaiming,zero",
+  trainAb: "yy",
+  seed: 36,
+  expName: "",
+};
+const noon = new Date(2026, 0, 9, 12, 0, 0);
+
+test("runFolderName is the original's, with two dashes where exp_name is empty", (t) => {
+  t.is(
+    runFolderName(options, noon),
+    "Meta-Llama-3-8B-common_170k-hira-lr=1.00e-03-r_ab=36-init=kz-train=yy-seed=36--2026-01-09-12-00-00",
+  );
+});
+
+test("runFolderName leaves out rank, init and train for other methods, and the seed where none is given", (t) => {
+  const name = runFolderName(
+    { ...options, peftType: "fft", loadBit: 32, seed: undefined, lr: 1e-5, expName: "mine" },
+    new Date(2025, 10, 30, 1, 2, 3),
+  );
+  t.is(name, "Meta-Llama-3-8B-common_170k-fft-lr=1.00e-05-32bit-mine-2025-11-30-01-02-03");
+});
+
+test("runFolderName takes the last part of a model folder and of a data set file", (t) => {
+  const name = runFolderName(
+    {
+      ...options,
+      modelName: "models/tiny/",
+      dataset: "../rows/train.jsonl.gz",
+      initAb: "kaiming, zero",
+    },
+    noon,
+  );
+  t.regex(name, /^tiny-train-hira-lr=.*-init=kz-/);
+});
+
+test("createRunFolder gives two runs of one second two folders", async (t) => {
+  const parent = await mkdtemp(join(tmpdir(), "hira-run-folder-"));
+  t.teardown(() => rm(parent, { recursive: true }));
+  const output = join(parent, "deep", "results");
+  const made = await Promise.all([1, 2, 3].map(() => createRunFolder(output, options, noon)));
+  const seconds = made.map((folder) => basename(folder).slice(-2));
+  t.deepEqual(seconds.sort(), ["00", "01", "02"]);
+  t.is((await readdir(output)).length, 3);
+});
+
+test("createRunFolder refuses a place that cannot be a folder", async (t) => {
+  const parent = await mkdtemp(join(tmpdir(), "hira-run-folder-"));
+  t.teardown(() => rm(parent, { recursive: true }));
+  await writeFile(join(parent, "file"), "");
+  await t.throwsAsync(createRunFolder(join(parent, "file"), options, noon), {
+    instanceOf: UserError,
+    message: /Cannot write to .*file/,
+  });
+  await t.throwsAsync(createRunFolder(parent, { ...options, expName: "x".repeat(300) }, noon), {
+    instanceOf: UserError,
+    message: /Cannot make the run folder .*ENAMETOOLONG/,
+  });
+});
