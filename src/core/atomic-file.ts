@@ -7,7 +7,7 @@ import { messageOf, UserError } from "./errors.js";
  * Writes a file so that a reader sees the old content or the new, never a part: beside, synced, renamed.
  *
  * `chunks` are written in order; the folder is made where it is missing.
- * @throws {UserError} if the folder cannot be written
+ * @throws {UserError} if the folder cannot be written; what the iteration over `chunks` throws is passed on
  */
 export const writeFileAtomically = async (
   path: string,
@@ -28,6 +28,8 @@ export const writeFileAtomically = async (
     await rename(beside, path);
   } catch (error) {
     await rm(beside, { force: true });
+    // What the source of the chunks throws is not a fault of the folder.
+    if (!(error instanceof Error && "syscall" in error)) throw error;
     throw new UserError(
       `Cannot write ${path}: ${messageOf(error)}`,
       "Choose a folder that is writable and has room",

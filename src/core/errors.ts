@@ -13,6 +13,26 @@ export class UserError extends Error {
   }
 }
 
+/**
+ * One UserError for all faults of a kind: a single fault stands in the first line, more stand below it, one a line.
+ *
+ * @param task the words up to the colon, `Cannot load model/config.json`
+ * @param faults at least one, each `found <this>, expected <that>`, with the place in front where there are several
+ */
+export const userErrorOfFaults = (
+  task: string,
+  faults: readonly string[],
+  hint?: string,
+): UserError =>
+  faults.length === 1
+    ? new UserError(`${task}: ${faults[0] ?? ""}`, hint)
+    : new UserError(
+        [`${task}: found ${String(faults.length)} faults`, ...faults.map((f) => `  ${f}`)].join(
+          "\n",
+        ),
+        hint,
+      );
+
 /** The text of anything that was thrown. */
 export const messageOf = (error: unknown): string =>
   error instanceof Error ? error.message : String(error);
