@@ -1,0 +1,83 @@
+import { sameShape } from "../core/dim.js";
+import type { Graph } from "./graph.js";
+import { describe, type Op, type Value } from "./op.js";
+import { ops, type OpName } from "./ops/registry.js";
+
+/**
+ * Adds the gradients of a sum of `loss`'s elements with regard to each of `wrt`: reverse mode, graph to graph.
+ *
+ * Only paths from `wrt` to the loss are walked, so frozen weights get no gradient work (what a rule makes besides falls to
+ * `prune`). `wrt` may hold inputs, weights or any value. One that the loss does not depend on is an error.
+ * @returns the gradients in the order of `wrt`, each of its value's shape and dtype
+ * @throws {RangeError} naming the op and the types where an op on the way has no gradient rule, or a rule breaks its contract
+ */
+export const backward = (g: Graph, loss: Value, wrt: readonly Value[]): readonly Value[] =>
+  g.inBackward(() => {
+    const depends = dependents(g, wrt);
+    if (!depends.has(loss.id))
+      throw new RangeError(
+        "Cannot differentiate: found a loss that depends on none of the trainable values",
+      );
+    const gradients = new Map<number, Value>();
+    const accumulate = (value: Value, gradient: Value): void => {
+      const known = gradients.get(value.id);
+      gradients.set(value.id, known ? g.add(known, gradient) : gradient);
+    };
+    accumulate(loss, g.expand(g.scalar(1, loss.dtype), loss.shape));
+
+    for (const node of [...g.nodes].reverse()) {
+      const dOutputs = node.outputs.map((output) => gradients.get(output.id));
+      const dy = dOutputs[0] ?? dOutputs.find((gradient) => gradient !== undefined);
+      if (!dy || !node.inputs.some((input) => depends.has(input.id))) continue;
+      const op: Op = ops[node.op as OpName];
+      const at = `${node.op}(${describe(node.inputs)})${node.scope === "" ? "" : ` in ${node.scope}`}`;
+      if (!op.gradient) throw new RangeError(`Cannot differentiate ${at}: the op has no gradient`);
+      const dInputs = op.gradient({
+        g,
+        inputs: node.inputs,
+        outputs: node.outputs,
+        dy,
+        dOutputs,
+        attrs: node.attrs,
+      });
+      node.inputs.forEach((input, i) => {
+        if (!depends.has(input.id)) return;
+        const gradient = dInputs[i];
+        if (!gradient)
+          throw new RangeError(`Cannot differentiate ${at}: input ${String(i)} has no gradient`);
+        accumulate(input, sumToShape(g, gradient, input, at));
+      });
+    }
+    return wrt.map((value, i) => {
+      const gradient = gradients.get(value.id);
+      if (gradient) return gradient;
+      throw new RangeError(
+        `Cannot differentiate: the loss does not depend on trainable value ${String(i)} (${describe([value])})`,
+      );
+    });
+  });
+
+/** Ids of the values that depend on any of `roots`, the roots included. */
+const dependents = (g: Graph, roots: readonly Value[]): ReadonlySet<number> => {
+  const ids = new Set(roots.map((root) => root.id));
+  for (const node of g.nodes)
+    if (node.inputs.some((input) => ids.has(input.id)))
+      for (const output of node.outputs) ids.add(output.id);
+  return ids;
+};
+
+/** Sums a gradient over the axes along which its value was broadcast. */
+const sumToShape = (g: Graph, gradient: Value, value: Value, at: string): Value => {
+  if (sameShape(gradient.shape, value.shape)) return gradient;
+  const extra = gradient.shape.length - value.shape.length;
+  const axes = [...gradient.shape.keys()].filter((axis) => {
+    const dim = value.shape[axis - extra];
+    return axis < extra || (dim === 1 && gradient.shape[axis] !== 1);
+  });
+  const summed = g.reduceSum(gradient, { axes, keepdims: true });
+  if (summed.shape.slice(Math.max(extra, 0)).join() !== value.shape.join() || extra < 0)
+    throw new RangeError(
+      `Cannot differentiate ${at}: its rule made ${describe([gradient])}, expected ${describe([value])}`,
+    );
+  return g.reshape(summed, value.shape);
+};

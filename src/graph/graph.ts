@@ -1,0 +1,379 @@
+import { canonicalDim, dimTerms, type Dim, type Shape } from "../core/dim.js";
+import { allocate, elementCount, type DType, type TypedArray } from "../core/dtype.js";
+import type { Node, Op, TensorType, Value } from "./op.js";
+import { ops, type OpName } from "./ops/registry.js";
+
+interface Constant {
+  readonly value: Value;
+  readonly data: TypedArray;
+}
+
+/**
+ * A graph under construction: inputs, weights, constants, nodes in the order in which they were made, and named outputs.
+ *
+ * The methods that build nodes are ONNX ops by name. Shape and dtype of every value are known when it is made; what does
+ * not fit is a RangeError there, naming the op, its place in the model and the types found.
+ */
+export class Graph {
+  readonly inputs = new Map<string, Value>();
+  /** Frozen weights: external initializers of the ONNX file, whose memory the session is given by name. */
+  readonly weights = new Map<string, Value>();
+  readonly constants = new Map<number, Constant>();
+  readonly outputs = new Map<string, Value>();
+  readonly nodes: Node[] = [];
+
+  #nextId = 0;
+  #scope: readonly string[] = [];
+  #segment: string | undefined;
+  #backward = false;
+  readonly #scalars = new Map<string, Value>();
+  readonly #sizes = new Map<string, Value>();
+  readonly #shapes = new Map<string, Value>();
+
+  // Leaves
+
+  /** A tensor that every run is given. Names in `shape` may differ from run to run. */
+  input(name: string, dtype: DType, shape: Shape): Value {
+    return this.#leaf(this.inputs, name, dtype, shape);
+  }
+
+  /** A frozen tensor that the session holds for its life. @throws {RangeError} on a shape that is not all numbers */
+  weight(name: string, dtype: DType, shape: readonly number[]): Value {
+    return this.#leaf(this.weights, name, dtype, shape);
+  }
+
+  /** A tensor whose elements are part of the graph. */
+  constant(dtype: DType, shape: readonly number[], data: TypedArray): Value {
+    if (data.length !== elementCount(shape))
+      throw new RangeError(
+        `Cannot make a constant: found ${String(data.length)} elements, expected [${shape.join(", ")}]`,
+      );
+    const value = this.#newValue({ dtype, shape }, undefined, 0);
+    this.constants.set(value.id, { value, data });
+    return value;
+  }
+
+  /** One number as a tensor of rank 0. */
+  scalar(number: number, dtype: DType): Value {
+    return memoized(this.#scalars, `${dtype} ${String(number)}`, () => {
+      const data = allocate(dtype, 1);
+      if (data instanceof BigInt64Array) data[0] = BigInt(number);
+      else data[0] = number;
+      return this.constant(dtype, [], data);
+    });
+  }
+
+  /** int64 numbers as a tensor of rank 1. */
+  integers(numbers: readonly number[]): Value {
+    return memoized(this.#shapes, numbers.join(), () =>
+      this.constant("int64", [numbers.length], BigInt64Array.from(numbers, BigInt)),
+    );
+  }
+
+  /** Makes a value an output of the graph. A leaf becomes one through Identity. */
+  output(name: string, value: Value): void {
+    if (this.outputs.has(name))
+      throw new RangeError(`Cannot add the output "${name}": found one of that name`);
+    const known = [...this.outputs.values()].includes(value) || value.producer === undefined;
+    this.outputs.set(name, known ? this.identity(value) : value);
+  }
+
+  // Where a node belongs
+
+  /** Names the part of the model that `build` makes, for errors and profiles. */
+  inScope<T>(name: string, build: () => T): T {
+    const outer = this.#scope;
+    this.#scope = [...outer, name];
+    try {
+      return build();
+    } finally {
+      this.#scope = outer;
+    }
+  }
+
+  /**
+   * Lets the backward pass compute again what `build` makes, from what it reads, instead of keeping it.
+   * Inside another such part, the outer one counts. See passes/recompute.ts.
+   */
+  recomputable<T>(segment: string, build: () => T): T {
+    const outer = this.#segment;
+    this.#segment = outer ?? segment;
+    try {
+      return build();
+    } finally {
+      this.#segment = outer;
+    }
+  }
+
+  /** Marks what `build` makes as backward work. */
+  inBackward<T>(build: () => T): T {
+    const [backward, segment] = [this.#backward, this.#segment];
+    this.#backward = true;
+    this.#segment = undefined;
+    try {
+      return build();
+    } finally {
+      this.#backward = backward;
+      this.#segment = segment;
+    }
+  }
+
+  // Nodes
+
+  /** Adds a node of any op. @throws {RangeError} if dtypes or shapes do not fit */
+  apply(name: OpName, inputs: readonly Value[], attrs: object = {}): readonly Value[] {
+    const op: Op = ops[name];
+    let types: readonly TensorType[];
+    try {
+      types = op.infer(inputs, attrs);
+    } catch (error) {
+      if (error instanceof RangeError && this.#scope.length > 0)
+        throw new RangeError(`In ${this.#scope.join(".")}: ${error.message}`, { cause: error });
+      throw error;
+    }
+    const outputs: Value[] = [];
+    const node: Node = {
+      id: this.#nextId++,
+      op: name,
+      inputs,
+      outputs,
+      attrs,
+      scope: this.#scope.join("."),
+      backward: this.#backward,
+      segment: this.#segment,
+    };
+    types.forEach((type, index) => outputs.push(this.#newValue(type, node, index)));
+    this.nodes.push(node);
+    return outputs;
+  }
+
+  /** Copies a node of another graph, with its place in the model, onto other inputs. */
+  copyNode(
+    node: Node,
+    inputs: readonly Value[],
+    overrides: Partial<Pick<Node, "backward" | "segment">> = {},
+  ): readonly Value[] {
+    const outer = { scope: this.#scope, segment: this.#segment, backward: this.#backward };
+    this.#scope = node.scope === "" ? [] : [node.scope];
+    this.#segment = "segment" in overrides ? overrides.segment : node.segment;
+    this.#backward = overrides.backward ?? node.backward;
+    try {
+      return this.apply(node.op as OpName, inputs, node.attrs);
+    } finally {
+      this.#scope = outer.scope;
+      this.#segment = outer.segment;
+      this.#backward = outer.backward;
+    }
+  }
+
+  add = (a: Value, b: Value): Value => this.#one("Add", [a, b]);
+  sub = (a: Value, b: Value): Value => this.#one("Sub", [a, b]);
+  mul = (a: Value, b: Value): Value => this.#one("Mul", [a, b]);
+  div = (a: Value, b: Value): Value => this.#one("Div", [a, b]);
+  neg = (x: Value): Value => this.#one("Neg", [x]);
+  exp = (x: Value): Value => this.#one("Exp", [x]);
+  log = (x: Value): Value => this.#one("Log", [x]);
+  sqrt = (x: Value): Value => this.#one("Sqrt", [x]);
+  reciprocal = (x: Value): Value => this.#one("Reciprocal", [x]);
+  sigmoid = (x: Value): Value => this.#one("Sigmoid", [x]);
+  tanh = (x: Value): Value => this.#one("Tanh", [x]);
+  silu = (x: Value): Value => this.#one("Silu", [x]);
+  identity = (x: Value): Value => this.#one("Identity", [x]);
+  shapeOf = (x: Value): Value => this.#one("Shape", [x]);
+  where = (condition: Value, a: Value, b: Value): Value => this.#one("Where", [condition, a, b]);
+  lessOrEqual = (a: Value, b: Value): Value => this.#one("LessOrEqual", [a, b]);
+  softmax = (x: Value, attrs: { readonly axis: number }): Value => this.#one("Softmax", [x], attrs);
+
+  /** x in another dtype; x itself where it has that dtype already. */
+  cast = (x: Value, to: DType): Value => (x.dtype === to ? x : this.#one("Cast", [x], { to }));
+
+  /** y = alpha op(a) op(b); op exchanges the last two axes if asked. */
+  matmul(
+    a: Value,
+    b: Value,
+    options: { readonly transA?: boolean; readonly transB?: boolean; readonly alpha?: number } = {},
+  ): Value {
+    const { transA = false, transB = false, alpha = 1 } = options;
+    const plain = !transA && !transB && alpha === 1;
+    return this.#one(plain ? "MatMul" : "FusedMatMul", [a, b], { transA, transB, alpha });
+  }
+
+  /** y = x weight^T + bias. x [rows, in], weight [out, in], bias [out], y [rows, out]. */
+  linear(x: Value, weight: Value, bias?: Value): Value {
+    const y = this.matmul(x, weight, { transB: true });
+    return bias ? this.add(y, bias) : y;
+  }
+
+  /**
+   * x with the same elements in another shape; x itself where it has that shape.
+   *
+   * `sameCount` says that both shapes hold equally many elements though their names do not show it.
+   * @throws {RangeError} if the numbers of elements differ
+   */
+  reshape(x: Value, shape: Shape, { sameCount = false } = {}): Value {
+    const to = shape.map(canonicalDim);
+    if (to.join() === x.shape.join()) return x;
+    const target = this.dims(to, x.shape);
+    return this.#one("Reshape", [x, target], { to, sameCount });
+  }
+
+  transpose = (x: Value, perm: readonly number[]): Value => this.#one("Transpose", [x], { perm });
+
+  concat = (values: readonly Value[], axis: number): Value => {
+    const [only] = values;
+    return values.length === 1 && only ? only : this.#one("Concat", values, { axis });
+  };
+
+  /** Pieces of the given sizes along one axis. */
+  split(x: Value, sizes: readonly Dim[], axis: number): readonly Value[] {
+    return this.apply("Split", [x, this.dims(sizes)], { axis, sizes, sizesAtRunTime: false });
+  }
+
+  /** Pieces whose sizes (int64 [names.length]) each run is given; `names` are the pieces' new dimensions. */
+  splitAtRunTime(x: Value, sizes: Value, names: readonly string[], axis: number): readonly Value[] {
+    return this.apply("Split", [x, sizes], { axis, sizes: names, sizesAtRunTime: true });
+  }
+
+  slice(
+    x: Value,
+    attrs: { readonly axis: number; readonly start: number; readonly end: number },
+  ): Value {
+    const { start, end, axis } = attrs;
+    return this.#one(
+      "Slice",
+      [x, this.integers([start]), this.integers([end]), this.integers([axis])],
+      attrs,
+    );
+  }
+
+  /** Zeros before and after one axis; `after` may be a named size. */
+  pad(
+    x: Value,
+    attrs: { readonly axis: number; readonly before: number; readonly after: Dim },
+  ): Value {
+    const rank = x.shape.length;
+    const pads: Dim[] = Array.from({ length: 2 * rank }, () => 0);
+    pads[attrs.axis] = attrs.before;
+    pads[rank + attrs.axis] = attrs.after;
+    return this.#one("Pad", [x, this.dims(pads), this.scalar(0, x.dtype)], attrs);
+  }
+
+  gather = (x: Value, indices: Value, attrs: { readonly axis: number }): Value =>
+    this.#one("Gather", [x, indices], attrs);
+  gatherElements = (x: Value, indices: Value, attrs: { readonly axis: number }): Value =>
+    this.#one("GatherElements", [x, indices], attrs);
+  scatterElements = (
+    data: Value,
+    indices: Value,
+    updates: Value,
+    attrs: { readonly axis: number; readonly reduction: "add" | "none" },
+  ): Value => this.#one("ScatterElements", [data, indices, updates], attrs);
+  scatterND = (data: Value, indices: Value, updates: Value): Value =>
+    this.#one("ScatterND", [data, indices, updates]);
+
+  reduceSum = (x: Value, attrs: Reduction): Value => this.#reduce("ReduceSum", x, attrs);
+  reduceMean = (x: Value, attrs: Reduction): Value => this.#reduce("ReduceMean", x, attrs);
+  reduceMax = (x: Value, attrs: Reduction): Value => this.#reduce("ReduceMax", x, attrs);
+
+  /** x repeated to a shape that it broadcasts to; x itself where it has that shape. */
+  expand(x: Value, shape: Shape): Value {
+    const to = shape.map(canonicalDim);
+    return to.join() === x.shape.join() ? x : this.#one("Expand", [x, this.dims(to)], { to });
+  }
+
+  zeros = (dtype: DType, shape: Shape): Value => this.expand(this.scalar(0, dtype), shape);
+
+  /** The k (int64 [1], known at run time) largest of the last axis, and their indices; `size` names k. */
+  topK = (x: Value, k: Value, size: string): readonly [values: Value, indices: Value] =>
+    this.apply("TopK", [x, k], { size }) as readonly [Value, Value];
+
+  /** RMS norm over the last axis with a gain. */
+  rmsNorm = (x: Value, gamma: Value, attrs: { readonly epsilon: number }): Value =>
+    this.#one("RmsNorm", [x, gamma], attrs);
+  rotaryEmbedding = (x: Value, positions: Value, cos: Value, sin: Value): Value =>
+    this.#one("RotaryEmbedding", [x, positions, cos, sin]);
+  /** -log softmax(logits)[label] of every row: [rows]. */
+  softmaxCrossEntropyLoss = (logits: Value, labels: Value): Value =>
+    this.#one("SoftmaxCrossEntropyLoss", [logits, labels]);
+
+  // Sizes at run time
+
+  /** The size that a name stands for in this run, int64 [1]. @throws {RangeError} if no input has a dimension of that name */
+  size(name: string): Value {
+    return memoized(this.#sizes, name, () => {
+      for (const input of this.inputs.values()) {
+        const axis = input.shape.indexOf(name);
+        if (axis >= 0) return this.gather(this.shapeOf(input), this.integers([axis]), { axis: 0 });
+      }
+      throw new RangeError(
+        `Cannot find the size "${name}": found no input with a dimension of that name`,
+      );
+    });
+  }
+
+  /**
+   * Sizes as int64 [length]: a constant where ONNX can do with one.
+   *
+   * `from` is the shape of the tensor that is reshaped, which allows 0 (take the size over) and one -1 (take what is left).
+   */
+  dims(sizes: readonly Dim[], from?: Shape): Value {
+    if (sizes.every((size) => typeof size === "number")) return this.integers(sizes);
+    if (from) {
+      const shorthand = sizes.map((size, i) =>
+        typeof size === "number" ? size : size === from[i] ? 0 : -1,
+      );
+      if (shorthand.filter((size) => size === -1).length <= 1 && !sizes.includes(0))
+        return this.integers(shorthand);
+    }
+    return memoized(this.#shapes, sizes.join(), () =>
+      this.concat(
+        sizes.map((size) => this.#sizeOf(size)),
+        0,
+      ),
+    );
+  }
+
+  #sizeOf(dim: Dim): Value {
+    if (typeof dim === "number") return this.integers([dim]);
+    const terms = dimTerms(dim).map(([coefficient, names]) => {
+      const [first, ...rest] = names.map((name) => this.size(name));
+      if (!first) return this.integers([coefficient]);
+      const product = rest.reduce((a, b) => this.mul(a, b), first);
+      return coefficient === 1 ? product : this.mul(product, this.integers([coefficient]));
+    });
+    return terms.reduce((a, b) => this.add(a, b));
+  }
+
+  #reduce(name: OpName, x: Value, { axes, keepdims = false }: Reduction): Value {
+    return this.#one(name, [x, this.integers(axes)], { axes, keepdims });
+  }
+
+  #one(name: OpName, inputs: readonly Value[], attrs: object = {}): Value {
+    return this.apply(name, inputs, attrs)[0] as Value;
+  }
+
+  #leaf(table: Map<string, Value>, name: string, dtype: DType, shape: Shape): Value {
+    if (this.inputs.has(name) || this.weights.has(name))
+      throw new RangeError(`Cannot add "${name}": found an input or weight of that name`);
+    const value = this.#newValue({ dtype, shape: shape.map(canonicalDim) }, undefined, 0);
+    table.set(name, value);
+    return value;
+  }
+
+  #newValue({ dtype, shape }: TensorType, producer: Node | undefined, index: number): Value {
+    return { id: this.#nextId++, dtype, shape, producer, index };
+  }
+}
+
+interface Reduction {
+  readonly axes: readonly number[];
+  readonly keepdims?: boolean;
+}
+
+const memoized = <K, V>(table: Map<K, V>, key: K, make: () => V): V => {
+  const known = table.get(key);
+  if (known !== undefined) return known;
+  const made = make();
+  table.set(key, made);
+  return made;
+};

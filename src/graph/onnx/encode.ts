@@ -1,0 +1,120 @@
+import type { Shape } from "../../core/dim.js";
+import { dtypes, elementCount, type DType } from "../../core/dtype.js";
+import type { Graph } from "../graph.js";
+import type { Node, OnnxAttribute, Op, Value } from "../op.js";
+import { ops, type OpName } from "../ops/registry.js";
+import {
+  bytesField,
+  floatField,
+  integerField,
+  messageField,
+  packedIntegersField,
+} from "./protobuf.js";
+
+const OPSET = 18;
+const IR_VERSION = 9;
+
+/**
+ * A graph as the bytes of an ONNX file (ModelProto), opset 18 with ONNX Runtime's com.microsoft ops.
+ *
+ * Weights become external initializers at the location "weights"; the session supplies their memory by name.
+ * Nodes that nobody reads come last, the latest made first among them: ONNX Runtime walks back from the last such node, so
+ * the gradients of the last layer are finished, and their activations dropped, before the next layer's begin.
+ * Source: onnx.proto; the order was measured to lower the peak of a training step by a quarter.
+ */
+export const encodeOnnx = (graph: Graph): Uint8Array => {
+  const names = new Map<number, string>();
+  const name = (value: Value): string => names.get(value.id) ?? `v${String(value.id)}`;
+  for (const table of [graph.inputs, graph.weights, graph.outputs])
+    for (const [key, value] of table) names.set(value.id, key);
+  // A constant that is written once and read under its plain name.
+  const used = new Set(graph.nodes.flatMap((node) => node.inputs.map((input) => input.id)));
+
+  const body = [
+    ...executionOrder(graph).map((node) => messageField(1, encodeNode(node, name))),
+    bytesField(2, "hira"),
+    ...[...graph.weights].map(([key, value]) => messageField(5, encodeExternal(key, value))),
+    ...[...graph.constants.values()]
+      .filter(({ value }) => used.has(value.id))
+      .map(({ value, data }) =>
+        messageField(5, [
+          ...encodeTensorType(value.dtype, value.shape as readonly number[]),
+          bytesField(8, name(value)),
+          bytesField(9, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)),
+        ]),
+      ),
+    ...[...graph.inputs].map(([key, value]) => messageField(11, encodeValueInfo(key, value))),
+    ...[...graph.outputs].map(([key, value]) => messageField(12, encodeValueInfo(key, value))),
+  ];
+  return Buffer.concat([
+    integerField(1, IR_VERSION),
+    bytesField(2, "hira"),
+    messageField(7, body),
+    messageField(8, [bytesField(1, ""), integerField(2, OPSET)]),
+    messageField(8, [bytesField(1, "com.microsoft"), integerField(2, 1)]),
+  ]);
+};
+
+/** Inner nodes as they were made, then the leaves: forward ones first, then backward ones from the last made to the first. */
+const executionOrder = (graph: Graph): readonly Node[] => {
+  const read = new Set(graph.nodes.flatMap((node) => node.inputs.map((input) => input.id)));
+  const isLeaf = (node: Node) => !node.outputs.some((output) => read.has(output.id));
+  const leaves = graph.nodes.filter(isLeaf);
+  return [
+    ...graph.nodes.filter((node) => !isLeaf(node)),
+    ...leaves.filter((node) => !node.backward),
+    ...leaves.filter((node) => node.backward).reverse(),
+  ];
+};
+
+const encodeNode = (node: Node, name: (value: Value) => string): readonly Buffer[] => {
+  const op: Op = ops[node.op as OpName];
+  const attributes = Object.entries(op.attributes?.(node.attrs) ?? {});
+  return [
+    ...node.inputs.map((input) => bytesField(1, name(input))),
+    ...node.outputs.map((output) => bytesField(2, name(output))),
+    bytesField(3, `${node.scope}/${op.opType}_${String(node.id)}`),
+    bytesField(4, op.opType),
+    ...attributes.map(([key, attribute]) => messageField(5, encodeAttribute(key, attribute))),
+    ...(op.domain ? [bytesField(7, op.domain)] : []),
+  ];
+};
+
+/** AttributeProto: field 20 names the kind (1 float, 2 int, 3 string, 7 ints). */
+const encodeAttribute = (key: string, attribute: OnnxAttribute): readonly Buffer[] => {
+  const named = bytesField(1, key);
+  if ("int" in attribute) return [named, integerField(3, attribute.int), integerField(20, 2)];
+  if ("float" in attribute) return [named, floatField(2, attribute.float), integerField(20, 1)];
+  if ("string" in attribute) return [named, bytesField(4, attribute.string), integerField(20, 3)];
+  return [named, packedIntegersField(8, attribute.ints), integerField(20, 7)];
+};
+
+const encodeTensorType = (dtype: DType, shape: readonly number[]): readonly Buffer[] => [
+  packedIntegersField(1, shape),
+  integerField(2, dtypes[dtype].onnx),
+];
+
+const encodeExternal = (key: string, { dtype, shape }: Value): readonly Buffer[] => {
+  const sizes = shape as readonly number[];
+  const entry = (field: string, value: string) =>
+    messageField(13, [bytesField(1, field), bytesField(2, value)]);
+  return [
+    ...encodeTensorType(dtype, sizes),
+    bytesField(8, key),
+    entry("location", "weights"),
+    entry("offset", "0"),
+    entry("length", String(elementCount(sizes) * dtypes[dtype].bytes)),
+    integerField(14, 1),
+  ];
+};
+
+const encodeValueInfo = (
+  key: string,
+  { dtype, shape }: { dtype: DType; shape: Shape },
+): readonly Buffer[] => {
+  const dims = shape.map((dim) =>
+    messageField(1, [typeof dim === "number" ? integerField(1, dim) : bytesField(2, dim)]),
+  );
+  const tensor = messageField(1, [integerField(1, dtypes[dtype].onnx), messageField(2, dims)]);
+  return [bytesField(1, key), messageField(2, [tensor])];
+};

@@ -1,0 +1,13 @@
+import type { Op, Value } from "../op.js";
+import { inferBroadcast } from "./elementwise.js";
+
+/**
+ * y = a + b, with broadcasting.
+ *
+ * da = dy, db = dy. Source: ONNX Add, opset 14.
+ */
+export const add: Op<readonly [a: Value, b: Value]> = {
+  opType: "Add",
+  infer: ([a, b]) => [inferBroadcast("Add", a, b)],
+  gradient: ({ dy }) => [dy, dy],
+};

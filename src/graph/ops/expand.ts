@@ -1,0 +1,14 @@
+import { broadcastShapes, sameShape, type Shape } from "../../core/dim.js";
+import { refuse, type Op, type Value } from "../op.js";
+
+/** x repeated to a shape that it broadcasts to; the reverse walk sums dy back. Source: ONNX Expand, opset 13. */
+export const expand: Op<readonly [x: Value, shape: Value], { readonly to: Shape }> = {
+  opType: "Expand",
+  infer([x], { to }) {
+    const shape = broadcastShapes(x.shape, to);
+    if (!shape || !sameShape(shape, to))
+      refuse("Expand", [x], `a shape that broadcasts to [${to.join(", ")}]`);
+    return [{ dtype: x.dtype, shape: to }];
+  },
+  gradient: ({ dy }) => [dy, undefined],
+};

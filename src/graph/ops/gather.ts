@@ -1,0 +1,32 @@
+import { multiplyDims } from "../../core/dim.js";
+import { normalizeAxis, refuse, type Op, type Value } from "../op.js";
+
+/**
+ * Slices of x along one axis, by index: y = x[..., indices, ...]. indices int64, any shape.
+ *
+ * Along axis 0, dx is zero but for dy added at the indices. ScatterElements adds in order, so repeated indices give the
+ * same bits each time. Source: ONNX Gather, opset 13.
+ */
+export const gather: Op<readonly [x: Value, indices: Value], { readonly axis: number }> = {
+  opType: "Gather",
+  infer([x, indices], { axis }) {
+    const along = normalizeAxis("Gather", axis, x);
+    if (indices.dtype !== "int64") refuse("Gather", [x, indices], "int64 indices");
+    const shape = [...x.shape.slice(0, along), ...indices.shape, ...x.shape.slice(along + 1)];
+    return [{ dtype: x.dtype, shape }];
+  },
+  attributes: ({ axis }) => ({ axis: { int: axis } }),
+  gradient({ g, dy, inputs: [x, indices], attrs: { axis } }) {
+    if (normalizeAxis("Gather", axis, x) !== 0)
+      throw new RangeError(`Cannot differentiate Gather: found axis ${String(axis)}, expected 0`);
+    const count = multiplyDims(...indices.shape);
+    const width = multiplyDims(...x.shape.slice(1));
+    const at = g.expand(g.reshape(indices, [count, 1]), [count, width]);
+    const zeros = g.zeros(x.dtype, [x.shape[0] ?? 0, width]);
+    const sum = g.scatterElements(zeros, at, g.reshape(dy, [count, width]), {
+      axis: 0,
+      reduction: "add",
+    });
+    return [g.reshape(sum, x.shape), undefined];
+  },
+};

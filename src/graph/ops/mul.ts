@@ -1,0 +1,13 @@
+import type { Op, Value } from "../op.js";
+import { inferBroadcast } from "./elementwise.js";
+
+/**
+ * y = a * b, element by element, with broadcasting.
+ *
+ * da = dy * b, db = dy * a. Source: ONNX Mul, opset 14.
+ */
+export const mul: Op<readonly [a: Value, b: Value]> = {
+  opType: "Mul",
+  infer: ([a, b]) => [inferBroadcast("Mul", a, b)],
+  gradient: ({ g, dy, inputs: [a, b] }) => [g.mul(dy, b), g.mul(dy, a)],
+};

@@ -1,0 +1,11 @@
+import type { Op, Value } from "../op.js";
+import { inferFloat } from "./elementwise.js";
+
+/**
+ * y = -x. dx = -dy. Source: ONNX Neg, opset 13.
+ */
+export const neg: Op<readonly [x: Value]> = {
+  opType: "Neg",
+  infer: ([x]) => [inferFloat("Neg", x)],
+  gradient: ({ g, dy }) => [g.neg(dy)],
+};

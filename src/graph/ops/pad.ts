@@ -1,0 +1,28 @@
+import { addDims, type Dim } from "../../core/dim.js";
+import { normalizeAxis, type Op, type Value } from "../op.js";
+
+/**
+ * Zeros before and after the elements of one axis. `pads` is int64 [2 * rank], `zero` a scalar. Source: ONNX Pad, opset 18.
+ *
+ * dx is dy without them; it is defined where all sizes are numbers.
+ */
+export const pad: Op<
+  readonly [x: Value, pads: Value, zero: Value],
+  { readonly axis: number; readonly before: number; readonly after: Dim }
+> = {
+  opType: "Pad",
+  infer([x], { axis, before, after }) {
+    const along = normalizeAxis("Pad", axis, x);
+    const shape = x.shape.map((dim, i) => (i === along ? addDims(before, dim, after) : dim));
+    return [{ dtype: x.dtype, shape }];
+  },
+  gradient({ g, dy, inputs: [x], attrs: { axis, before } }) {
+    const along = normalizeAxis("Pad", axis, x);
+    const size = x.shape[along];
+    if (typeof size !== "number")
+      throw new RangeError(
+        `Cannot differentiate Pad: found the size "${String(size)}", expected a number`,
+      );
+    return [g.slice(dy, { axis: along, start: before, end: before + size }), undefined, undefined];
+  },
+};

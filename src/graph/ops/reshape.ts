@@ -1,0 +1,23 @@
+import { multiplyDims, type Shape } from "../../core/dim.js";
+import { refuse, type Op, type Value } from "../op.js";
+
+/**
+ * The same elements in another shape, row by row; dx = dy in x's shape. `shape` is int64 [rank]: see Graph.reshape.
+ *
+ * Source: ONNX Reshape, opset 14.
+ */
+export const reshape: Op<
+  readonly [x: Value, shape: Value],
+  { readonly to: Shape; readonly sameCount: boolean }
+> = {
+  opType: "Reshape",
+  infer([x], { to, sameCount }) {
+    if (!sameCount && multiplyDims(...x.shape) !== multiplyDims(...to))
+      refuse("Reshape", [x], `a tensor with as many elements as [${to.join(", ")}]`);
+    return [{ dtype: x.dtype, shape: to }];
+  },
+  gradient: ({ g, dy, inputs: [x], attrs: { sameCount } }) => [
+    g.reshape(dy, x.shape, { sameCount }),
+    undefined,
+  ],
+};

@@ -1,0 +1,34 @@
+import { normalizeAxis, refuse, type Op, type Value } from "../op.js";
+
+/**
+ * Elements [start, end) of one axis whose size is a number. Source: ONNX Slice, opset 13.
+ *
+ * dx is dy with zeros before and after.
+ */
+export const slice: Op<
+  readonly [x: Value, starts: Value, ends: Value, axes: Value],
+  { readonly axis: number; readonly start: number; readonly end: number }
+> = {
+  opType: "Slice",
+  infer([x], { axis, start, end }) {
+    const along = normalizeAxis("Slice", axis, x);
+    const size = x.shape[along];
+    if (typeof size !== "number" || start < 0 || end > size || start >= end)
+      refuse(
+        "Slice",
+        [x],
+        `an axis ${String(along)} that holds [${String(start)}, ${String(end)})`,
+      );
+    return [{ dtype: x.dtype, shape: x.shape.map((dim, i) => (i === along ? end - start : dim)) }];
+  },
+  gradient({ g, dy, inputs: [x], attrs: { axis, start, end } }) {
+    const along = normalizeAxis("Slice", axis, x);
+    const size = x.shape[along] as number;
+    return [
+      g.pad(dy, { axis: along, before: start, after: size - end }),
+      undefined,
+      undefined,
+      undefined,
+    ];
+  },
+};

@@ -1,0 +1,13 @@
+import type { Op, Value } from "../op.js";
+import { inferBroadcast } from "./elementwise.js";
+
+/**
+ * y = a - b, with broadcasting.
+ *
+ * da = dy, db = -dy. Source: ONNX Sub, opset 14.
+ */
+export const sub: Op<readonly [a: Value, b: Value]> = {
+  opType: "Sub",
+  infer: ([a, b]) => [inferBroadcast("Sub", a, b)],
+  gradient: ({ g, dy }) => [dy, g.neg(dy)],
+};

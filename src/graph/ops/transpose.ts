@@ -1,0 +1,19 @@
+import { refuse, type Op, type Value } from "../op.js";
+
+/** Axis i of y is axis perm[i] of x; dx turns the axes back. Source: ONNX Transpose, opset 13. */
+export const transpose: Op<readonly [x: Value], { readonly perm: readonly number[] }> = {
+  opType: "Transpose",
+  infer([x], { perm }) {
+    const sorted = [...perm].sort((a, b) => a - b);
+    if (perm.length !== x.shape.length || sorted.some((axis, i) => axis !== i))
+      refuse("Transpose", [x], `a tensor whose axes [${perm.join(", ")}] permutes`);
+    return [{ dtype: x.dtype, shape: perm.map((axis) => x.shape[axis] ?? 0) }];
+  },
+  attributes: ({ perm }) => ({ perm: { ints: perm } }),
+  gradient: ({ g, dy, attrs: { perm } }) => [
+    g.transpose(
+      dy,
+      perm.map((_, axis) => perm.indexOf(axis)),
+    ),
+  ],
+};
