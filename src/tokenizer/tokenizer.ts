@@ -1,0 +1,175 @@
+import { contentHash } from "../core/content-hash.js";
+import { messageOf, UserError } from "../core/errors.js";
+import { isJsonObject, parseJson } from "../core/json.js";
+import { makeEngine } from "./tokenizer-library.js";
+import type { TokenizerEngine } from "./tokenizer-library.js";
+
+/** The texts of a tokenizer's files: all that is needed to make the same tokenizer in another thread. */
+export interface TokenizerSource {
+  /** Stands in error messages, e.g. the model's folder. */
+  readonly name: string;
+  /** The model's name as the user gave it; the pad rule looks for "llama-3" in it. */
+  readonly modelName: string;
+  readonly tokenizerJson: string;
+  readonly tokenizerConfigJson?: string | undefined;
+  readonly specialTokensMapJson?: string | undefined;
+}
+
+export interface DecodeOptions {
+  /** Leaves out tokens marked special. Default: false. */
+  readonly skipSpecialTokens?: boolean;
+  /** Removes the space before . ? ! , and in don ' t and the like, as transformers does. Default: false. */
+  readonly cleanUpSpaces?: boolean;
+}
+
+export interface Tokenizer {
+  /** The ids of `text`. Nothing is added, but a special token's text inside `text` becomes its id. */
+  encode(text: string): number[];
+  decode(ids: readonly number[], options?: DecodeOptions): string;
+  readonly bosToken?: string | undefined;
+  readonly bosId?: number | undefined;
+  readonly eosToken?: string | undefined;
+  readonly eosId?: number | undefined;
+  readonly padToken: string;
+  readonly padId: number;
+  /** The largest id + 1, added tokens included. A model may have more rows than that in its embedding. */
+  readonly vocabularySize: number;
+  /** tokenizer_config.json's clean_up_tokenization_spaces, true where it says nothing (transformers 4.41). */
+  readonly cleansUpSpaces: boolean;
+  /** Of everything that decides the ids: the tokenizer's files. */
+  readonly hash: string;
+  readonly source: TokenizerSource;
+}
+
+type SpecialToken = "bos_token" | "eos_token" | "unk_token" | "pad_token";
+
+// Files saved by older versions leave out what transformers' classes have as defaults.
+const classDefaults: Readonly<Record<string, Partial<Record<SpecialToken, string>>>> = {
+  LlamaTokenizer: { bos_token: "<s>", eos_token: "</s>", unk_token: "<unk>" },
+  GPT2Tokenizer: {
+    bos_token: "<|endoftext|>",
+    eos_token: "<|endoftext|>",
+    unk_token: "<|endoftext|>",
+  },
+};
+
+/**
+ * Makes a tokenizer from the texts of its files. Touches no file and no network.
+ *
+ * The pad token is the tokenizer's own; else, if "llama-3" is in the model's name (lower case), bos; else unk; else
+ * eos. Source: the HiRA authors' train_hira.py, whose rule stops at unk.
+ * @throws {UserError} if a text is not JSON, the tokenizer is of an unknown kind, a special token is not in the
+ *   vocabulary, or no token can serve as pad
+ */
+export const makeTokenizer = (source: TokenizerSource): Tokenizer => {
+  const { name } = source;
+  const tokenizerJson = jsonObject(source.tokenizerJson, `${name}/tokenizer.json`);
+  const config = jsonObject(source.tokenizerConfigJson ?? "{}", `${name}/tokenizer_config.json`);
+  const map = jsonObject(source.specialTokensMapJson ?? "{}", `${name}/special_tokens_map.json`);
+
+  let engine: TokenizerEngine;
+  try {
+    engine = makeEngine(
+      { ...tokenizerJson, pre_tokenizer: splitAllDigits(tokenizerJson.pre_tokenizer) },
+      config,
+    );
+  } catch (error) {
+    throw new UserError(
+      `Cannot make a tokenizer of ${name}/tokenizer.json: ${messageOf(error)}`,
+      "Expected a tokenizer.json as the tokenizers library writes it (save_pretrained of a fast tokenizer)",
+    );
+  }
+
+  const className =
+    typeof config.tokenizer_class === "string" ? config.tokenizer_class.replace(/Fast$/, "") : "";
+  // transformers 4.41 lets special_tokens_map.json win in folders without added_tokens_decoder, and else ignores it.
+  const places = config.added_tokens_decoder === undefined ? [map, config] : [config];
+  const specialToken = (which: SpecialToken): { text: string; id: number } | undefined => {
+    const stated = places
+      .map((place) => tokenText(place[which]))
+      .find((text) => text !== undefined);
+    const text = stated ?? classDefaults[className]?.[which];
+    if (text === undefined) return undefined;
+    const id = engine.token_to_id(text);
+    if (id !== undefined) return { text, id };
+    if (stated === undefined) return undefined;
+    throw new UserError(
+      `Cannot use ${which} ${JSON.stringify(text)} of ${name}: found no such token in tokenizer.json`,
+      "Correct tokenizer_config.json, or add the token to tokenizer.json",
+    );
+  };
+  const [bos, eos, unk] = [
+    specialToken("bos_token"),
+    specialToken("eos_token"),
+    specialToken("unk_token"),
+  ];
+  const llama3 = source.modelName.toLowerCase().includes("llama-3");
+  const pad = specialToken("pad_token") ?? (llama3 ? bos : undefined) ?? unk ?? eos;
+  if (pad === undefined)
+    throw new UserError(
+      `Cannot pad with the tokenizer of ${name}: found no pad_token, unk_token or eos_token, expected one of them`,
+      'Name one in tokenizer_config.json, e.g. "pad_token": "</s>"',
+    );
+
+  return {
+    encode: (text) => (text === "" ? [] : engine.encode(text, { add_special_tokens: false }).ids),
+    decode(ids, { skipSpecialTokens = false, cleanUpSpaces = false } = {}) {
+      if (ids.length === 0) return "";
+      return engine.decode([...ids], {
+        skip_special_tokens: skipSpecialTokens,
+        clean_up_tokenization_spaces: cleanUpSpaces,
+      });
+    },
+    bosToken: bos?.text,
+    bosId: bos?.id,
+    eosToken: eos?.text,
+    eosId: eos?.id,
+    padToken: pad.text,
+    padId: pad.id,
+    vocabularySize: vocabularySize(engine),
+    cleansUpSpaces: config.clean_up_tokenization_spaces !== false,
+    hash: contentHash([
+      source.tokenizerJson,
+      source.tokenizerConfigJson ?? "",
+      source.specialTokensMapJson ?? "",
+    ]),
+    source,
+  };
+};
+
+/**
+ * A pre-tokenizer in which every `Digits` has become the `Split` that does what the tokenizers library does.
+ *
+ * There a digit is any numeric character (general category N, so also ½ and ②); the engine's own `Digits` knows 0 to 9
+ * alone, and gave other ids for such rows of HellaSwag. Source: tokenizers 0.23, pre_tokenizers/digits.rs.
+ */
+const splitAllDigits = (preTokenizer: unknown): unknown => {
+  if (!isJsonObject(preTokenizer)) return preTokenizer;
+  if (preTokenizer.type === "Sequence" && Array.isArray(preTokenizer.pretokenizers))
+    return { ...preTokenizer, pretokenizers: preTokenizer.pretokenizers.map(splitAllDigits) };
+  if (preTokenizer.type !== "Digits") return preTokenizer;
+  return {
+    type: "Split",
+    pattern: { Regex: preTokenizer.individual_digits === true ? "\\p{N}" : "\\p{N}+" },
+    behavior: "Isolated",
+    invert: false,
+  };
+};
+
+const jsonObject = (text: string, where: string): Record<string, unknown> => {
+  const value = parseJson(text, where);
+  if (isJsonObject(value)) return value;
+  throw new UserError(`Cannot read ${where}: expected a JSON object`);
+};
+
+/** A special token is stored as its text, or as an object whose `content` is the text. */
+const tokenText = (value: unknown): string | undefined => {
+  if (typeof value === "string") return value;
+  return isJsonObject(value) && typeof value.content === "string" ? value.content : undefined;
+};
+
+const vocabularySize = (engine: TokenizerEngine): number => {
+  let largest = -1;
+  for (const id of engine.get_vocab(true).values()) largest = Math.max(largest, id);
+  return largest + 1;
+};
