@@ -4,9 +4,10 @@ import { messageOf, UserError } from "./errors.js";
  * JSON.parse whose error says where the text is broken.
  *
  * A leading byte order mark is skipped. `where` names the text in the message, usually the path of its file.
+ * `firstLine` is the number of the text's first line in that file.
  * @throws {UserError} if `text` is not JSON
  */
-export const parseJson = (text: string, where: string): unknown => {
+export const parseJson = (text: string, where: string, firstLine = 1): unknown => {
   const body = text.startsWith("\ufeff") ? text.slice(1) : text;
   try {
     return JSON.parse(body) as unknown;
@@ -14,7 +15,7 @@ export const parseJson = (text: string, where: string): unknown => {
     const fault = findJsonFault(body);
     const { line, column } = lineAndColumn(body, fault?.offset ?? body.length);
     throw new UserError(
-      `Cannot read ${where}, line ${String(line)}, column ${String(column)}: ` +
+      `Cannot read ${where}, line ${String(firstLine + line - 1)}, column ${String(column)}: ` +
         (fault === undefined
           ? messageOf(error)
           : `found ${fault.found}, expected ${fault.expected}`),

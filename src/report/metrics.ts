@@ -1,0 +1,89 @@
+import type { JsonObject } from "../core/json-file.js";
+import { openJsonlAppender, readJsonlObjects } from "./jsonl.js";
+import { UserError } from "../core/errors.js";
+
+/** What one update step measured: a row of metrics.jsonl. */
+export interface StepMetrics {
+  /** From 1. */
+  readonly step: number;
+  /** Mean over the step's labelled tokens (or as --compat=loss-mean has it). */
+  readonly loss: number;
+  /** Over all trained parameters, before clipping. */
+  readonly gradNorm: number;
+  /** The rate this step was made with. */
+  readonly lr: number;
+  /** Real tokens of the step's micro-batches, without padding. */
+  readonly tokens: number;
+  /** Tokens computed, with padding. */
+  readonly paddedTokens: number;
+  readonly stepMs: number;
+}
+
+/** Writes metrics.jsonl; see JsonlAppender for what append and flush promise. */
+export interface MetricsWriter {
+  append(metrics: StepMetrics): Promise<void>;
+  flush(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens metrics.jsonl. Rows of steps after `afterStep` (of a run that got further before it was killed) are dropped.
+ *
+ * @throws {UserError} if the file cannot be written
+ */
+export const openMetrics = async (
+  path: string,
+  { afterStep = 0 }: { readonly afterStep?: number } = {},
+): Promise<MetricsWriter> => {
+  const file = await openJsonlAppender(
+    path,
+    ({ step }) => typeof step === "number" && step <= afterStep,
+  );
+  return {
+    append: ({ step, loss, gradNorm, lr, tokens, paddedTokens, stepMs }) =>
+      file.append({
+        step,
+        loss,
+        grad_norm: gradNorm,
+        lr,
+        tokens,
+        padded_tokens: paddedTokens,
+        step_ms: stepMs,
+      }),
+    flush: () => file.flush(),
+    close: () => file.close(),
+  };
+};
+
+const numberField = (row: JsonObject, key: string, where: string): number => {
+  const value = row[key];
+  // A NaN is written as null.
+  if (value === null) return NaN;
+  if (typeof value === "number") return value;
+  throw new UserError(
+    `Cannot read ${where}: found ${value === undefined ? "no" : JSON.stringify(value)} "${key}", expected a number`,
+  );
+};
+
+/**
+ * Reads metrics.jsonl, also while it is being written: a torn last line is left out.
+ *
+ * @throws {UserError} if a line is broken or lacks a number
+ */
+export const readMetrics = async (path: string): Promise<StepMetrics[]> => {
+  const rows: StepMetrics[] = [];
+  for await (const row of readJsonlObjects(path, () => undefined)) {
+    const number = (key: string): number =>
+      numberField(row, key, `${path}, row ${String(rows.length + 1)}`);
+    rows.push({
+      step: number("step"),
+      loss: number("loss"),
+      gradNorm: number("grad_norm"),
+      lr: number("lr"),
+      tokens: number("tokens"),
+      paddedTokens: number("padded_tokens"),
+      stepMs: number("step_ms"),
+    });
+  }
+  return rows;
+};
