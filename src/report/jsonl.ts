@@ -115,7 +115,14 @@ export const writeJsonl = async (
     writableObjectMode: true,
     transform: (line: string, _encoding, done) => done(null, Buffer.from(line)),
   });
-  await pipeline(rows, stringify(), toBytes, (lines: AsyncIterable<Uint8Array>) =>
-    writeFileAtomically(path, lines),
-  );
+  let writing: Promise<void> | undefined;
+  try {
+    await pipeline(rows, stringify(), toBytes, (lines: AsyncIterable<Uint8Array>) => {
+      writing = writeFileAtomically(path, lines);
+      return writing;
+    });
+  } finally {
+    // When a row throws, the pipeline rejects before the file begun beside is gone.
+    await writing?.catch(() => undefined);
+  }
 };
