@@ -92,7 +92,7 @@ export class Graph {
   }
 
   /**
-   * Lets the backward pass compute again what `build` makes, from what it reads, instead of keeping it.
+   * Lets the backward pass compute again what `build` makes, from what it reads, instead of keeping it: a layer, say.
    * Inside another such part, the outer one counts. See passes/recompute.ts.
    */
   recomputable<T>(segment: string, build: () => T): T {
@@ -104,6 +104,9 @@ export class Graph {
       this.#segment = outer;
     }
   }
+
+  /** The same for what costs next to nothing: casts, norms, activations, a weight made from small factors. */
+  cheap = <T>(build: () => T): T => this.recomputable("cheap", build);
 
   /** Marks what `build` makes as backward work. */
   inBackward<T>(build: () => T): T {

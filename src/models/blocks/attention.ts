@@ -1,0 +1,62 @@
+import type { Graph } from "../../graph/graph.js";
+import type { Value } from "../../graph/op.js";
+
+export interface HeadCounts {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+}
+
+/** Added to the scores of columns that a row must not see. Two of them still make a finite float32. */
+export const MASKED = -1e30;
+
+/** x [batch, seq, kvHeads * headDim] -> [batch, kvHeads, seq, headDim]. */
+export const splitHeads = (g: Graph, x: Value, { kvHeads, headDim }: HeadCounts): Value => {
+  const [batch, seq] = dimsOf(x);
+  return g.transpose(g.reshape(x, [batch, seq, kvHeads, headDim]), [0, 2, 1, 3]);
+};
+
+/**
+ * Attention of queries over keys and values that share heads in groups; no key or value is repeated.
+ *
+ * q [batch, seq, heads * headDim]; keys, values [batch, kvHeads, slots, headDim]; mask, added to the scores, broadcasts to
+ * [batch, kvHeads, heads / kvHeads, seq, slots]. Returns [batch * seq, heads * headDim].
+ * Source: Ainslie et al., "GQA"; scores are scaled by headDim^(-1/2).
+ */
+export const groupedAttention = (
+  g: Graph,
+  { q, keys, values, mask }: Record<"q" | "keys" | "values" | "mask", Value>,
+  { heads, kvHeads, headDim }: HeadCounts,
+): Value => {
+  const [batch, seq] = dimsOf(q);
+  const group = heads / kvHeads;
+  const slots = keys.shape[2] ?? 0;
+  const rows = `${String(group)}*${String(seq)}`;
+  const grouped = g.transpose(g.reshape(q, [batch, seq, kvHeads, group, headDim]), [0, 2, 3, 1, 4]);
+  const queries = g.reshape(grouped, [batch, kvHeads, rows, headDim]);
+  const scores = g.matmul(queries, keys, { transB: true, alpha: headDim ** -0.5 });
+  const masked = g.add(g.reshape(scores, [batch, kvHeads, group, seq, slots]), mask);
+  const probabilities = g.reshape(g.softmax(masked, { axis: -1 }), [batch, kvHeads, rows, slots]);
+  const context = g.reshape(g.matmul(probabilities, values), [batch, kvHeads, group, seq, headDim]);
+  return g.reshape(g.transpose(context, [0, 3, 1, 2, 4]), [
+    `${String(batch)}*${String(seq)}`,
+    heads * headDim,
+  ]);
+};
+
+/**
+ * The additive mask of causal attention within a batch: [batch, 1, 1, seq, seq].
+ *
+ * columns int64 [seq] = 0, 1, ...; keyBias float [batch, seq] is 0 for real tokens, `MASKED` for padding.
+ */
+export const causalMask = (g: Graph, columns: Value, keyBias: Value): Value => {
+  const [batch, seq] = dimsOf(keyBias);
+  const visible = g.lessOrEqual(g.reshape(columns, [1, seq]), g.reshape(columns, [seq, 1]));
+  const causal = g.where(visible, g.scalar(0, keyBias.dtype), g.scalar(MASKED, keyBias.dtype));
+  return g.add(g.reshape(keyBias, [batch, 1, 1, 1, seq]), g.reshape(causal, [1, 1, 1, seq, seq]));
+};
+
+const dimsOf = (x: Value): readonly [batch: string | number, seq: string | number] => [
+  x.shape[0] ?? 0,
+  x.shape[1] ?? 0,
+];

@@ -1,0 +1,120 @@
+import { multiplyDims } from "../core/dim.js";
+import type { Graph } from "../graph/graph.js";
+import type { Value } from "../graph/op.js";
+import type { LinearModule, ModelHooks } from "./adapter.js";
+import { ropeTable, type LlamaConfig } from "./llama-config.js";
+
+/** The linear layers of a Llama in the order of the forward pass; the output head is not among them. */
+export const llamaLinearModules = (config: LlamaConfig): readonly LinearModule[] =>
+  Array.from({ length: config.layers }, (_, layer) =>
+    Object.values(layerModules(config, layer)),
+  ).flat();
+
+const layerModules = (config: LlamaConfig, layer: number) => {
+  const { hiddenSize, intermediateSize, heads, kvHeads, headDim, attentionBias, mlpBias } = config;
+  const path = layerPath(layer);
+  const attention = (name: string, inFeatures: number, outFeatures: number): LinearModule => ({
+    path: `${path}.self_attn.${name}`,
+    inFeatures,
+    outFeatures,
+    bias: attentionBias,
+  });
+  const mlp = (name: string, inFeatures: number, outFeatures: number): LinearModule => ({
+    path: `${path}.mlp.${name}`,
+    inFeatures,
+    outFeatures,
+    bias: mlpBias,
+  });
+  return {
+    q: attention("q_proj", hiddenSize, heads * headDim),
+    k: attention("k_proj", hiddenSize, kvHeads * headDim),
+    v: attention("v_proj", hiddenSize, kvHeads * headDim),
+    o: attention("o_proj", heads * headDim, hiddenSize),
+    gate: mlp("gate_proj", hiddenSize, intermediateSize),
+    up: mlp("up_proj", hiddenSize, intermediateSize),
+    down: mlp("down_proj", intermediateSize, hiddenSize),
+  };
+};
+
+const layerPath = (layer: number): string => `model.layers.${String(layer)}`;
+
+const EMBEDDINGS = "model.embed_tokens.weight";
+
+export interface LlamaInputs {
+  /** int64 [batch, seq] */
+  readonly inputIds: Value;
+  /** int64 [batch, seq]: each token's place in its row, below `maxPositions`. */
+  readonly positions: Value;
+  /** How many positions the rotary tables hold. */
+  readonly maxPositions: number;
+  /** True lets the backward pass compute each layer again from its input (gradient checkpointing). */
+  readonly recomputeLayers?: boolean;
+}
+
+/**
+ * A Llama decoder: the hidden states after the last norm, [rows, hidden].
+ *
+ * rows = batch * seq, or what `hooks.lastRows` leaves of them. Pre-norm blocks x + attention(norm(x)), x + mlp(norm(x)) with
+ * mlp(x) = down(silu(gate(x)) * up(x)), rotary positions, grouped keys and values.
+ * Source: Touvron et al., "LLaMA"; modeling_llama.py of transformers.
+ */
+export const buildLlama = (
+  g: Graph,
+  config: LlamaConfig,
+  { inputIds, positions, maxPositions, recomputeLayers = false }: LlamaInputs,
+  hooks: ModelHooks,
+): Value => {
+  const [batch, seq] = inputIds.shape as [string, string];
+  const rows = multiplyDims(batch, seq);
+  const { cos, sin } = ropeTable(config, maxPositions);
+  const table = (data: Float32Array) =>
+    g.constant("float32", [maxPositions, config.headDim / 2], data);
+  const [cosTable, sinTable] = [table(cos), table(sin)];
+  const rotate = (x: Value) => g.rotaryEmbedding(x, positions, cosTable, sinTable);
+  // Norms, activations and products are cheap: the backward pass makes them again instead of keeping them.
+  const norm = (x: Value, path: string): Value =>
+    g.cheap(() => g.rmsNorm(x, hooks.weight(`${path}.weight`), { epsilon: config.rmsNormEps }));
+
+  const decoderLayer = (x: Value, layer: number): Value => {
+    const path = layerPath(layer);
+    const modules = layerModules(config, layer);
+    const attentionInput = norm(x, `${path}.input_layernorm`);
+    const project = (module: LinearModule): Value =>
+      g.inScope(module.path, () =>
+        g.reshape(hooks.linear(attentionInput, module), [batch, seq, module.outFeatures]),
+      );
+    const [q, k, v] = [rotate(project(modules.q)), rotate(project(modules.k)), project(modules.v)];
+    const context = g.inScope(`${path}.self_attn`, () => hooks.attend({ layer, q, k, v }));
+    const cut =
+      layer === config.layers - 1 && hooks.lastRows ? hooks.lastRows : (value: Value) => value;
+    const linear = (input: Value, module: LinearModule): Value =>
+      g.inScope(module.path, () => hooks.linear(input, module));
+    const middle = g.add(cut(x), linear(cut(context), modules.o));
+
+    const mlpInput = norm(middle, `${path}.post_attention_layernorm`);
+    const gate = linear(mlpInput, modules.gate);
+    const up = linear(mlpInput, modules.up);
+    const product = g.cheap(() => g.mul(g.silu(gate), up));
+    return g.add(middle, linear(product, modules.down));
+  };
+
+  let x = g.reshape(hooks.embed(EMBEDDINGS, inputIds), [rows, config.hiddenSize]);
+  for (let layer = 0; layer < config.layers; layer++) {
+    const input = x;
+    x = recomputeLayers
+      ? g.recomputable(layerPath(layer), () => decoderLayer(input, layer))
+      : decoderLayer(input, layer);
+  }
+  return norm(x, "model.norm");
+};
+
+/** Logits [rows, vocab] of hidden states [rows, hidden]; a tied head is the embedding table. */
+export const buildLlamaHead = (
+  g: Graph,
+  config: LlamaConfig,
+  hidden: Value,
+  hooks: ModelHooks,
+): Value =>
+  g.inScope("lm_head", () =>
+    g.linear(hidden, hooks.weight(config.tieWordEmbeddings ? EMBEDDINGS : "lm_head.weight")),
+  );

@@ -1,0 +1,42 @@
+import { randomStream } from "../core/random.js";
+
+/** Fills a tensor of the given shape with start values, as a pure function of (seed, parameter name). */
+export type Initializer = (shape: readonly number[], seed: number, name: string) => Float32Array;
+
+const count = (shape: readonly number[]): number => shape.reduce((n, dim) => n * dim, 1);
+
+export const zeros: Initializer = (shape) => new Float32Array(count(shape));
+
+export const ones: Initializer = (shape) => new Float32Array(count(shape)).fill(1);
+
+/** Uniform in [low, high). */
+export const uniform =
+  (low: number, high: number): Initializer =>
+  (shape, seed, name) => {
+    const stream = randomStream(seed, `init:${name}`);
+    return Float32Array.from({ length: count(shape) }, () => low + (high - low) * stream.uniform());
+  };
+
+/** Normal with the given standard deviation. */
+export const normal =
+  (std: number): Initializer =>
+  (shape, seed, name) => {
+    const stream = randomStream(seed, `init:${name}`);
+    return Float32Array.from({ length: count(shape) }, () => std * stream.normal());
+  };
+
+/**
+ * Kaiming uniform with slope sqrt(5), which is uniform in +-1/sqrt(fanIn); fanIn is the last axis.
+ *
+ * Source: He et al., "Delving Deep into Rectifiers"; torch.nn.init.kaiming_uniform_(a=math.sqrt(5)).
+ */
+export const kaimingUniform: Initializer = (shape, seed, name) => {
+  const bound = 1 / Math.sqrt(shape.at(-1) ?? 1);
+  return uniform(-bound, bound)(shape, seed, name);
+};
+
+/** The start values that --init_ab names. */
+export const namedInitializers: Readonly<Record<string, Initializer>> = {
+  kaiming: kaimingUniform,
+  zero: zeros,
+};
