@@ -1,0 +1,231 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { basename, extname, join, resolve } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { didYouMean, messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
+import type { JsonObject } from "../core/json-file.js";
+import { quoteJson, readJsonObject } from "../core/json-file.js";
+import { isJsonObject } from "../core/json.js";
+import type { LlamaConfig } from "./llama-config.js";
+import { checkLlamaTensors, parseLlamaConfig, readTokenIds } from "./llama-config.js";
+import type { TensorEntry } from "./weights/safetensors.js";
+import { readSafetensorsHeader } from "./weights/safetensors.js";
+
+/** Any model that can be loaded; `modelType` tells them apart. */
+export type ModelConfig = LlamaConfig;
+
+/** What a model_type brings: how its config is read, and which tensors it needs. */
+interface Architecture<C extends ModelConfig> {
+  readonly parseConfig: (raw: JsonObject, where: string) => C;
+  readonly checkTensors: (
+    config: C,
+    entries: ReadonlyMap<string, TensorEntry>,
+    where: string,
+  ) => void;
+}
+
+type Architectures = {
+  readonly [T in ModelConfig["modelType"]]: Architecture<Extract<ModelConfig, { modelType: T }>>;
+};
+
+const architectures: Architectures = {
+  llama: { parseConfig: parseLlamaConfig, checkTensors: checkLlamaTensors },
+};
+
+/** Token ids for decoding: generation_config.json's, and config.json's where it says nothing. */
+export interface SpecialTokenIds {
+  readonly bosId: number | undefined;
+  /** Any of them ends a text. */
+  readonly eosIds: readonly number[];
+  readonly padId: number | undefined;
+}
+
+/** A Hugging Face model folder whose config and tensor headers are checked; no weight has been read. */
+export interface ModelFolder {
+  /** Absolute; symbolic links are left as they are. */
+  readonly path: string;
+  readonly config: ModelConfig;
+  /** config.json as it stands, for copies of the model. */
+  readonly rawConfig: JsonObject;
+  readonly tokenIds: SpecialTokenIds;
+  /** By tensor name, with the file and place of each. */
+  readonly weights: ReadonlyMap<string, TensorEntry>;
+  /** Names, within the folder, of the files the model was loaded from: config first, weights last. */
+  readonly files: readonly string[];
+}
+
+const indexName = "model.safetensors.index.json";
+const pickleName = /^pytorch_model.*\.bin$/;
+
+const downloadHint = (path: string): string =>
+  /^[\w.-]+\/[\w.-]+$/.test(path)
+    ? `Only local folders are read for now: download it first, "hf download ${path} --local-dir ${basename(path)}", then give that folder`
+    : "Give the folder of a model with config.json, model.safetensors and tokenizer.json";
+
+const listFolder = async (path: string): Promise<readonly string[]> => {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code === "ENOENT")
+      throw new UserError(
+        `Cannot load a model from ${path}: found no such folder, expected one with config.json`,
+        downloadHint(path),
+      );
+    if (code === "ENOTDIR")
+      throw new UserError(
+        `Cannot load a model from ${path}: found a file, expected a folder with config.json`,
+        extname(path) === ".gguf"
+          ? "GGUF files are not read: give the Hugging Face folder of the model"
+          : "Give the folder that holds the file",
+      );
+    throw new UserError(`Cannot load a model from ${path}: ${messageOf(error)}`);
+  }
+};
+
+const parseConfig = (raw: JsonObject, where: string): ModelConfig => {
+  const type = raw.model_type;
+  if (typeof type === "string" && Object.hasOwn(architectures, type))
+    return architectures[type as ModelConfig["modelType"]].parseConfig(raw, where);
+  const supported = Object.keys(architectures);
+  throw new UserError(
+    `Cannot load ${where}: found model_type ${quoteJson(type)}, expected one of ${supported.join(", ")}`,
+    typeof type === "string" ? didYouMean(type, supported) : undefined,
+  );
+};
+
+const parseTokenIds = (config: ModelConfig, raw: JsonObject, where: string): SpecialTokenIds => {
+  const faults: string[] = [];
+  const single = (name: string, fallback: number | undefined): number | undefined =>
+    raw[name] === null
+      ? fallback
+      : readTokenIds(raw, name, faults, fallback === undefined ? [] : [fallback])[0];
+  const eosIds =
+    raw.eos_token_id === null
+      ? config.eosIds
+      : readTokenIds(raw, "eos_token_id", faults, config.eosIds);
+  const ids = {
+    bosId: single("bos_token_id", config.bosId),
+    eosIds,
+    padId: single("pad_token_id", config.padId),
+  };
+  if (faults.length > 0) throw userErrorOfFaults(`Cannot load ${where}`, faults);
+  return ids;
+};
+
+/** The tensors of all shards that an index names; shards that are missing or broken and tensors not in theirs are one error. */
+const readShards = async (
+  folder: string,
+): Promise<{ weights: ReadonlyMap<string, TensorEntry>; files: readonly string[] }> => {
+  const where = join(folder, indexName);
+  const { weight_map: map } = await readJsonObject(where);
+  if (!isJsonObject(map))
+    throw new UserError(
+      `Cannot read ${where}: found weight_map ${quoteJson(map)}, expected an object`,
+    );
+  const faults: string[] = [];
+  const namesByShard = new Map<string, string[]>();
+  for (const [name, shard] of Object.entries(map)) {
+    // A shard lies in this folder: an index must not reach out of it.
+    if (typeof shard !== "string" || basename(shard) !== shard || shard === "..") {
+      faults.push(
+        `"${name}": found ${quoteJson(shard)}, expected the name of a file beside the index`,
+      );
+      continue;
+    }
+    const names = namesByShard.get(shard);
+    if (names) names.push(name);
+    else namesByShard.set(shard, [name]);
+  }
+  const weights = new Map<string, TensorEntry>();
+  for (const [shard, names] of namesByShard) {
+    try {
+      const { entries } = await readSafetensorsHeader(join(folder, shard));
+      for (const name of names) {
+        const entry = entries.get(name);
+        if (entry) weights.set(name, entry);
+        else faults.push(`"${name}": found no such tensor in ${shard}, expected it there`);
+      }
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      faults.push(error.message);
+    }
+  }
+  if (faults.length > 0)
+    throw userErrorOfFaults(
+      `Cannot load the weights that ${where} lists`,
+      faults,
+      "Fetch the missing files, or all of them again",
+    );
+  return { weights, files: [indexName, ...namesByShard.keys()] };
+};
+
+const readWeights = async (
+  path: string,
+  names: readonly string[],
+): Promise<{ weights: ReadonlyMap<string, TensorEntry>; files: readonly string[] }> => {
+  const single = "model.safetensors";
+  if (names.includes(single))
+    return { weights: (await readSafetensorsHeader(join(path, single))).entries, files: [single] };
+  if (names.includes(indexName)) return readShards(path);
+  if (names.some((name) => pickleName.test(name)))
+    throw new UserError(
+      `Cannot load a model from ${path}: found only pickles (pytorch_model.bin), expected ${single}`,
+      "Pickles can run any code and are not read. Convert them where you trust them: python -c " +
+        `"from transformers import AutoModelForCausalLM as M; M.from_pretrained('${path}').save_pretrained('${path}')"`,
+    );
+  throw new UserError(
+    `Cannot load a model from ${path}: found no weights, expected ${single} or ${indexName}`,
+    "Fetch the model's files again",
+  );
+};
+
+/**
+ * Loads and checks everything of a Hugging Face model folder but the weights' values.
+ *
+ * Reads config.json, generation_config.json where there is one, and the headers of model.safetensors or of the shards
+ * that model.safetensors.index.json names. Symbolic links, as in the Hub's cache, are followed.
+ * @throws {UserError} if the folder or a file is missing, the model_type is not supported, a field is wrong, or tensors
+ *   are missing or misshapen; each of these lists all it found
+ */
+export const loadModelFolder = async (path: string): Promise<ModelFolder> => {
+  const names = await listFolder(path);
+  if (!names.includes("config.json"))
+    throw new UserError(
+      `Cannot load a model from ${path}: found no config.json, expected a Hugging Face model folder`,
+      names.includes("adapter_config.json")
+        ? "This is an adapter: give it as --ckpt, and its base model as --model"
+        : downloadHint(""),
+    );
+  const rawConfig = await readJsonObject(join(path, "config.json"));
+  const config = parseConfig(rawConfig, join(path, "config.json"));
+  const generation = "generation_config.json";
+  const hasGeneration = names.includes(generation);
+  const rawGeneration = hasGeneration ? await readJsonObject(join(path, generation)) : {};
+  const tokenIds = parseTokenIds(config, rawGeneration, join(path, generation));
+  const { weights, files } = await readWeights(path, names);
+  architectures[config.modelType].checkTensors(config, weights, path);
+  return {
+    path: resolve(path),
+    config,
+    rawConfig,
+    tokenIds,
+    weights,
+    files: ["config.json", ...(hasGeneration ? [generation] : []), ...files],
+  };
+};
+
+/** SHA-256 of each of the model's files, as hexadecimal digits, by name. Reads every byte: a second for each GB or so. */
+export const hashModelFiles = async ({
+  path,
+  files,
+}: Pick<ModelFolder, "path" | "files">): Promise<Readonly<Record<string, string>>> => {
+  const hashes: Record<string, string> = {};
+  for (const name of files) {
+    const hash = createHash("sha256");
+    await pipeline(createReadStream(join(path, name)), hash);
+    hashes[name] = hash.digest("hex");
+  }
+  return hashes;
+};
