@@ -1,0 +1,81 @@
+import { UserError } from "../core/errors.js";
+
+/** The linear schedule of transformers' get_linear_schedule_with_warmup. */
+export interface LinearSchedule {
+  /** --lr. */
+  readonly peak: number;
+  /** --warmup, in updates. */
+  readonly warmupSteps: number;
+  readonly totalSteps: number;
+}
+
+/**
+ * The rate of the update that follows `updatesDone` updates: from 0 up to the peak, then linearly down to 0.
+ *
+ * peak * n / warmup for n < warmup, else peak * max(0, total - n) / max(1, total - warmup). So the first update of a
+ * run with warmup has rate 0, and the rate after the last update is 0.
+ */
+export const learningRate = (
+  { peak, warmupSteps, totalSteps }: LinearSchedule,
+  updatesDone: number,
+): number => {
+  const factor =
+    updatesDone < warmupSteps
+      ? updatesDone / Math.max(1, warmupSteps)
+      : Math.max(0, (totalSteps - updatesDone) / Math.max(1, totalSteps - warmupSteps));
+  return peak * factor;
+};
+
+/** Updates of one epoch: max(1, floor(batches / gradAcc)), `batches` counting a last short one. */
+export const countStepsPerEpoch = (batches: number, gradAcc: number): number =>
+  Math.max(1, Math.floor(batches / gradAcc));
+
+/**
+ * Updates of a run: ceil(epochs * updates of one epoch); `epochs` may be a fraction.
+ *
+ * Source: _inner_training_loop of transformers 4.41's trainer.
+ */
+export const countTotalSteps = (epochs: number, batches: number, gradAcc: number): number =>
+  Math.ceil(epochs * countStepsPerEpoch(batches, gradAcc));
+
+export type EvalStrategy = "no" | "steps" | "epoch";
+
+/**
+ * --eval_steps as a whole number of updates: below 1 it is a share of all updates, rounded up.
+ *
+ * @throws {UserError} if it is not positive, or above 1 and not whole
+ */
+export const resolveEvalSteps = (evalSteps: number, totalSteps: number): number => {
+  if (!(evalSteps > 0) || !Number.isFinite(evalSteps) || (evalSteps > 1 && evalSteps % 1 !== 0))
+    throw new UserError(
+      `Cannot plan the evaluations: found --eval_steps=${String(evalSteps)}, expected a share of the run between 0 and 1, or a whole number of steps`,
+    );
+  return evalSteps < 1 ? Math.ceil(totalSteps * evalSteps) : evalSteps;
+};
+
+/** When a run evaluates, and saves. */
+export interface EvaluationPlan {
+  readonly strategy: EvalStrategy;
+  /** From {@link resolveEvalSteps}; counts for "steps" only. */
+  readonly everySteps: number;
+  readonly stepsPerEpoch: number;
+  readonly totalSteps: number;
+}
+
+/**
+ * Whether the loss is evaluated, and a checkpoint saved, after update `step` (from 1).
+ *
+ * As in the original: with "steps" at multiples alone, so what follows the last multiple is never saved; with "epoch"
+ * at the end of each epoch, and of the run where its last epoch is a fraction.
+ * Source: DefaultFlowCallback of transformers 4.41.1.
+ */
+export const isEvaluationStep = (plan: EvaluationPlan, step: number): boolean => {
+  switch (plan.strategy) {
+    case "no":
+      return false;
+    case "steps":
+      return step % plan.everySteps === 0;
+    case "epoch":
+      return step % plan.stepsPerEpoch === 0 || step === plan.totalSteps;
+  }
+};
