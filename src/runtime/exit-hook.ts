@@ -1,0 +1,36 @@
+import { isMainThread } from "node:worker_threads";
+import { cLibrary } from "./library.js";
+
+/** The arguments of every native call that runs on another thread: reachable here, so never collected under it. */
+const inFlight = new Set<object>();
+
+let exitNow: ((code: number) => void) | undefined;
+
+/**
+ * Leaves without tearing down, because a call that ends while node tears down crashes the process (exit code 134 or
+ * 139 instead of the asked one). All other exit listeners that were there when the last run began have run by then.
+ */
+const onExit = (code: number): void => {
+  if (inFlight.size > 0) exitNow?.(code);
+};
+
+/**
+ * Marks a native call on another thread as begun, and keeps `args` alive until leaveNative.
+ *
+ * While such a call is in flight, `process.exit(code)` and an uncaught error end the process with _exit(code). In a
+ * worker thread there is no such guard (_exit would end the whole process): a worker must await its runs.
+ */
+export const enterNative = (args: object): void => {
+  if (inFlight.size === 0 && isMainThread) {
+    exitNow ??= cLibrary().func("_exit", "void", ["int"]) as (code: number) => void;
+    // To the end of the list: listeners added since the last run come first.
+    process.off("exit", onExit);
+    process.on("exit", onExit);
+  }
+  inFlight.add(args);
+};
+
+/** Marks the call as ended. */
+export const leaveNative = (args: object): void => {
+  inFlight.delete(args);
+};

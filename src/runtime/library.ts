@@ -1,0 +1,55 @@
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import koffi, { type LibraryHandle } from "koffi";
+import { UserError } from "../core/errors.js";
+
+// Native code runs on stacks that koffi makes, 128 kiB for calls off the main thread: too little for the optimizers of
+// a runtime that expects a thread's usual 8 MiB. The pages are mapped, and cost memory only where they are touched.
+const stackBytes = 8 << 20;
+koffi.config({ sync_stack_size: stackBytes, async_stack_size: stackBytes });
+
+/** The runtime's file below `bin/napi-v6/<platform>/<arch>/` of onnxruntime-node. */
+const fileNames: Readonly<Record<string, string>> = {
+  linux: "libonnxruntime.so.1",
+  darwin: "libonnxruntime.1.dylib",
+  win32: "onnxruntime.dll",
+};
+
+/**
+ * The path of the ONNX Runtime library that the onnxruntime-node package brings.
+ *
+ * Checked on linux x64. linux arm64, darwin arm64 and win32 are written from the package's layout and untested.
+ *
+ * @throws {UserError} where the package has no library for this platform
+ */
+export const onnxRuntimePath = (): string => {
+  const root = dirname(createRequire(import.meta.url).resolve("onnxruntime-node/package.json"));
+  const folder = join(root, "bin", "napi-v6", process.platform, process.arch);
+  const path = join(folder, fileNames[process.platform] ?? "libonnxruntime.so.1");
+  if (!existsSync(path))
+    throw new UserError(
+      `Cannot load ONNX Runtime: found no ${path}, expected the library that onnxruntime-node brings`,
+      `The package serves linux (x64, arm64), darwin (arm64) and win32 (x64, arm64); this is ${process.platform} ${process.arch}`,
+    );
+  return path;
+};
+
+/** Loads the ONNX Runtime library. @throws {UserError} if it is missing, or the system refuses it */
+export const loadOnnxRuntime = (): LibraryHandle => {
+  const path = onnxRuntimePath();
+  try {
+    return koffi.load(path);
+  } catch (error) {
+    throw new UserError(
+      `Cannot load ONNX Runtime from ${path}: ${error instanceof Error ? error.message : String(error)}`,
+      "Reinstall the dependencies (npm ci); on Linux the library needs glibc, which Alpine's musl is not",
+    );
+  }
+};
+
+let libc: LibraryHandle | undefined;
+
+/** The C library of this process: on POSIX the symbols that node itself is linked with. Windows is untested. */
+export const cLibrary = (): LibraryHandle =>
+  (libc ??= koffi.load(process.platform === "win32" ? "ucrtbase.dll" : null));

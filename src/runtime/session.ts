@@ -1,0 +1,607 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { didYouMean } from "../core/errors.js";
+import type { DType } from "../core/dtype.js";
+import {
+  defaultAllocator,
+  environment,
+  hostMemory,
+  ort,
+  readAddresses,
+  readText,
+  receive,
+  receiveInt,
+  receiveSize,
+  type Handle,
+} from "./c-api.js";
+import {
+  dtypeOfOnnx,
+  readExternalInitializers,
+  type ExternalInitializer,
+} from "./external-initializers.js";
+import { assertProvider, type Provider } from "./providers.js";
+import { nativeOf, Tensor, tensorOfValue, type NativeTensor } from "./tensor.js";
+
+const optimizationLevels = { none: 0, basic: 1, extended: 2, all: 99 } as const;
+
+export interface SessionOptions {
+  /** ModelProto bytes. Frozen weights are initializers of data_location EXTERNAL, location "weights". */
+  readonly model: Uint8Array;
+  /** The memory of every external initializer, by name. It is used in place, by any number of sessions. */
+  readonly initializers?: Readonly<Record<string, Tensor>>;
+  /** Default "cpu". */
+  readonly provider?: Provider;
+  /** Threads that one operator may use; default: as many as the machine runs in parallel. */
+  readonly threads?: number;
+  /** Whether to repack constant matrices at creation: a second copy of them for this session. Default false. */
+  readonly prepack?: boolean;
+  /** Whether to keep memory between runs and hand it out again. Default true. */
+  readonly arena?: boolean;
+  /** Whether to plan one block for all values of a run; it helps where shapes never change. Default false. */
+  readonly memoryPattern?: boolean;
+  /** Names of graph optimizers to leave out, such as "ConstantFolding". */
+  readonly disabledOptimizers?: readonly string[];
+  /** Default "all". */
+  readonly optimization?: keyof typeof optimizationLevels;
+  /** Start of the path of a profile in Chrome's trace format, written when the session is disposed. */
+  readonly profile?: string;
+}
+
+export interface RunOptions {
+  /** Ends the run between two of its operators; the promise rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** Whether to run on this thread: for runs shorter than about a millisecond. No signal is seen meanwhile. */
+  readonly sync?: boolean;
+}
+
+/** An input or output: a number is a fixed dimension, a string one that is equal wherever it stands, null is any. */
+interface Port {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly (number | string | null)[];
+}
+
+const show = (dtype: string, shape: readonly (number | string | null)[]): string =>
+  `${dtype} [${shape.map((d) => d ?? "?").join(", ")}]`;
+
+/** One reason why tensors do not fit. */
+interface Fault {
+  readonly type: "name" | "dtype" | "shape";
+  readonly text: string;
+}
+
+/** @throws {TypeError} if all faults are of dtype, RangeError otherwise; the message has a line for each */
+const throwFaults = (what: string, faults: readonly Fault[]): void => {
+  if (faults.length === 0) return;
+  const message = faults.map(({ text }) => `Cannot ${what}: ${text}`).join("\n");
+  throw faults.every(({ type }) => type === "dtype")
+    ? new TypeError(message)
+    : new RangeError(message);
+};
+
+const findNative = (
+  role: string,
+  name: string,
+  tensor: Tensor | undefined,
+  faults: Fault[],
+): NativeTensor | undefined => {
+  if (!(tensor instanceof Tensor)) {
+    const found = tensor === undefined ? "nothing" : typeof tensor;
+    faults.push({
+      type: tensor === undefined ? "name" : "dtype",
+      text: `found ${found} for ${role} "${name}", expected a Tensor`,
+    });
+    return undefined;
+  }
+  const native = nativeOf(tensor);
+  if (native === undefined)
+    faults.push({
+      type: "name",
+      text: `found a disposed tensor for ${role} "${name}", expected a live one`,
+    });
+  else if (!native.storage.attached)
+    faults.push({
+      type: "name",
+      text: `found a tensor whose array was transferred away for ${role} "${name}", expected its memory`,
+    });
+  return native;
+};
+
+const findUnknown = (
+  role: string,
+  given: Readonly<Record<string, unknown>>,
+  known: { has(name: string): boolean; keys(): Iterable<string> },
+  faults: Fault[],
+): void => {
+  for (const name of Object.keys(given)) {
+    if (known.has(name)) continue;
+    const near = didYouMean(name, known.keys());
+    faults.push({
+      type: "name",
+      text: `found ${role} "${name}", expected one of the model's ${role}s${near === undefined ? "" : `. ${near}`}`,
+    });
+  }
+};
+
+const matches = (port: Port, native: NativeTensor, symbols: Map<string, number>): boolean =>
+  port.shape.length === native.shape.length &&
+  port.shape.every((expected, i) => {
+    const found = native.shape[i] ?? 0;
+    if (expected === null) return true;
+    if (typeof expected === "number") return expected === found;
+    const bound = symbols.get(expected);
+    if (bound === undefined) symbols.set(expected, found);
+    return bound === undefined || bound === found;
+  });
+
+const compare = (
+  role: string,
+  port: Port,
+  native: NativeTensor,
+  symbols: Map<string, number>,
+  faults: Fault[],
+): void => {
+  const found = show(native.dtype, native.shape);
+  if (native.dtype !== port.dtype)
+    faults.push({
+      type: "dtype",
+      text: `found ${found} for ${role} "${port.name}", expected ${show(port.dtype, port.shape)}`,
+    });
+  else if (!matches(port, native, symbols)) {
+    const bound = port.shape
+      .filter((d) => typeof d === "string")
+      .map((d) => `${d} = ${symbols.get(d) ?? "?"}`);
+    faults.push({
+      type: "shape",
+      text: `found ${found} for ${role} "${port.name}", expected ${show(port.dtype, port.shape)}${bound.length > 0 ? ` with ${bound.join(", ")}` : ""}`,
+    });
+  }
+};
+
+/** Checks `given` against what the model leaves open, and returns the memory by name. */
+const matchInitializers = (
+  external: ReadonlyMap<string, ExternalInitializer>,
+  given: Readonly<Record<string, Tensor>>,
+): Map<string, NativeTensor> => {
+  const faults: Fault[] = [];
+  const natives = new Map<string, NativeTensor>();
+  findUnknown("external initializer", given, external, faults);
+  for (const [name, port] of external) {
+    const native = findNative("initializer", name, given[name], faults);
+    if (native === undefined) continue;
+    compare("initializer", port, native, new Map(), faults);
+    natives.set(name, native);
+  }
+  throwFaults("create a session", faults);
+  return natives;
+};
+
+const readPort = (
+  session: Handle<"Session">,
+  index: number,
+  direction: "Input" | "Output",
+): Port => {
+  const api = ort();
+  const text = receive((out) =>
+    api[`sessionGet${direction}Name`](session, index, defaultAllocator(), out),
+  );
+  const name = readText(text);
+  api.allocatorFree(defaultAllocator(), text);
+  const type = receive<Handle<"TypeInfo">>((out) =>
+    api[`sessionGet${direction}TypeInfo`](session, index, out),
+  );
+  try {
+    const info = receive<Handle<"TensorTypeAndShapeInfo">>((out) =>
+      api.castTypeInfoToTensorInfo(type, out),
+    );
+    const number = info === 0n ? 0 : receiveInt((out) => api.getTensorElementType(info, out));
+    const dtype = dtypeOfOnnx(number);
+    if (dtype === undefined)
+      throw new RangeError(
+        `Cannot create a session: found element type ${number} for ${direction.toLowerCase()} "${name}", expected a tensor of a known dtype`,
+      );
+    const rank = receiveSize((out) => api.getDimensionsCount(info, out));
+    const dims = new BigInt64Array(rank);
+    const symbols = new BigUint64Array(rank);
+    if (rank > 0) {
+      api.getDimensions(info, dims, rank);
+      api.getSymbolicDimensions(info, symbols, rank);
+    }
+    const shape = Array.from(dims, (d, i) =>
+      d >= 0n ? Number(d) : readText(symbols[i] ?? 0n) || null,
+    );
+    return { name, dtype, shape };
+  } finally {
+    api.release.typeInfo(type);
+  }
+};
+
+/** What one run at a time uses: kept between runs, with what is bound in it. */
+interface Slot {
+  readonly binding: Handle<"IoBinding">;
+  readonly runOptions: Handle<"RunOptions">;
+  /** The id of the tensor that is bound to each input and output; 0 where the runtime makes the output. */
+  readonly boundInputs: number[];
+  readonly boundOutputs: number[];
+}
+
+const releaseSlot = ({ binding, runOptions }: Slot): void => {
+  ort().release.binding(binding);
+  ort().release.runOptions(runOptions);
+};
+
+/** Runs on another thread, and ends the run when the signal says so. */
+const runAsync = async (
+  session: Handle<"Session">,
+  { binding, runOptions }: Slot,
+  signal: AbortSignal | undefined,
+): Promise<void> => {
+  const terminate = (): void => ort().runOptionsSetTerminate(runOptions);
+  signal?.addEventListener("abort", terminate, { once: true });
+  try {
+    await ort().async.runWithBinding(session, runOptions, binding);
+  } finally {
+    signal?.removeEventListener("abort", terminate);
+    signal?.throwIfAborted();
+  }
+};
+
+/** The values of all outputs, which the caller releases. */
+const boundValues = (binding: Handle<"IoBinding">): BigUint64Array => {
+  const api = ort();
+  const list = new BigUint64Array(1);
+  const count = receiveSize((out) =>
+    api.getBoundOutputValues(binding, defaultAllocator(), list, out),
+  );
+  const values = readAddresses(list[0] ?? 0n, count);
+  api.allocatorFree(defaultAllocator(), list[0] ?? 0n);
+  return values;
+};
+
+/**
+ * A tensor that owns `value`, or a copy where the value is the memory of an input or initializer passed through.
+ *  */
+const adoptValue = (
+  value: Handle<"Value">,
+  ...others: readonly (readonly NativeTensor[])[]
+): Tensor => {
+  const api = ort();
+  const info = receive<Handle<"TensorTypeAndShapeInfo">>((out) =>
+    api.getTensorTypeAndShape(value, out),
+  );
+  const rank = receiveSize((out) => api.getDimensionsCount(info, out));
+  const dims = new BigInt64Array(rank);
+  if (rank > 0) api.getDimensions(info, dims, rank);
+  const dtype = dtypeOfOnnx(receiveInt((out) => api.getTensorElementType(info, out)));
+  api.release.shapeInfo(info);
+  if (dtype === undefined) throw new Error("an output has another type than the session said");
+  const address = receive((out) => api.getTensorMutableData(value, out));
+  const tensor = tensorOfValue(value, address, dtype, Array.from(dims, Number));
+  const foreign = others.some((natives) => natives.some((native) => native.contains(address)));
+  if (!foreign) return tensor;
+  const copy = Tensor.zeros(dtype, tensor.shape);
+  copy.copyFrom(tensor);
+  tensor.dispose();
+  return copy;
+};
+
+/** The native objects of a session, apart from it so that a finalizer can release them. */
+class NativeSession {
+  readonly handle: Handle<"Session">;
+  readonly initializers: readonly NativeTensor[];
+  readonly profiled: boolean;
+  readonly idle: Slot[] = [];
+  running = 0;
+  closing = false;
+
+  constructor(handle: Handle<"Session">, initializers: readonly NativeTensor[], profiled: boolean) {
+    this.handle = handle;
+    this.initializers = initializers;
+    this.profiled = profiled;
+  }
+
+  /** Releases everything, or leaves that to the end of the last run. */
+  close(): void {
+    this.closing = true;
+    if (this.running > 0) return;
+    const api = ort();
+    for (const slot of this.idle.splice(0)) releaseSlot(slot);
+    if (this.profiled) {
+      const path = receive((out) => api.sessionEndProfiling(this.handle, defaultAllocator(), out));
+      api.allocatorFree(defaultAllocator(), path);
+    }
+    api.release.session(this.handle);
+    // Only now: the session has the addresses of this memory.
+    for (const native of this.initializers) native.release();
+  }
+}
+
+const released = new FinalizationRegistry<NativeSession>((native) => native.close());
+
+const configure = (
+  options: Handle<"SessionOptions">,
+  settings: SessionOptions,
+  initializers: ReadonlyMap<string, NativeTensor>,
+  folder: string | undefined,
+): void => {
+  const api = ort();
+  const { threads = availableParallelism(), optimization = "all" } = settings;
+  if (!Number.isSafeInteger(threads) || threads < 1)
+    throw new RangeError(`Cannot create a session: found threads ${threads}, expected 1 or more`);
+  api.setSessionLogSeverityLevel(options, 4);
+  api.setIntraOpNumThreads(options, threads);
+  api.setSessionGraphOptimizationLevel(options, optimizationLevels[optimization]);
+  if (settings.arena === false) api.disableCpuMemArena(options);
+  if (settings.memoryPattern !== true) api.disableMemPattern(options);
+  if (settings.profile !== undefined) api.enableProfiling(options, settings.profile);
+  const entry = (name: string, value: string): void =>
+    api.addSessionConfigEntry(options, name, value);
+  entry("session.disable_prepacking", settings.prepack === true ? "0" : "1");
+  if (settings.disabledOptimizers !== undefined && settings.disabledOptimizers.length > 0)
+    entry("optimization.disable_specified_optimizers", settings.disabledOptimizers.join(";"));
+  if (folder !== undefined) entry("session.model_external_initializers_file_folder_path", folder);
+  for (const [name, native] of initializers) api.addInitializer(options, name, native.value);
+};
+
+/**
+ * Runs `body` with a folder that has an empty file "weights", and removes it.
+ *
+ * ONNX Runtime wants external data to be an existing file below a given folder, and looks no further for initializers
+ * whose memory it has been given. The file is empty so that whatever does read it fails instead of computing with
+ * other numbers: constant folding of a Cast, for one (leave it out with disabledOptimizers).
+ */
+const withPlaceholder = async <T>(body: (folder: string) => Promise<T>): Promise<T> => {
+  const folder = await mkdtemp(join(tmpdir(), "hira-"));
+  try {
+    await writeFile(join(folder, "weights"), "");
+    return await body(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+};
+
+/**
+ * A model that is ready to run, on ONNX Runtime.
+ *
+ * Checked on linux x64; macOS and Windows are untested. Runs of one session may overlap.
+ */
+export class Session {
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
+  readonly #inputs: ReadonlyMap<string, Port>;
+  readonly #outputs: ReadonlyMap<string, Port>;
+  readonly #native: NativeSession;
+
+  private constructor(native: NativeSession, inputs: readonly Port[], outputs: readonly Port[]) {
+    this.#native = native;
+    this.#inputs = new Map(inputs.map((port) => [port.name, port]));
+    this.#outputs = new Map(outputs.map((port) => [port.name, port]));
+    this.inputNames = inputs.map(({ name }) => name);
+    this.outputNames = outputs.map(({ name }) => name);
+    released.register(this, native, this);
+  }
+
+  /**
+   * Loads and optimizes a model, on another thread.
+   *
+   * Execution is sequential: operators run one after the other, each on up to `threads` threads.
+   *
+   * @throws {UserError} for a provider that cannot start
+   * @throws {RangeError} {TypeError} if the bytes are no model, or `initializers` are not what it leaves open (all at once)
+   * @throws {OrtError} if the runtime refuses the model
+   */
+  static async create(options: SessionOptions): Promise<Session> {
+    assertProvider(options.provider ?? "cpu");
+    const external = readExternalInitializers(options.model);
+    const initializers = matchInitializers(external, options.initializers ?? {});
+    return initializers.size === 0
+      ? Session.#load(options, initializers, undefined)
+      : withPlaceholder((folder) => Session.#load(options, initializers, folder));
+  }
+
+  static async #load(
+    settings: SessionOptions,
+    initializers: ReadonlyMap<string, NativeTensor>,
+    folder: string | undefined,
+  ): Promise<Session> {
+    const api = ort();
+    const held = [...initializers.values()].map((native) => native.retain());
+    const options = receive<Handle<"SessionOptions">>((out) => api.createSessionOptions(out));
+    const out = new BigUint64Array(1);
+    try {
+      configure(options, settings, initializers, folder);
+      const { model } = settings;
+      await api.async.createSessionFromArray(environment(), model, model.length, options, out);
+    } catch (error) {
+      for (const native of held) native.release();
+      throw error;
+    } finally {
+      api.release.sessionOptions(options);
+    }
+    const handle = (out[0] ?? 0n) as Handle<"Session">;
+    const native = new NativeSession(handle, held, settings.profile !== undefined);
+    try {
+      const ports = (direction: "Input" | "Output"): Port[] => {
+        const count = receiveSize((out) => api[`sessionGet${direction}Count`](handle, out));
+        return Array.from({ length: count }, (_, i) => readPort(handle, i, direction));
+      };
+      return new Session(native, ports("Input"), ports("Output"));
+    } catch (error) {
+      native.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Computes every output from every input.
+   *
+   * Outputs that are given are written in place, and may be the very tensor of an input: right for graphs that read an
+   * element of it for the last time when they write that element. The others come in new memory, which their tensors own.
+   * The work happens on another thread unless `sync`; inputs must not change meanwhile. What was bound in the last run
+   * is not bound again, so repeating a run with the same tensors costs microseconds (test/runtime has the figure).
+   *
+   * After a failed or ended run the given outputs may hold anything.
+   *
+   * @throws {RangeError} {TypeError} naming every tensor whose name, dtype or shape is not the model's
+   * @throws {OrtError} if the computation fails; the signal's reason if it was ended
+   */
+  async run(
+    inputs: Readonly<Record<string, Tensor>>,
+    outputs: Readonly<Record<string, Tensor>> = {},
+    { signal, sync = false }: RunOptions = {},
+  ): Promise<Record<string, Tensor>> {
+    const native = this.#native;
+    if (native.closing) throw new RangeError("Cannot run a session: found it disposed");
+    signal?.throwIfAborted();
+    const natives = this.#natives(inputs, outputs);
+    const slot = native.idle.pop() ?? this.#newSlot();
+    for (const memory of natives) memory.retain();
+    native.running++;
+    let reusable = false;
+    try {
+      this.#bind(slot, outputs, natives);
+      if (sync) ort().runWithBinding(native.handle, slot.runOptions, slot.binding);
+      else await runAsync(native.handle, slot, signal);
+      const result = this.#collect(slot, outputs, natives);
+      reusable = true;
+      return result;
+    } finally {
+      for (const memory of natives) memory.release();
+      native.running--;
+      // Nobody knows what a failed run has left bound, and a terminated one stays terminated.
+      if (reusable) native.idle.push(slot);
+      else releaseSlot(slot);
+      if (native.closing) native.close();
+    }
+  }
+
+  /**
+   * Releases the session; runs that are in flight end first, and keep it until then. May be called again.
+   * Afterwards `run` throws. The initializers' tensors are untouched.
+   */
+  dispose(): void {
+    if (this.#native.closing) return;
+    released.unregister(this);
+    this.#native.close();
+  }
+
+  /** The memory of all inputs, then of the given outputs, each in the model's order. Throws on names that are not. */
+  #natives(
+    inputs: Readonly<Record<string, Tensor>>,
+    outputs: Readonly<Record<string, Tensor>>,
+  ): NativeTensor[] {
+    const faults: Fault[] = [];
+    const natives: (NativeTensor | undefined)[] = [];
+    for (const name of this.inputNames)
+      natives.push(findNative("input", name, inputs[name], faults));
+    let given = 0;
+    for (const name of this.outputNames) {
+      if (!Object.hasOwn(outputs, name)) continue;
+      natives.push(findNative("output", name, outputs[name], faults));
+      given++;
+    }
+    if (Object.keys(inputs).length > this.inputNames.length)
+      findUnknown("input", inputs, this.#inputs, faults);
+    if (Object.keys(outputs).length > given) findUnknown("output", outputs, this.#outputs, faults);
+    if (faults.length > 0) {
+      // A misspelt name counts as a missing one too; say which name it is instead.
+      findUnknown("input", inputs, this.#inputs, faults);
+      throwFaults("run a session", faults);
+    }
+    return natives.filter((native) => native !== undefined);
+  }
+
+  #newSlot(): Slot {
+    const api = ort();
+    const slot = {
+      binding: receive<Handle<"IoBinding">>((out) => api.createIoBinding(this.#native.handle, out)),
+      runOptions: receive<Handle<"RunOptions">>((out) => api.createRunOptions(out)),
+      boundInputs: this.inputNames.map(() => 0),
+      boundOutputs: this.outputNames.map(() => 0),
+    };
+    // In the model's order from the start: that is the order in which values come back.
+    for (const name of this.outputNames) api.bindOutputToDevice(slot.binding, name, hostMemory());
+    return slot;
+  }
+
+  /** Binds what differs from the slot's last run, after checking all of it. */
+  #bind(
+    { binding, boundInputs, boundOutputs }: Slot,
+    outputs: Readonly<Record<string, Tensor>>,
+    natives: readonly NativeTensor[],
+  ): void {
+    const api = ort();
+    const inputCount = this.inputNames.length;
+    let next = inputCount;
+    const outputNatives = this.outputNames.map((name) =>
+      Object.hasOwn(outputs, name) ? natives[next++] : undefined,
+    );
+    if (
+      boundInputs.every((id, i) => id === natives[i]?.id) &&
+      boundOutputs.every((id, i) => id === (outputNatives[i]?.id ?? 0))
+    )
+      return;
+
+    const faults: Fault[] = [];
+    const symbols = new Map<string, number>();
+    const check = (
+      role: string,
+      port: Port | undefined,
+      native: NativeTensor | undefined,
+    ): void => {
+      if (port && native) compare(role, port, native, symbols, faults);
+    };
+    this.inputNames.forEach((name, i) => check("input", this.#inputs.get(name), natives[i]));
+    this.outputNames.forEach((name, i) =>
+      check("output", this.#outputs.get(name), outputNatives[i]),
+    );
+    throwFaults("run a session", faults);
+
+    this.inputNames.forEach((name, i) => {
+      const native = natives[i];
+      if (native === undefined || native.id === boundInputs[i]) return;
+      api.bindInput(binding, name, native.value);
+      boundInputs[i] = native.id;
+    });
+    this.outputNames.forEach((name, i) => {
+      const native = outputNatives[i];
+      if ((native?.id ?? 0) === boundOutputs[i]) return;
+      if (native === undefined) api.bindOutputToDevice(binding, name, hostMemory());
+      else api.bindOutput(binding, name, native.value);
+      boundOutputs[i] = native?.id ?? 0;
+    });
+  }
+
+  #collect(
+    { binding, boundOutputs }: Slot,
+    outputs: Readonly<Record<string, Tensor>>,
+    natives: readonly NativeTensor[],
+  ): Record<string, Tensor> {
+    if (boundOutputs.every((id) => id !== 0)) return { ...outputs };
+    const api = ort();
+    const values = boundValues(binding);
+    const result: Record<string, Tensor> = {};
+    let at = 0;
+    try {
+      for (const name of this.outputNames) {
+        const value = values[at] as Handle<"Value">;
+        const given = outputs[name];
+        if (given === undefined) {
+          result[name] = adoptValue(value, natives, this.#native.initializers);
+          at++;
+          // The binding drops its reference, so that the tensor alone decides how long the memory stays.
+          api.bindOutputToDevice(binding, name, hostMemory());
+        } else {
+          api.release.value(value);
+          at++;
+          result[name] = given;
+        }
+      }
+    } catch (error) {
+      for (const value of values.subarray(at)) api.release.value(value as Handle<"Value">);
+      throw error;
+    }
+    return result;
+  }
+}

@@ -1,0 +1,339 @@
+import { allocate, dtypes, elementCount, type DType, type TypedArray } from "../core/dtype.js";
+import { addressOf, hostMemory, ort, receive, viewMemory, type Handle } from "./c-api.js";
+import { mappedMemory, type MappedFile } from "./mapped-file.js";
+
+const showShape = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
+
+/** Keeps the owner of native memory alive as long as an ArrayBuffer over it. */
+const owners = new WeakMap<ArrayBufferLike, object>();
+
+// An address for tensors without bytes: native code gets something that is not null, and never reads it.
+const nowhere = new Uint8Array(64);
+
+/** Memory that one or more tensors look at, counted: it goes when the last of them has been released. */
+class Storage {
+  readonly address: bigint;
+  readonly #byteLength: number;
+  readonly #free: (() => void) | undefined;
+  #buffer: ArrayBufferLike | undefined;
+  /** Where the storage begins in #buffer. */
+  readonly #bufferOffset: number;
+  /** What keeps the memory alive where it is neither #buffer's nor freed by #free. */
+  owner: object | undefined;
+  #uses = 0;
+
+  private constructor(
+    address: bigint,
+    byteLength: number,
+    memory: { view?: ArrayBufferView; owner?: object; free?: () => void },
+  ) {
+    this.address = address;
+    this.#byteLength = byteLength;
+    this.#buffer = memory.view?.buffer;
+    this.#bufferOffset = memory.view?.byteOffset ?? 0;
+    this.owner = memory.owner;
+    this.#free = memory.free;
+  }
+
+  static ofArray(view: ArrayBufferView): Storage {
+    const address = addressOf(view.byteLength === 0 ? nowhere : view);
+    return new Storage(address, view.byteLength, { view });
+  }
+
+  static ofMapped(file: MappedFile, byteOffset: number, byteLength: number): Storage {
+    const address = mappedMemory(file).address + BigInt(byteOffset);
+    return new Storage(address, byteLength, { owner: file });
+  }
+
+  static ofValue(value: Handle<"Value">, address: bigint, byteLength: number): Storage {
+    return new Storage(address, byteLength, { free: () => ort().release.value(value) });
+  }
+
+  retain(): this {
+    this.#uses++;
+    return this;
+  }
+
+  release(): void {
+    if (--this.#uses > 0) return;
+    if (this.#free) {
+      // Arrays that were handed out over native memory become empty before that memory goes.
+      const buffer = this.#buffer;
+      if (buffer instanceof ArrayBuffer) structuredClone(buffer, { transfer: [buffer] });
+      this.#free();
+    }
+    this.#buffer = undefined;
+    this.owner = undefined;
+  }
+
+  /** False once the array's memory was given away with structuredClone or postMessage. */
+  get attached(): boolean {
+    const buffer = this.#buffer;
+    return buffer === undefined || buffer.byteLength >= this.#bufferOffset + this.#byteLength;
+  }
+
+  /** Elements in place; a copy where a mapped tensor stands at an address that its type cannot be read from. */
+  array(dtype: DType, byteOffset: number, length: number): TypedArray {
+    const { array, bytes } = dtypes[dtype];
+    if (length === 0) return allocate(dtype, 0);
+    if (this.#buffer === undefined) {
+      if (this.address % BigInt(bytes) !== 0n) {
+        const copy = viewMemory(this.address, this.#byteLength).slice(0);
+        return new array(copy, byteOffset, length);
+      }
+      this.#buffer = viewMemory(this.address, this.#byteLength);
+      owners.set(this.#buffer, this);
+    }
+    return new array(this.#buffer, this.#bufferOffset + byteOffset, length);
+  }
+}
+
+let nextId = 1;
+
+/**
+ * The native side of a tensor, counted: the tensor holds it once, and so does every run and session that uses it.
+ * So a tensor may be disposed, or collected, while native code still reads it.
+ */
+export class NativeTensor {
+  readonly storage: Storage;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly byteOffset: number;
+  readonly byteLength: number;
+  /** Tells tensors apart without keeping them alive; never used twice. */
+  readonly id = nextId++;
+  // A double holds every address that a process is given (47 bits; 57 only on demand), and compares faster.
+  readonly #begin: number;
+  #value: Handle<"Value"> | undefined;
+  #uses = 1;
+
+  constructor(storage: Storage, dtype: DType, shape: readonly number[], byteOffset: number) {
+    this.storage = storage.retain();
+    this.dtype = dtype;
+    this.shape = shape;
+    this.byteOffset = byteOffset;
+    this.byteLength = elementCount(shape) * dtypes[dtype].bytes;
+    this.#begin = Number(this.address);
+  }
+
+  get address(): bigint {
+    return this.storage.address + BigInt(this.byteOffset);
+  }
+
+  /** Whether `address` lies in this memory. */
+  contains(address: bigint): boolean {
+    const offset = Number(address) - this.#begin;
+    return offset >= 0 && offset < this.byteLength;
+  }
+
+  /** The OrtValue over this memory, made when first asked for. */
+  get value(): Handle<"Value"> {
+    return (this.#value ??= receive<Handle<"Value">>((out) =>
+      ort().createTensorWithData(
+        hostMemory(),
+        this.address,
+        this.byteLength,
+        BigInt64Array.from(this.shape, BigInt),
+        this.shape.length,
+        dtypes[this.dtype].onnx,
+        out,
+      ),
+    ));
+  }
+
+  retain(): this {
+    this.#uses++;
+    return this;
+  }
+
+  release(): void {
+    if (--this.#uses > 0) return;
+    if (this.#value !== undefined) ort().release.value(this.#value);
+    this.#value = undefined;
+    this.storage.release();
+  }
+}
+
+const released = new FinalizationRegistry<NativeTensor>((native) => native.release());
+
+/** The native side of a tensor, or undefined once it is disposed; not for other rooms. */
+export let nativeOf: (tensor: Tensor) => NativeTensor | undefined;
+/** A tensor over memory that the runtime has allocated, which it owns from now on; not for other rooms. */
+export let tensorOfValue: (
+  value: Handle<"Value">,
+  address: bigint,
+  dtype: DType,
+  shape: readonly number[],
+) => Tensor;
+
+const checkShape = (what: string, dtype: DType, shape: readonly number[]): number => {
+  if (!Object.hasOwn(dtypes, dtype))
+    throw new TypeError(
+      `Cannot make a tensor ${what}: found dtype "${dtype}", expected one of ${Object.keys(dtypes).join(", ")}`,
+    );
+  const count = elementCount(shape);
+  if (!shape.every((d) => Number.isSafeInteger(d) && d >= 0) || !Number.isSafeInteger(count * 8))
+    throw new RangeError(
+      `Cannot make a tensor ${what}: found shape ${showShape(shape)}, expected whole numbers from 0 on`,
+    );
+  return count;
+};
+
+/**
+ * A dense, row-major array of one dtype, in memory that native code reads and writes in place.
+ *
+ * A tensor keeps its memory alive; views and running sessions do too. `dispose` gives the memory back at once where the
+ * runtime allocated it (outputs that were not preallocated); without it that happens after the tensor is collected.
+ * Do not give the memory of a tensor's array away (structuredClone's transfer, postMessage) while a run uses it.
+ */
+export class Tensor {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly byteLength: number;
+  /** Where the memory is. */
+  readonly device = "cpu" as const;
+  #native: NativeTensor | undefined;
+  #data: TypedArray | undefined;
+
+  static {
+    nativeOf = (tensor) => tensor.#native;
+    tensorOfValue = (value, address, dtype, shape) => {
+      const byteLength = elementCount(shape) * dtypes[dtype].bytes;
+      if (byteLength > 0)
+        return new Tensor(Storage.ofValue(value, address, byteLength), dtype, shape, 0);
+      ort().release.value(value);
+      return Tensor.zeros(dtype, shape);
+    };
+  }
+
+  private constructor(
+    storage: Storage,
+    dtype: DType,
+    shape: readonly number[],
+    byteOffset: number,
+    data?: TypedArray,
+  ) {
+    const native = new NativeTensor(storage, dtype, Object.freeze([...shape]), byteOffset);
+    this.dtype = dtype;
+    this.shape = native.shape;
+    this.byteLength = native.byteLength;
+    this.#native = native;
+    this.#data = data;
+    released.register(this, native, this);
+  }
+
+  /**
+   * A tensor over the memory of `data`, which is not copied: each sees what is written through the other.
+   *
+   * float16 and bfloat16 take their bits in a Uint16Array, bool takes 0 or 1 in a Uint8Array.
+   *
+   * @throws {TypeError} if `data` is not the array type of `dtype`; {RangeError} if its length is not the shape's
+   */
+  static fromArray(dtype: DType, shape: readonly number[], data: TypedArray): Tensor {
+    const count = checkShape("from an array", dtype, shape);
+    const { array } = dtypes[dtype];
+    if (!(data instanceof array))
+      throw new TypeError(
+        `Cannot make a ${dtype} tensor from an array: found ${describe(data)}, expected ${array.name}`,
+      );
+    if (data.length !== count)
+      throw new RangeError(
+        `Cannot make a ${dtype} tensor of shape ${showShape(shape)}: found ${data.length} elements, expected ${count}`,
+      );
+    return new Tensor(Storage.ofArray(data), dtype, shape, 0, data);
+  }
+
+  /** A tensor of zeros in memory of its own. @throws {RangeError} on a shape that is none */
+  static zeros(dtype: DType, shape: readonly number[]): Tensor {
+    return Tensor.fromArray(dtype, shape, allocate(dtype, checkShape("of zeros", dtype, shape)));
+  }
+
+  /**
+   * A tensor over `elements * bytes` bytes of a mapped file, from `byteOffset` on; any alignment will do.
+   *
+   * @throws {RangeError} if they do not lie inside the file
+   */
+  static fromMapped(
+    file: MappedFile,
+    byteOffset: number,
+    dtype: DType,
+    shape: readonly number[],
+  ): Tensor {
+    const byteLength = checkShape(`from ${file.path}`, dtype, shape) * dtypes[dtype].bytes;
+    if (
+      !Number.isSafeInteger(byteOffset) ||
+      byteOffset < 0 ||
+      byteOffset + byteLength > file.byteLength
+    )
+      throw new RangeError(
+        `Cannot make a ${dtype} tensor of shape ${showShape(shape)} from ${file.path}: found bytes ${byteOffset} to ${byteOffset + byteLength}, expected them within the file's ${file.byteLength}`,
+      );
+    return new Tensor(Storage.ofMapped(file, byteOffset, byteLength), dtype, shape, 0);
+  }
+
+  /**
+   * A tensor over a stretch of the same memory, of the same dtype, from element `elementOffset` on.
+   *
+   * It outlives this one: disposing either leaves the other as it is.
+   *
+   * @throws {RangeError} if the stretch does not lie inside this tensor, or this tensor is disposed
+   */
+  view(elementOffset: number, shape: readonly number[]): Tensor {
+    const native = this.#alive("view");
+    const count = checkShape("as a view", this.dtype, shape);
+    const length = elementCount(this.shape);
+    if (!Number.isSafeInteger(elementOffset) || elementOffset < 0 || elementOffset + count > length)
+      throw new RangeError(
+        `Cannot view ${showShape(shape)} from element ${elementOffset} of a tensor ${showShape(this.shape)}: found elements ${elementOffset} to ${elementOffset + count}, expected them within ${length}`,
+      );
+    const byteOffset = native.byteOffset + elementOffset * dtypes[this.dtype].bytes;
+    return new Tensor(native.storage, this.dtype, shape, byteOffset);
+  }
+
+  /**
+   * The elements, in place: for fromArray the very array that was given.
+   *
+   * An array over memory that the runtime allocated becomes empty when the last tensor over it is disposed. A mapped
+   * tensor's array is for reading: a write stays in this process, and every session over the file sees it.
+   *
+   * @throws {RangeError} once the tensor is disposed
+   */
+  get data(): TypedArray {
+    const native = this.#alive("read");
+    return (this.#data ??= native.storage.array(
+      this.dtype,
+      native.byteOffset,
+      elementCount(this.shape),
+    ));
+  }
+
+  /** Copies the bits of `source` here. @throws {RangeError} unless dtype and shape are the same */
+  copyFrom(source: Tensor): void {
+    if (source.dtype !== this.dtype || showShape(source.shape) !== showShape(this.shape))
+      throw new RangeError(
+        `Cannot copy into a tensor: found ${source.dtype} ${showShape(source.shape)}, expected ${this.dtype} ${showShape(this.shape)}`,
+      );
+    // Both arrays are of one class, for which set() moves bytes: NaN payloads stay.
+    (this.data as Uint8Array).set(source.data as Uint8Array);
+  }
+
+  /** Gives the memory back; it stays while views, sessions or a running call still use it. May be called again. */
+  dispose(): void {
+    if (this.#native === undefined) return;
+    released.unregister(this);
+    this.#native.release();
+    this.#native = undefined;
+    this.#data = undefined;
+  }
+
+  #alive(verb: string): NativeTensor {
+    if (this.#native === undefined)
+      throw new RangeError(
+        `Cannot ${verb} a ${this.dtype} tensor of shape ${showShape(this.shape)}: found it disposed`,
+      );
+    return this.#native;
+  }
+}
+
+const describe = (value: unknown): string =>
+  typeof value === "object" && value !== null ? value.constructor.name : typeof value;
