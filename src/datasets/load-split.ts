@@ -1,0 +1,75 @@
+import { join } from "node:path";
+import type { Compat } from "../core/compat.js";
+import { UserError } from "../core/errors.js";
+import { recordFileIfThere } from "./family.js";
+import type { Dataset } from "./registry.js";
+import type { LoadedRows, Split } from "./rows.js";
+
+export interface LoadedSplit extends LoadedRows {
+  readonly split: Split;
+  /** Rows in the file, before --dataset_ratio. */
+  readonly rowsInFile: number;
+  /** What the user has to know before believing a number from these rows, and what to do about it. */
+  readonly warning?: string | undefined;
+}
+
+/**
+ * One split of a data set.
+ *
+ * A set that comes without a validation file gives its test rows as validation, as the original does, but with a
+ * warning; a validation file that someone has put beside the others is read instead.
+ *
+ * `ratio` below 1 keeps the first floor(rows * ratio) rows of train and validation. The test split stays whole, so that
+ * an accuracy is over all test rows; compat "splits" cuts it too, and reads test as validation silently and always, as the original does.
+ * @param root the data root, see resolveDataRoot
+ * @throws {UserError} if the file is missing or broken, a row lacks a field, or the ratio leaves no row
+ */
+export const loadSplit = async (
+  { name, member, family }: Dataset,
+  split: Split,
+  {
+    root,
+    ratio = 1,
+    compat = new Set(),
+  }: { readonly root: string; readonly ratio?: number; readonly compat?: Compat },
+): Promise<LoadedSplit> => {
+  const readsTest =
+    split === "validation" &&
+    !member.ownValidation &&
+    (compat.has("splits") ||
+      (await recordFileIfThere(join(root, member.folder), "validation")) === undefined);
+  const loaded = await family.load(member, readsTest ? "test" : split, root);
+  const rowsInFile = loaded.rows.length;
+  const rows =
+    split === "test" && !compat.has("splits")
+      ? loaded.rows
+      : keepRatio(loaded.rows, ratio, loaded.path);
+  const warning =
+    readsTest && !compat.has("splits")
+      ? `${name} has no validation rows: its test rows choose the best checkpoint, so the test accuracy is ` +
+        "too good. Hold rows out of train and name them with --validation=FILE (or put them beside the others as " +
+        "validation.json), or train on common_170k"
+      : undefined;
+  return { ...loaded, rows, split, rowsInFile, warning };
+};
+
+/**
+ * The first floor(rows * ratio) rows; all of them where `ratio` is 1 or more.
+ *
+ * @throws {UserError} if the ratio is not positive or leaves no row
+ */
+export const keepRatio = <T>(rows: readonly T[], ratio: number, path: string): readonly T[] => {
+  if (!(ratio > 0))
+    throw new UserError(
+      `Cannot use --dataset_ratio ${String(ratio)}: expected a number above 0`,
+      "1 takes all rows, 0.1 the first tenth",
+    );
+  if (ratio >= 1) return rows;
+  const kept = rows.slice(0, Math.floor(rows.length * ratio));
+  if (kept.length === 0)
+    throw new UserError(
+      `Cannot use --dataset_ratio ${String(ratio)} with ${path}: found ${String(rows.length)} rows, of which none is left`,
+      "Choose a larger ratio",
+    );
+  return kept;
+};
