@@ -27,7 +27,7 @@ export const writeFileAtomically = async (
     }
     await rename(beside, path);
   } catch (error) {
-    await rm(beside, { force: true });
+    await rm(beside, { force: true }).catch(() => undefined);
     // What the source of the chunks throws is not a fault of the folder.
     if (!(error instanceof Error && "syscall" in error)) throw error;
     throw new UserError(

@@ -21,10 +21,3 @@ export const countLabels = ({ ids, contextLength, labels }: EncodedRow): number 
   for (let i = 1; i < labels.length; i++) if (labels[i] !== noLoss) count++;
   return count;
 };
-
-/** Token ids of many texts in one block of memory. */
-export interface TokenTable {
-  readonly length: number;
-  /** The ids of text `index`: a view, not a copy. */
-  at(index: number): Int32Array;
-}
