@@ -35,11 +35,15 @@ export const onnxRuntimePath = (): string => {
   return path;
 };
 
+// koffi unloads a library whose handle is collected, and with it every function in use: these stay for good.
+let onnxRuntime: LibraryHandle | undefined;
+let libc: LibraryHandle | undefined;
+
 /** Loads the ONNX Runtime library. @throws {UserError} if it is missing, or the system refuses it */
 export const loadOnnxRuntime = (): LibraryHandle => {
   const path = onnxRuntimePath();
   try {
-    return koffi.load(path);
+    return (onnxRuntime ??= koffi.load(path));
   } catch (error) {
     throw new UserError(
       `Cannot load ONNX Runtime from ${path}: ${error instanceof Error ? error.message : String(error)}`,
@@ -47,8 +51,6 @@ export const loadOnnxRuntime = (): LibraryHandle => {
     );
   }
 };
-
-let libc: LibraryHandle | undefined;
 
 /** The C library of this process: on POSIX the symbols that node itself is linked with. Windows is untested. */
 export const cLibrary = (): LibraryHandle =>

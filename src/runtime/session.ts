@@ -8,6 +8,7 @@ import {
   environment,
   hostMemory,
   ort,
+  OrtError,
   readAddresses,
   readText,
   receive,
@@ -25,6 +26,9 @@ import { nativeOf, Tensor, tensorOfValue, type NativeTensor } from "./tensor.js"
 
 const optimizationLevels = { none: 0, basic: 1, extended: 2, all: 99 } as const;
 
+/** What turns Cast(weight) and the like into new weights; by their names in ONNX Runtime's sources. */
+const weightFoldingOptimizers = ["ConstantFolding", "FuseFp16InitializerToFp32NodeTransformer"];
+
 export interface SessionOptions {
   /** ModelProto bytes. Frozen weights are initializers of data_location EXTERNAL, location "weights". */
   readonly model: Uint8Array;
@@ -40,7 +44,10 @@ export interface SessionOptions {
   readonly arena?: boolean;
   /** Whether to plan one block for all values of a run; it helps where shapes never change. Default false. */
   readonly memoryPattern?: boolean;
-  /** Names of graph optimizers to leave out, such as "ConstantFolding". */
+  /**
+   * Names of graph optimizers to leave out. Default: none for a model without external initializers, otherwise those
+   * that would compute with them while loading, and so hold results as large as the weights for this session alone.
+   */
   readonly disabledOptimizers?: readonly string[];
   /** Default "all". */
   readonly optimization?: keyof typeof optimizationLevels;
@@ -338,8 +345,9 @@ const configure = (
   const entry = (name: string, value: string): void =>
     api.addSessionConfigEntry(options, name, value);
   entry("session.disable_prepacking", settings.prepack === true ? "0" : "1");
-  if (settings.disabledOptimizers !== undefined && settings.disabledOptimizers.length > 0)
-    entry("optimization.disable_specified_optimizers", settings.disabledOptimizers.join(";"));
+  const disabled =
+    settings.disabledOptimizers ?? (initializers.size > 0 ? weightFoldingOptimizers : []);
+  if (disabled.length > 0) entry("optimization.disable_specified_optimizers", disabled.join(";"));
   if (folder !== undefined) entry("session.model_external_initializers_file_folder_path", folder);
   for (const [name, native] of initializers) api.addInitializer(options, name, native.value);
 };
@@ -359,6 +367,20 @@ const withPlaceholder = async <T>(body: (folder: string) => Promise<T>): Promise
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+};
+
+/** Says what to do where the runtime read an external initializer while loading, and found the placeholder. */
+const explainPlaceholder = (error: unknown): unknown => {
+  if (!(error instanceof OrtError)) return error;
+  const name = /External initializer: (\S+) offset|external tensors\..* for tensor: (\S+)/.exec(
+    error.message,
+  );
+  if (name === null) return error;
+  return new RangeError(
+    `Cannot create a session: found initializer "${name[1] ?? name[2]}" read while loading, expected it to be used by operators alone. ` +
+      "Shapes, axes and single numbers belong into the model; for the rest name the optimizer in disabledOptimizers",
+    { cause: error },
+  );
 };
 
 /**
@@ -389,6 +411,7 @@ export class Session {
    *
    * @throws {UserError} for a provider that cannot start
    * @throws {RangeError} {TypeError} if the bytes are no model, or `initializers` are not what it leaves open (all at once)
+   * @throws {RangeError} if an external initializer's value is needed before the first run: a shape, an axis, one number
    * @throws {OrtError} if the runtime refuses the model
    */
   static async create(options: SessionOptions): Promise<Session> {
@@ -415,7 +438,7 @@ export class Session {
       await api.async.createSessionFromArray(environment(), model, model.length, options, out);
     } catch (error) {
       for (const native of held) native.release();
-      throw error;
+      throw explainPlaceholder(error);
     } finally {
       api.release.sessionOptions(options);
     }
