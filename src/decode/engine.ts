@@ -1,0 +1,266 @@
+import { UserError } from "../core/errors.js";
+import { encodeOnnx } from "../graph/onnx/encode.js";
+import { lower } from "../graph/passes/lower.js";
+import { prune } from "../graph/passes/prune.js";
+import { shareSubexpressions } from "../graph/passes/share-subexpressions.js";
+import { MASKED } from "../models/blocks/attention.js";
+import type { LlamaConfig } from "../models/llama-config.js";
+import { initializersOf, type FrozenWeights } from "../models/weights/frozen-weights.js";
+import type { Provider } from "../runtime/providers.js";
+import { Session } from "../runtime/session.js";
+import { Tensor } from "../runtime/tensor.js";
+import { buildDecodeGraph, cacheNames, writtenCache, type AdaptedLinear } from "./decode-graph.js";
+import type {
+  Candidates,
+  DecodeEngine,
+  DecodeRun,
+  Prompt,
+  StartOptions,
+  StepInput,
+} from "./step-engine.js";
+import { TreeCache } from "./tree-cache.js";
+
+export interface EngineOptions {
+  readonly config: LlamaConfig;
+  /** The model's tensors; float32 ones compute fastest, narrower ones are widened in every step. */
+  readonly weights: Pick<FrozenWeights, "tensor">;
+  /** The longest prompt and its new tokens together. */
+  readonly maxPositions: number;
+  /** How adapted linear layers compute where the adapter is not merged into `weights`. */
+  readonly linear?: AdaptedLinear;
+  readonly provider?: Provider;
+  readonly threads?: number;
+  /** Whether to repack weights for speed, which takes their size in memory once more. Default false. */
+  readonly prepack?: boolean;
+  /** Bytes that the activations of one run over prompts may take; longer prompts are fed in pieces. Default 256 MiB. */
+  readonly activationBytes?: number;
+}
+
+const int64 = (shape: readonly number[], values: readonly number[]): Tensor =>
+  Tensor.fromArray("int64", shape, BigInt64Array.from(values, BigInt));
+
+/** A Llama in an ONNX Runtime session, for any number of batches one after the other. */
+export class LlamaEngine implements DecodeEngine {
+  readonly vocabularySize: number;
+  readonly maxPositions: number;
+  readonly #session: Session;
+  readonly #config: LlamaConfig;
+  readonly #activationBytes: number;
+
+  private constructor(session: Session, options: EngineOptions) {
+    this.#session = session;
+    this.#config = options.config;
+    this.#activationBytes = options.activationBytes ?? 2 ** 28;
+    this.vocabularySize = options.config.vocabSize;
+    this.maxPositions = options.maxPositions;
+  }
+
+  /** @throws what Session.create throws */
+  static async create(options: EngineOptions): Promise<LlamaEngine> {
+    const graph = shareSubexpressions(prune(lower(buildDecodeGraph(options))));
+    const { provider, threads, prepack } = options;
+    const session = await Session.create({
+      model: encodeOnnx(graph),
+      initializers: initializersOf(graph, options.weights),
+      ...(provider && { provider }),
+      ...(threads !== undefined && { threads }),
+      ...(prepack !== undefined && { prepack }),
+    });
+    return new LlamaEngine(session, options);
+  }
+
+  /**
+   * @throws {UserError} on an empty prompt
+   * @throws {RangeError} if a prompt with its new tokens reaches beyond `maxPositions`
+   */
+  async start(
+    prompts: readonly Prompt[],
+    { numBeams, maxNewTokens, width, signal }: StartOptions,
+  ): Promise<{ run: DecodeRun; candidates: Candidates }> {
+    const lengths = prompts.map(({ ids }) => ids.length);
+    if (lengths.includes(0))
+      throw new UserError(
+        "Cannot decode a prompt of no tokens: found an empty one, expected at least one token",
+        "Begin prompts with the model's BOS token",
+      );
+    const longest = Math.max(...lengths);
+    if (longest + maxNewTokens > this.maxPositions)
+      throw new RangeError(
+        `Cannot decode ${String(longest)} tokens and ${String(maxNewTokens)} new ones: found more than the engine's ${String(this.maxPositions)} positions`,
+      );
+    const shape = { ...this.#config, numBeams };
+    const cache = new TreeCache(shape, lengths, maxNewTokens - 1);
+    try {
+      const candidates = await this.#feedPrompts(cache, prompts, width, signal);
+      return { run: new LlamaRun(this.#feed, cache, lengths, numBeams, signal), candidates };
+    } catch (error) {
+      cache.dispose();
+      throw error;
+    }
+  }
+
+  dispose(): void {
+    this.#session.dispose();
+  }
+
+  /** Runs the prompts, padded at the right: by causality no token sees the padding. */
+  async #feedPrompts(
+    cache: TreeCache,
+    prompts: readonly Prompt[],
+    width: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Candidates> {
+    const { slots } = cache;
+    const result = {
+      beams: 1,
+      width,
+      logProbs: new Float32Array(prompts.length * width),
+      ids: new Int32Array(prompts.length * width),
+    };
+    const piece = this.#pieceLength(prompts.length, slots);
+    for (let start = 0; start < slots; start += piece) {
+      const seq = Math.min(piece, slots - start);
+      const columns = Array.from({ length: seq }, (_, i) => start + i);
+      const mask = new Float32Array(seq * slots).fill(MASKED);
+      columns.forEach((column, i) => mask.fill(0, i * slots, i * slots + column + 1));
+      const masks = new Float32Array(prompts.length * mask.length);
+      prompts.forEach((_, prompt) => {
+        masks.set(mask, prompt * mask.length);
+      });
+      const ending = prompts.flatMap(({ ids }, prompt) =>
+        ids.length > start && ids.length <= start + seq ? [prompt] : [],
+      );
+      const found = await this.#feed(cache, {
+        tokens: prompts.flatMap(({ ids }) => columns.map((column) => ids[column] ?? 0)),
+        positions: prompts.flatMap(() => columns),
+        slotsOfPrompt: columns,
+        mask: Tensor.fromArray("float32", [prompts.length, 1, 1, seq, slots], masks),
+        // Where no prompt ends in this piece, some row must still be asked for.
+        rows:
+          ending.length === 0
+            ? [0]
+            : ending.map((prompt) => prompt * seq + (prompts[prompt]?.ids.length ?? 1) - 1 - start),
+        width,
+        signal,
+      });
+      ending.forEach((prompt, i) => {
+        result.logProbs.set(found.logProbs.subarray(i * width, (i + 1) * width), prompt * width);
+        result.ids.set(found.ids.subarray(i * width, (i + 1) * width), prompt * width);
+      });
+    }
+    return result;
+  }
+
+  /** Columns that are fed at once: as many as the activations of all prompts have room for. */
+  #pieceLength(prompts: number, slots: number): number {
+    const { hiddenSize, intermediateSize, heads } = this.#config;
+    // Float32 values that live at once for one token: the MLP's three products, some hidden states, three forms of scores.
+    const bytesPerToken = 4 * (3 * intermediateSize + 4 * hiddenSize + 3 * heads * slots);
+    return Math.max(16, Math.floor(this.#activationBytes / (bytesPerToken * prompts)));
+  }
+
+  /** One run of the session: writes the new keys and values into the cache, returns the candidates of `rows`. */
+  readonly #feed = async (cache: TreeCache, input: FeedInput): Promise<Found> => {
+    const { prompts, tensors } = cache;
+    const { kvHeads, layers } = this.#config;
+    const seq = input.slotsOfPrompt.length;
+    const places: number[] = [];
+    for (let prompt = 0; prompt < prompts; prompt++)
+      for (let head = 0; head < kvHeads; head++)
+        for (const slot of input.slotsOfPrompt) places.push(prompt, head, slot);
+    const inputs: Record<string, Tensor> = {
+      tokens: int64([prompts, seq], input.tokens),
+      positions: int64([prompts, seq], input.positions),
+      mask: input.mask,
+      slots: int64([prompts, kvHeads, seq, 3], places),
+      rows: int64([input.rows.length], input.rows),
+      width: int64([1], [input.width]),
+    };
+    const outputs: Record<string, Tensor> = {};
+    for (let layer = 0; layer < layers; layer++) {
+      const names = cacheNames(layer);
+      [names.keys, names.values].forEach((name, i) => {
+        const tensor = tensors[2 * layer + i];
+        if (!tensor) throw new RangeError("Cannot decode: found the batch's cache disposed");
+        inputs[name] = tensor;
+        outputs[writtenCache(name)] = tensor;
+      });
+    }
+    const { signal } = input;
+    const result = await this.#session.run(inputs, outputs, signal ? { signal } : {});
+    const { logProbs, ids } = result;
+    const found = {
+      logProbs: (logProbs?.data as Float32Array).slice(),
+      ids: (ids?.data as Int32Array).slice(),
+    };
+    logProbs?.dispose();
+    ids?.dispose();
+    return found;
+  };
+}
+
+interface FeedInput {
+  /** [prompts * seq] */
+  readonly tokens: readonly number[];
+  readonly positions: readonly number[];
+  /** The slots that the seq tokens of every prompt take. */
+  readonly slotsOfPrompt: readonly number[];
+  readonly mask: Tensor;
+  readonly rows: readonly number[];
+  readonly width: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+interface Found {
+  readonly logProbs: Float32Array;
+  readonly ids: Int32Array;
+}
+
+/** A batch in the session of an engine. */
+class LlamaRun implements DecodeRun {
+  readonly #feed: (cache: TreeCache, input: FeedInput) => Promise<Found>;
+  readonly #cache: TreeCache;
+  readonly #numBeams: number;
+  readonly #signal: AbortSignal | undefined;
+  /** The position of the next token of every prompt. */
+  #positions: readonly number[];
+
+  constructor(
+    feed: (cache: TreeCache, input: FeedInput) => Promise<Found>,
+    cache: TreeCache,
+    lengths: readonly number[],
+    numBeams: number,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#feed = feed;
+    this.#cache = cache;
+    this.#positions = lengths;
+    this.#numBeams = numBeams;
+    this.#signal = signal;
+  }
+
+  async step({ tokens, parents, width }: StepInput): Promise<Candidates> {
+    const first = this.#cache.advance(parents);
+    const beams = Array.from({ length: this.#numBeams }, (_, beam) => beam);
+    const { logProbs, ids } = await this.#feed(this.#cache, {
+      tokens: [...tokens],
+      positions: this.#positions.flatMap((position) => beams.map(() => position)),
+      slotsOfPrompt: beams.map((beam) => first + beam),
+      mask: this.#cache.mask,
+      rows: [...tokens.keys()],
+      width,
+      signal: this.#signal,
+    });
+    this.#positions = this.#positions.map((position) => position + 1);
+    return { beams: this.#numBeams, width, logProbs, ids };
+  }
+
+  keep(places: readonly number[]): void {
+    this.#cache.keep(places);
+    this.#positions = places.map((place) => this.#positions[place] ?? 0);
+  }
+
+  dispose(): void {
+    this.#cache.dispose();
+  }
+}
