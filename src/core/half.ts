@@ -60,8 +60,11 @@ export const widenFloat16 = (source: Uint16Array): Float32Array => {
   return out;
 };
 
-/** Any Float32Array -> bits of the named half type. */
+/** Any Float32Array -> bits of the named half type; each value as by the functions above. */
 export const narrowFloat32 = (source: Float32Array, dtype: "bfloat16" | "float16"): Uint16Array => {
   const narrow = dtype === "bfloat16" ? bfloat16FromFloat32 : float16FromFloat32;
-  return Uint16Array.from(source, narrow);
+  // A plain loop: Uint16Array.from with a function takes ten times as long.
+  const out = new Uint16Array(source.length);
+  for (let i = 0; i < source.length; i++) out[i] = narrow(source[i] ?? 0);
+  return out;
 };

@@ -2,6 +2,7 @@ import { isFloat } from "../core/dtype.js";
 import { userErrorOfFaults } from "../core/errors.js";
 import type { JsonObject } from "../core/json-file.js";
 import { quoteJson } from "../core/json-file.js";
+import { flag, JsonFields, positive, share, size } from "../core/json-fields.js";
 import { isJsonObject } from "../core/json.js";
 import type { TensorEntry } from "./weights/safetensors.js";
 
@@ -47,56 +48,6 @@ export interface LlamaConfig {
   readonly padId: number | undefined;
 }
 
-interface Kind<T> {
-  readonly name: string;
-  readonly is: (value: unknown) => value is T;
-}
-
-const numberKind = (name: string, holds: (value: number) => boolean): Kind<number> => ({
-  name,
-  is: (value): value is number =>
-    typeof value === "number" && Number.isFinite(value) && holds(value),
-});
-const size = numberKind("a whole number above 0", (n) => Number.isSafeInteger(n) && n > 0);
-const positive = numberKind("a number above 0", (n) => n > 0);
-const share = numberKind("a number from 0 to below 1", (n) => n >= 0 && n < 1);
-const flag: Kind<boolean> = { name: "true or false", is: (value) => typeof value === "boolean" };
-
-/** Reads fields of one JSON object; what is wrong is added to `faults` and gives NaN or the default. */
-class Fields {
-  constructor(
-    private readonly object: JsonObject,
-    private readonly prefix: string,
-    private readonly faults: string[],
-  ) {}
-
-  /** null counts as absent, as in transformers. */
-  value(name: string): unknown {
-    return this.object[name] ?? undefined;
-  }
-
-  fault(name: string, expected: string): void {
-    this.faults.push(
-      `"${this.prefix}${name}": found ${quoteJson(this.object[name])}, expected ${expected}`,
-    );
-  }
-
-  optional<T>(name: string, kind: Kind<T>, fallback: T): T {
-    const value = this.value(name);
-    if (value === undefined) return fallback;
-    if (kind.is(value)) return value;
-    this.fault(name, kind.name);
-    return fallback;
-  }
-
-  number(name: string, kind: Kind<number>): number {
-    const value = this.value(name);
-    if (kind.is(value)) return value;
-    this.fault(name, kind.name);
-    return NaN;
-  }
-}
-
 const isTokenId = (value: unknown): value is number =>
   Number.isSafeInteger(value) && Number(value) >= 0;
 
@@ -134,8 +85,8 @@ const readRope = (
     faults.push(`"${place}": found ${quoteJson(given)}, expected an object or null`);
     return { ropeTheta: NaN, ropeScaling: null };
   }
-  const fields = new Fields(given, `${place}.`, faults);
-  const top = new Fields(raw, "", faults);
+  const fields = new JsonFields(given, `${place}.`, faults);
+  const top = new JsonFields(raw, "", faults);
   const ropeTheta =
     fields.value("rope_theta") === undefined
       ? top.optional("rope_theta", positive, 10000)
@@ -189,7 +140,7 @@ const readRope = (
  */
 export const parseLlamaConfig = (raw: JsonObject, where: string): LlamaConfig => {
   const faults: string[] = [];
-  const fields = new Fields(raw, "", faults);
+  const fields = new JsonFields(raw, "", faults);
   const hiddenSize = fields.number("hidden_size", size);
   const heads = fields.number("num_attention_heads", size);
   const kvHeads = fields.optional("num_key_value_heads", size, heads);

@@ -1,9 +1,7 @@
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { basename, extname, join, resolve } from "node:path";
-import { pipeline } from "node:stream/promises";
 import { didYouMean, messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
+import { hashFile } from "../core/file-hash.js";
 import type { JsonObject } from "../core/json-file.js";
 import { quoteJson, readJsonObject } from "../core/json-file.js";
 import { isJsonObject } from "../core/json.js";
@@ -51,11 +49,14 @@ export interface ModelFolder {
   readonly tokenIds: SpecialTokenIds;
   /** By tensor name, with the file and place of each. */
   readonly weights: ReadonlyMap<string, TensorEntry>;
+  /** The weight file of each tensor, by tensor name: its name within the folder, which a link may give to another file. */
+  readonly shardOf: ReadonlyMap<string, string>;
   /** Names, within the folder, of the files the model was loaded from: config first, weights last. */
   readonly files: readonly string[];
 }
 
-const indexName = "model.safetensors.index.json";
+export const singleName = "model.safetensors";
+export const indexName = "model.safetensors.index.json";
 const pickleName = /^pytorch_model.*\.bin$/;
 
 const downloadHint = (path: string): string =>
@@ -114,10 +115,10 @@ const parseTokenIds = (config: ModelConfig, raw: JsonObject, where: string): Spe
   return ids;
 };
 
+type Weights = Pick<ModelFolder, "weights" | "shardOf">;
+
 /** The tensors of all shards that an index names; shards that are missing or broken and tensors not in theirs are one error. */
-const readShards = async (
-  folder: string,
-): Promise<{ weights: ReadonlyMap<string, TensorEntry>; files: readonly string[] }> => {
+const readShards = async (folder: string): Promise<Weights> => {
   const where = join(folder, indexName);
   const { weight_map: map } = await readJsonObject(where);
   if (!isJsonObject(map))
@@ -139,13 +140,16 @@ const readShards = async (
     else namesByShard.set(shard, [name]);
   }
   const weights = new Map<string, TensorEntry>();
+  const shardOf = new Map<string, string>();
   for (const [shard, names] of namesByShard) {
     try {
       const { entries } = await readSafetensorsHeader(join(folder, shard));
       for (const name of names) {
         const entry = entries.get(name);
-        if (entry) weights.set(name, entry);
-        else faults.push(`"${name}": found no such tensor in ${shard}, expected it there`);
+        if (entry) {
+          weights.set(name, entry);
+          shardOf.set(name, shard);
+        } else faults.push(`"${name}": found no such tensor in ${shard}, expected it there`);
       }
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
@@ -158,25 +162,26 @@ const readShards = async (
       faults,
       "Fetch the missing files, or all of them again",
     );
-  return { weights, files: [indexName, ...namesByShard.keys()] };
+  return { weights, shardOf };
 };
 
-const readWeights = async (
-  path: string,
-  names: readonly string[],
-): Promise<{ weights: ReadonlyMap<string, TensorEntry>; files: readonly string[] }> => {
-  const single = "model.safetensors";
-  if (names.includes(single))
-    return { weights: (await readSafetensorsHeader(join(path, single))).entries, files: [single] };
+const readWeights = async (path: string, names: readonly string[]): Promise<Weights> => {
+  if (names.includes(singleName)) {
+    const { entries } = await readSafetensorsHeader(join(path, singleName));
+    return {
+      weights: entries,
+      shardOf: new Map([...entries.keys()].map((name) => [name, singleName])),
+    };
+  }
   if (names.includes(indexName)) return readShards(path);
   if (names.some((name) => pickleName.test(name)))
     throw new UserError(
-      `Cannot load a model from ${path}: found only pickles (pytorch_model.bin), expected ${single}`,
+      `Cannot load a model from ${path}: found only pickles (pytorch_model.bin), expected ${singleName}`,
       "Pickles can run any code and are not read. Convert them where you trust them: python -c " +
         `"from transformers import AutoModelForCausalLM as M; M.from_pretrained('${path}').save_pretrained('${path}')"`,
     );
   throw new UserError(
-    `Cannot load a model from ${path}: found no weights, expected ${single} or ${indexName}`,
+    `Cannot load a model from ${path}: found no weights, expected ${singleName} or ${indexName}`,
     "Fetch the model's files again",
   );
 };
@@ -204,28 +209,31 @@ export const loadModelFolder = async (path: string): Promise<ModelFolder> => {
   const hasGeneration = names.includes(generation);
   const rawGeneration = hasGeneration ? await readJsonObject(join(path, generation)) : {};
   const tokenIds = parseTokenIds(config, rawGeneration, join(path, generation));
-  const { weights, files } = await readWeights(path, names);
+  const { weights, shardOf } = await readWeights(path, names);
   architectures[config.modelType].checkTensors(config, weights, path);
+  const shards = [...new Set(shardOf.values())];
   return {
     path: resolve(path),
     config,
     rawConfig,
     tokenIds,
     weights,
-    files: ["config.json", ...(hasGeneration ? [generation] : []), ...files],
+    shardOf,
+    files: [
+      "config.json",
+      ...(hasGeneration ? [generation] : []),
+      ...(shards.includes(singleName) ? [] : [indexName]),
+      ...shards,
+    ],
   };
 };
 
 /** SHA-256 of each of the model's files, as hexadecimal digits, by name. Reads every byte: a second for each GB or so. */
-export const hashModelFiles = async ({
-  path,
-  files,
-}: Pick<ModelFolder, "path" | "files">): Promise<Readonly<Record<string, string>>> => {
+export const hashModelFiles = async (
+  { path, files }: Pick<ModelFolder, "path" | "files">,
+  signal?: AbortSignal,
+): Promise<Readonly<Record<string, string>>> => {
   const hashes: Record<string, string> = {};
-  for (const name of files) {
-    const hash = createHash("sha256");
-    await pipeline(createReadStream(join(path, name)), hash);
-    hashes[name] = hash.digest("hex");
-  }
+  for (const name of files) hashes[name] = (await hashFile(join(path, name), signal)).sha256;
   return hashes;
 };

@@ -1,0 +1,169 @@
+import { readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { syncFolder, writeFileAtomically } from "../core/atomic-file.js";
+import type { DType, TypedArray } from "../core/dtype.js";
+import { dtypes, elementCount, isFloat } from "../core/dtype.js";
+import { UserError } from "../core/errors.js";
+import { narrowFloat32 } from "../core/half.js";
+import type { JsonObject } from "../core/json-file.js";
+import { indexName, singleName } from "./model-folder.js";
+import type { TensorToWrite } from "./weights/safetensors.js";
+import { toFloat32, writeSafetensors } from "./weights/safetensors.js";
+
+/** What models are stored in. */
+export type StorageDType = Extract<DType, "float32" | "float16" | "bfloat16">;
+
+export interface ModelToWrite {
+  /** Made where it is missing. Weight files of an earlier model in it are removed. */
+  readonly path: string;
+  /** config.json's content; its dtype field follows `dtype`. */
+  readonly rawConfig: JsonObject;
+  readonly tensors: Iterable<TensorToWrite>;
+  /** Float tensors are rounded to it; as they come where it is left out. */
+  readonly dtype?: StorageDType;
+  /** The file of each tensor, as `shardOf` of a model that was loaded: shards then lie as in that model. */
+  readonly shardOf?: ReadonlyMap<string, string>;
+  /** Where `shardOf` is not given; 5 GB, as in transformers 4. */
+  readonly maxShardBytes?: number;
+  /** A model folder whose tokenizer and generation_config.json are copied. */
+  readonly copyFrom?: string;
+}
+
+const weightFile = /^model(-\d+-of-\d+)?\.safetensors$|^model\.safetensors\.index\.json$/;
+
+/** What belongs to a model beside its config and weights. */
+const companions = [
+  "generation_config.json",
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "vocab.json",
+  "merges.txt",
+  "tokenizer.model",
+  "chat_template.jinja",
+];
+
+const round = (name: string, from: DType, data: TypedArray, to: StorageDType): TypedArray => {
+  if (from === to) return data;
+  const wide = toFloat32(from, data);
+  if (to === "float32") return wide;
+  const narrow = narrowFloat32(wide, to);
+  const infinity = to === "float16" ? 0x7c00 : 0x7f80;
+  for (let i = 0; i < narrow.length; i++)
+    if (((narrow[i] ?? 0) & 0x7fff) === infinity && Number.isFinite(wide[i]))
+      throw new UserError(
+        `Cannot write "${name}" as ${to}: found ${String(wide[i])}, which ${to} cannot hold`,
+        "Write the model as float32, or as bfloat16",
+      );
+  return narrow;
+};
+
+const withDType = (tensor: TensorToWrite, dtype: StorageDType | undefined): TensorToWrite => {
+  const { name, dtype: from, shape, data } = tensor;
+  if (dtype === undefined || dtype === from || !isFloat(from)) return tensor;
+  return {
+    name,
+    dtype,
+    shape,
+    data: async () => round(name, from, typeof data === "function" ? await data() : data, dtype),
+  };
+};
+
+const byteLengthOf = ({ dtype, shape }: TensorToWrite): number =>
+  elementCount(shape) * dtypes[dtype].bytes;
+
+/** Tensors by file, in order; a tensor larger than the limit has a file of its own. */
+const planShards = (
+  tensors: readonly TensorToWrite[],
+  { shardOf, maxShardBytes = 5e9 }: Pick<ModelToWrite, "shardOf" | "maxShardBytes">,
+): ReadonlyMap<string, readonly TensorToWrite[]> => {
+  if (shardOf !== undefined) {
+    const shards = new Map<string, TensorToWrite[]>();
+    for (const tensor of tensors) {
+      const shard = shardOf.get(tensor.name);
+      if (shard === undefined)
+        throw new RangeError(`Cannot write "${tensor.name}": shardOf lacks it`);
+      const others = shards.get(shard);
+      if (others) others.push(tensor);
+      else shards.set(shard, [tensor]);
+    }
+    return shards;
+  }
+  const parts: TensorToWrite[][] = [];
+  let room = 0;
+  for (const tensor of tensors) {
+    const bytes = byteLengthOf(tensor);
+    const part = parts.at(-1);
+    if (part === undefined || bytes > room) {
+      parts.push([tensor]);
+      room = maxShardBytes - bytes;
+    } else {
+      part.push(tensor);
+      room -= bytes;
+    }
+  }
+  const digits = (n: number): string => String(n).padStart(5, "0");
+  return new Map(
+    parts.map((part, i) => [
+      parts.length === 1
+        ? singleName
+        : `model-${digits(i + 1)}-of-${digits(parts.length)}.safetensors`,
+      part,
+    ]),
+  );
+};
+
+const configWithDType = (raw: JsonObject, dtype: StorageDType | undefined): JsonObject => {
+  if (dtype === undefined) return raw;
+  // transformers 5 says dtype and reads both.
+  return { ...raw, ["dtype" in raw ? "dtype" : "torch_dtype"]: dtype };
+};
+
+const isMissing = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && error.code === "ENOENT";
+
+const copyCompanions = async (from: string, to: string): Promise<void> => {
+  for (const name of companions) {
+    const content = await readFile(join(from, name)).catch((error: unknown) => {
+      if (isMissing(error)) return undefined;
+      throw error;
+    });
+    if (content) await writeFileAtomically(join(to, name), content);
+  }
+};
+
+/**
+ * Writes a plain Hugging Face model folder: weights (with an index where there are several files), the tokenizer's
+ * files, and config.json last, so that a folder without it is known to be incomplete.
+ *
+ * Tensors are asked for their data one at a time.
+ * @throws {UserError} if the folder cannot be written, or a value does not fit into `dtype`
+ */
+export const writeModelFolder = async (model: ModelToWrite): Promise<void> => {
+  const { path, rawConfig, dtype, copyFrom } = model;
+  const tensors = [...model.tensors].map((tensor) => withDType(tensor, dtype));
+  const shards = planShards(tensors, model);
+  const written = new Set<string>();
+  for (const [shard, part] of shards) {
+    await writeSafetensors(join(path, shard), part);
+    written.add(shard);
+  }
+  if (!shards.has(singleName)) {
+    const index = {
+      metadata: { total_size: tensors.reduce((sum, tensor) => sum + byteLengthOf(tensor), 0) },
+      weight_map: Object.fromEntries(
+        [...shards].flatMap(([shard, part]) => part.map(({ name }) => [name, shard])),
+      ),
+    };
+    await writeFileAtomically(join(path, indexName), `${JSON.stringify(index, null, 2)}\n`);
+    written.add(indexName);
+  }
+  // A model.safetensors of before would be taken instead of the shards.
+  for (const name of await readdir(path))
+    if (weightFile.test(name) && !written.has(name)) await rm(join(path, name));
+  if (copyFrom !== undefined) await copyCompanions(copyFrom, path);
+  const config = configWithDType(rawConfig, dtype);
+  await writeFileAtomically(join(path, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
+  await syncFolder(path);
+};
