@@ -234,6 +234,9 @@ export class Graph {
 
   /** Pieces whose sizes (int64 [names.length]) each run is given; `names` are the pieces' new dimensions. */
   splitAtRunTime(x: Value, sizes: Value, names: readonly string[], axis: number): readonly Value[] {
+    names.forEach((name, i) =>
+      this.#sizes.set(name, this.gather(sizes, this.integers([i]), { axis: 0 })),
+    );
     return this.apply("Split", [x, sizes], { axis, sizes: names, sizesAtRunTime: true });
   }
 

@@ -2,39 +2,11 @@ import { multiplyDims } from "../core/dim.js";
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import type { LinearModule, ModelHooks } from "./adapter.js";
-import { ropeTable, type LlamaConfig } from "./llama-config.js";
+import { llamaLinears, ropeTable, type LlamaConfig } from "./llama-config.js";
 
 /** The linear layers of a Llama in the order of the forward pass; the output head is not among them. */
 export const llamaLinearModules = (config: LlamaConfig): readonly LinearModule[] =>
-  Array.from({ length: config.layers }, (_, layer) =>
-    Object.values(layerModules(config, layer)),
-  ).flat();
-
-const layerModules = (config: LlamaConfig, layer: number) => {
-  const { hiddenSize, intermediateSize, heads, kvHeads, headDim, attentionBias, mlpBias } = config;
-  const path = layerPath(layer);
-  const attention = (name: string, inFeatures: number, outFeatures: number): LinearModule => ({
-    path: `${path}.self_attn.${name}`,
-    inFeatures,
-    outFeatures,
-    bias: attentionBias,
-  });
-  const mlp = (name: string, inFeatures: number, outFeatures: number): LinearModule => ({
-    path: `${path}.mlp.${name}`,
-    inFeatures,
-    outFeatures,
-    bias: mlpBias,
-  });
-  return {
-    q: attention("q_proj", hiddenSize, heads * headDim),
-    k: attention("k_proj", hiddenSize, kvHeads * headDim),
-    v: attention("v_proj", hiddenSize, kvHeads * headDim),
-    o: attention("o_proj", heads * headDim, hiddenSize),
-    gate: mlp("gate_proj", hiddenSize, intermediateSize),
-    up: mlp("up_proj", hiddenSize, intermediateSize),
-    down: mlp("down_proj", intermediateSize, hiddenSize),
-  };
-};
+  [...llamaLinears(config)].map(([path, size]) => ({ path, ...size }));
 
 const layerPath = (layer: number): string => `model.layers.${String(layer)}`;
 
@@ -67,6 +39,7 @@ export const buildLlama = (
   const [batch, seq] = inputIds.shape as [string, string];
   const rows = multiplyDims(batch, seq);
   const { cos, sin } = ropeTable(config, maxPositions);
+  const modules = new Map(llamaLinearModules(config).map((module) => [module.path, module]));
   const table = (data: Float32Array) =>
     g.constant("float32", [maxPositions, config.headDim / 2], data);
   const [cosTable, sinTable] = [table(cos), table(sin)];
@@ -77,25 +50,33 @@ export const buildLlama = (
 
   const decoderLayer = (x: Value, layer: number): Value => {
     const path = layerPath(layer);
-    const modules = layerModules(config, layer);
+    const module = (name: string): LinearModule => {
+      const found = modules.get(`${path}.${name}`);
+      if (!found) throw new RangeError(`Cannot build layer ${String(layer)}: it has no ${name}`);
+      return found;
+    };
     const attentionInput = norm(x, `${path}.input_layernorm`);
-    const project = (module: LinearModule): Value =>
-      g.inScope(module.path, () =>
-        g.reshape(hooks.linear(attentionInput, module), [batch, seq, module.outFeatures]),
+    const project = (layerModule: LinearModule): Value =>
+      g.inScope(layerModule.path, () =>
+        g.reshape(hooks.linear(attentionInput, layerModule), [batch, seq, layerModule.outFeatures]),
       );
-    const [q, k, v] = [rotate(project(modules.q)), rotate(project(modules.k)), project(modules.v)];
+    const [q, k, v] = [
+      rotate(project(module("self_attn.q_proj"))),
+      rotate(project(module("self_attn.k_proj"))),
+      project(module("self_attn.v_proj")),
+    ];
     const context = g.inScope(`${path}.self_attn`, () => hooks.attend({ layer, q, k, v }));
     const cut =
       layer === config.layers - 1 && hooks.lastRows ? hooks.lastRows : (value: Value) => value;
-    const linear = (input: Value, module: LinearModule): Value =>
-      g.inScope(module.path, () => hooks.linear(input, module));
-    const middle = g.add(cut(x), linear(cut(context), modules.o));
+    const linear = (input: Value, layerModule: LinearModule): Value =>
+      g.inScope(layerModule.path, () => hooks.linear(input, layerModule));
+    const middle = g.add(cut(x), linear(cut(context), module("self_attn.o_proj")));
 
     const mlpInput = norm(middle, `${path}.post_attention_layernorm`);
-    const gate = linear(mlpInput, modules.gate);
-    const up = linear(mlpInput, modules.up);
+    const gate = linear(mlpInput, module("mlp.gate_proj"));
+    const up = linear(mlpInput, module("mlp.up_proj"));
     const product = g.cheap(() => g.mul(g.silu(gate), up));
-    return g.add(middle, linear(product, modules.down));
+    return g.add(middle, linear(product, module("mlp.down_proj")));
   };
 
   let x = g.reshape(hooks.embed(EMBEDDINGS, inputIds), [rows, config.hiddenSize]);
@@ -113,7 +94,7 @@ export const buildLlamaHead = (
   g: Graph,
   config: LlamaConfig,
   hidden: Value,
-  hooks: ModelHooks,
+  hooks: Pick<ModelHooks, "weight">,
 ): Value =>
   g.inScope("lm_head", () =>
     g.linear(hidden, hooks.weight(config.tieWordEmbeddings ? EMBEDDINGS : "lm_head.weight")),

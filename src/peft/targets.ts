@@ -16,7 +16,7 @@ export const selectTargets = (
   const names = targetModules.split(",").map((name) => (asWritten ? name : name.trim()));
   const matches = (module: LinearModule, name: string) => name !== "" && module.path.endsWith(name);
   const unmatched = names.filter((name) => !modules.some((module) => matches(module, name)));
-  if (unmatched.length === (asWritten ? names.length : 1) || (!asWritten && unmatched.length > 0)) {
+  if (asWritten ? unmatched.length === names.length : unmatched.length > 0) {
     const known = [...new Set(modules.map(({ path }) => path.split(".").at(-1) ?? path))];
     const suggestions = unmatched
       .map((name) => didYouMean(name, known))

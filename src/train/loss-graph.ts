@@ -1,0 +1,144 @@
+import type { DType } from "../core/dtype.js";
+import { backward } from "../graph/backward.js";
+import { Graph } from "../graph/graph.js";
+import type { Value } from "../graph/op.js";
+import { lower } from "../graph/passes/lower.js";
+import { prune } from "../graph/passes/prune.js";
+import { recompute } from "../graph/passes/recompute.js";
+import { shareSubexpressions } from "../graph/passes/share-subexpressions.js";
+import type { ModelHooks } from "../models/adapter.js";
+import { causalMask, groupedAttention, splitHeads } from "../models/blocks/attention.js";
+import { buildLlama, buildLlamaHead } from "../models/llama.js";
+import type { LlamaConfig } from "../models/llama-config.js";
+import { accessFrozenWeights } from "../models/weights/frozen-weights.js";
+import { plainHooks, type Adapter } from "../peft/adapter.js";
+
+export interface LossGraphOptions {
+  readonly config: LlamaConfig;
+  /** dtype and shape in which each frozen tensor is held. */
+  readonly typeOf: (name: string) => { readonly dtype: DType; readonly shape: readonly number[] };
+  /** Undefined: the plain model. */
+  readonly adapter: Adapter | undefined;
+  /** Positions that the rotary tables hold: the longest row. */
+  readonly maxPositions: number;
+  /** Into how many parts the labelled rows are cut, so that their logits are never all in memory. */
+  readonly chunks: number;
+  /** Whether gradients are computed and added to buffers. */
+  readonly gradients: boolean;
+  /** Gradient checkpointing: each layer is computed again in the backward pass. */
+  readonly recomputeLayers: boolean;
+  /** Whether the logits of all positions are an output too. */
+  readonly allLogits?: boolean;
+}
+
+export const gradientName = (parameter: string): string => `grad:${parameter}`;
+export const accumulatorName = (parameter: string): string => `sum:${parameter}`;
+
+/** Parameters enter the graph under names of their own: under full fine-tuning they share the weights' names. */
+export const parameterName = (parameter: string): string => `param:${parameter}`;
+
+/**
+ * The graph of one micro-step: loss = loss_scale * sum over labelled positions of -log p(label).
+ *
+ * Inputs: input_ids, positions int64 [batch, seq]; columns int64 [seq]; key_bias float32 [batch, seq] (0, or MASKED for
+ * padding); label_rows int64 [labels], which rows of [batch * seq] predict a label; label_ids int64 [labels]; loss_scale
+ * float32 []; chunk_sizes int64 [chunks] where chunks > 1; every parameter; with gradients, an accumulator a trainable one.
+ * Outputs: loss float32 []; logits [batch, seq, vocab] if asked; grad:<name> = sum:<name> + gradient (bind both to one tensor).
+ *
+ * The last layer computes only the labelled rows from its attention on, and logits exist for these alone.
+ */
+export const buildLossGraph = (options: LossGraphOptions): Graph => {
+  const { config, adapter, chunks } = options;
+  const g = new Graph();
+  const inputIds = g.input("input_ids", "int64", ["batch", "seq"]);
+  const positions = g.input("positions", "int64", ["batch", "seq"]);
+  const columns = g.input("columns", "int64", ["seq"]);
+  const keyBias = g.input("key_bias", "float32", ["batch", "seq"]);
+  const labelRows = g.input("label_rows", "int64", ["labels"]);
+  const labelIds = g.input("label_ids", "int64", ["labels"]);
+  const lossScale = g.input("loss_scale", "float32", []);
+
+  const parameters = new Map(
+    adapter?.parameters.map(({ name, shape }) => [
+      name,
+      g.input(parameterName(name), "float32", shape),
+    ]),
+  );
+  const parameter = (name: string): Value => {
+    const value = parameters.get(name);
+    if (!value) throw new RangeError(`Cannot find the parameter "${name}"`);
+    return value;
+  };
+  const frozen = accessFrozenWeights(g, options.typeOf);
+  const hooks = adapter ? adapter.hooks(g, frozen, parameter) : plainHooks(g, frozen);
+  const mask = causalMask(g, columns, keyBias);
+  const selectRows = (x: Value): Value => g.gather(x, labelRows, { axis: 0 });
+  const lastHidden = (lastRows: ((x: Value) => Value) | undefined): Value =>
+    buildLlama(
+      g,
+      config,
+      {
+        inputIds,
+        positions,
+        maxPositions: options.maxPositions,
+        recomputeLayers: options.recomputeLayers,
+      },
+      {
+        ...hooks,
+        attend: ({ q, k, v }) =>
+          groupedAttention(
+            g,
+            { q, keys: splitHeads(g, k, config), values: splitHeads(g, v, config), mask },
+            config,
+          ),
+        ...(lastRows && { lastRows }),
+      },
+    );
+
+  let hidden: Value;
+  if (options.allLogits) {
+    const all = lastHidden(undefined);
+    const logits = buildLlamaHead(g, config, all, hooks);
+    g.output("logits", g.reshape(logits, ["batch", "seq", config.vocabSize]));
+    hidden = selectRows(all);
+  } else hidden = lastHidden(selectRows);
+
+  const loss = g.mul(sumOfLosses(g, config, hooks, hidden, labelIds, chunks), lossScale);
+  g.output("loss", loss);
+  if (adapter && options.gradients) {
+    const trainable = adapter.parameters.filter((spec) => spec.trainable);
+    const gradients = backward(
+      g,
+      loss,
+      trainable.map(({ name }) => parameter(name)),
+    );
+    trainable.forEach(({ name, shape }, i) => {
+      const sum = g.input(accumulatorName(name), "float32", shape);
+      g.output(
+        gradientName(name),
+        g.inBackward(() => g.add(sum, gradients[i] as Value)),
+      );
+    });
+  }
+  return lower(recompute(shareSubexpressions(prune(g))));
+};
+
+const sumOfLosses = (
+  g: Graph,
+  config: LlamaConfig,
+  hooks: Pick<ModelHooks, "weight">,
+  hidden: Value,
+  labelIds: Value,
+  chunks: number,
+): Value => {
+  const lossOf = (rows: Value, labels: Value): Value =>
+    g.reduceSum(g.softmaxCrossEntropyLoss(buildLlamaHead(g, config, rows, hooks), labels), {
+      axes: [0],
+    });
+  if (chunks === 1) return lossOf(hidden, labelIds);
+  const sizes = g.input("chunk_sizes", "int64", [chunks]);
+  const names = Array.from({ length: chunks }, (_, i) => `chunk${String(i)}`);
+  const rows = g.splitAtRunTime(hidden, sizes, names, 0);
+  const labels = g.splitAtRunTime(labelIds, sizes, names, 0);
+  return rows.map((part, i) => lossOf(part, labels[i] as Value)).reduce((a, b) => g.add(a, b));
+};

@@ -1,0 +1,168 @@
+import { encodeOnnx } from "../graph/onnx/encode.js";
+import { MASKED } from "../models/blocks/attention.js";
+import { initializersOf, type FrozenWeights } from "../models/weights/frozen-weights.js";
+import { Session } from "../runtime/session.js";
+import { Tensor } from "../runtime/tensor.js";
+import { noLoss } from "../datasets/encoded-rows.js";
+import {
+  accumulatorName,
+  buildLossGraph,
+  gradientName,
+  parameterName,
+  type LossGraphOptions,
+} from "./loss-graph.js";
+import type { ParameterStore } from "./parameters.js";
+
+/** Token ids of one micro-batch, padded to a rectangle. */
+export interface TokenBatch {
+  readonly batch: number;
+  readonly seq: number;
+  /** [batch * seq] */
+  readonly inputIds: BigInt64Array;
+  /** [batch * seq], 1 = real */
+  readonly attentionMask: Uint8Array;
+  /** [batch * seq], not shifted, -100 = no loss */
+  readonly labels: Int32Array;
+}
+
+/** Labelled rows whose logits are in memory at a time: beyond it ONNX Runtime's matrix product over a vocabulary slows down. */
+const CHUNK_ROWS = 256;
+
+/** Into how many parts `maxLabels` labelled rows are cut. */
+export const chunkCount = (maxLabels: number): number =>
+  Math.max(1, Math.ceil(maxLabels / CHUNK_ROWS));
+
+/** Which rows of [batch * seq] predict a label, and the labels: position t predicts what stands at t + 1. */
+export const labelledRows = ({
+  batch,
+  seq,
+  labels,
+}: Pick<TokenBatch, "batch" | "seq" | "labels">): {
+  readonly rows: BigInt64Array;
+  readonly ids: BigInt64Array;
+} => {
+  const rows: bigint[] = [];
+  const ids: bigint[] = [];
+  for (let row = 0; row < batch; row++) {
+    for (let t = 0; t + 1 < seq; t++) {
+      const label = labels[row * seq + t + 1] ?? noLoss;
+      if (label === noLoss) continue;
+      rows.push(BigInt(row * seq + t));
+      ids.push(BigInt(label));
+    }
+  }
+  return { rows: BigInt64Array.from(rows), ids: BigInt64Array.from(ids) };
+};
+
+/** The feeds of a loss graph for one batch. Positions count each row's real tokens from 0. */
+const feedsOf = (batch: TokenBatch, lossScale: number, chunks: number): Record<string, Tensor> => {
+  const { batch: rows, seq, inputIds, attentionMask } = batch;
+  const positions = new BigInt64Array(rows * seq);
+  const keyBias = new Float32Array(rows * seq);
+  for (let row = 0; row < rows; row++) {
+    let next = 0n;
+    for (let i = row * seq; i < (row + 1) * seq; i++) {
+      if (attentionMask[i]) positions[i] = next++;
+      else keyBias[i] = MASKED;
+    }
+  }
+  const labelled = labelledRows(batch);
+  const count = labelled.rows.length;
+  const tensors: Record<string, Tensor> = {
+    input_ids: Tensor.fromArray("int64", [rows, seq], inputIds),
+    positions: Tensor.fromArray("int64", [rows, seq], positions),
+    columns: Tensor.fromArray(
+      "int64",
+      [seq],
+      BigInt64Array.from({ length: seq }, (_, i) => BigInt(i)),
+    ),
+    key_bias: Tensor.fromArray("float32", [rows, seq], keyBias),
+    label_rows: Tensor.fromArray("int64", [count], labelled.rows),
+    label_ids: Tensor.fromArray("int64", [count], labelled.ids),
+    loss_scale: Tensor.fromArray("float32", [], Float32Array.of(lossScale)),
+  };
+  if (chunks > 1) {
+    const sizes = BigInt64Array.from({ length: chunks }, (_, i) =>
+      BigInt(Math.floor(((i + 1) * count) / chunks) - Math.floor((i * count) / chunks)),
+    );
+    tensors.chunk_sizes = Tensor.fromArray("int64", [chunks], sizes);
+  }
+  return tensors;
+};
+
+/** A model with its loss, ready to run; with gradients, each run adds to the store's. */
+export class LossSession {
+  readonly #session: Session;
+  readonly #chunks: number;
+  readonly #parameters: Readonly<Record<string, Tensor>>;
+  readonly #outputs: Readonly<Record<string, Tensor>>;
+
+  private constructor(
+    session: Session,
+    chunks: number,
+    parameters: Readonly<Record<string, Tensor>>,
+    outputs: Readonly<Record<string, Tensor>>,
+  ) {
+    this.#session = session;
+    this.#chunks = chunks;
+    this.#parameters = parameters;
+    this.#outputs = outputs;
+  }
+
+  /**
+   * Builds the graph and the session over `weights` (shared, not copied) and the store's tensors.
+   *
+   * Constant folding is off: it would widen the frozen weights for good. So is the runtime's common-subexpression pass,
+   * which would undo recomputation.
+   */
+  static async create(
+    options: Omit<LossGraphOptions, "typeOf">,
+    weights: FrozenWeights,
+    store: ParameterStore | undefined,
+    { threads }: { readonly threads?: number | undefined } = {},
+  ): Promise<LossSession> {
+    const graph = buildLossGraph({ ...options, typeOf: (name) => weights.tensor(name) });
+    const session = await Session.create({
+      model: encodeOnnx(graph),
+      initializers: initializersOf(graph, weights),
+      disabledOptimizers: ["CommonSubexpressionElimination", "ConstantFolding"],
+      ...(threads !== undefined && { threads }),
+    });
+    const parameters: Record<string, Tensor> = {};
+    const outputs: Record<string, Tensor> = {};
+    for (const [name, tensor] of store?.values ?? []) parameters[parameterName(name)] = tensor;
+    if (options.gradients) {
+      for (const [name, tensor] of store?.gradients ?? []) {
+        parameters[accumulatorName(name)] = tensor;
+        outputs[gradientName(name)] = tensor;
+      }
+    }
+    return new LossSession(session, options.chunks, parameters, outputs);
+  }
+
+  /**
+   * loss = lossScale * sum of -log p over the batch's labels.
+   *
+   * `logits` [batch, seq, vocab] where the graph was built with them.
+   */
+  async run(
+    batch: TokenBatch,
+    lossScale: number,
+    signal?: AbortSignal,
+  ): Promise<{ readonly loss: number; readonly logits: Float32Array | undefined }> {
+    const feeds = feedsOf(batch, lossScale, this.#chunks);
+    const made = await this.#session.run({ ...feeds, ...this.#parameters }, this.#outputs, {
+      ...(signal && { signal }),
+    });
+    const loss = (made.loss?.data as Float32Array)[0] ?? NaN;
+    made.loss?.dispose();
+    const logits = made.logits && (made.logits.data as Float32Array).slice();
+    made.logits?.dispose();
+    for (const tensor of Object.values(feeds)) tensor.dispose();
+    return { loss, logits };
+  }
+
+  dispose(): void {
+    this.#session.dispose();
+  }
+}
