@@ -1,0 +1,195 @@
+import type { Compat } from "../core/compat.js";
+import { UserError } from "../core/errors.js";
+import { encodeTexts } from "../tokenizer/encode-texts.js";
+import type { EncodeTextsOptions } from "../tokenizer/encode-texts.js";
+import type { Tokenizer } from "../tokenizer/tokenizer.js";
+import { noLoss } from "./encoded-rows.js";
+import type { EncodedRow } from "./encoded-rows.js";
+import type { Row } from "./rows.js";
+import { contextText } from "./templates.js";
+import type { Template } from "./templates.js";
+
+export interface EncodingOptions {
+  readonly tokenizer: Tokenizer;
+  readonly template: Template;
+  /** Of the context, BOS included. */
+  readonly maxContextTokens: number;
+  readonly compat?: Compat | undefined;
+  /** The rows' file, for error messages. */
+  readonly path: string;
+  /** Threads, cache and progress of the tokenizer. */
+  readonly encoding?: EncodeTextsOptions | undefined;
+}
+
+export interface EncodedSet {
+  readonly rows: readonly EncodedRow[];
+  /** Numbers of the rows whose context was longer than its limit. */
+  readonly cutContexts: readonly number[];
+  /** Numbers of the rows whose target (with its EOS) was longer than its limit. */
+  readonly cutTargets: readonly number[];
+}
+
+/**
+ * The length of training targets, in tokens.
+ *
+ * --max_new_tokens is about decoding. A larger one than the set's own also makes room for longer training targets, since
+ * nothing else could; a smaller one does not cut them. Under compat "names" it sets the length either way, as in the
+ * original.
+ */
+export const targetTokensInTraining = (
+  maxNewTokens: number,
+  flag: number | undefined,
+  compat: Compat = new Set(),
+): number => {
+  if (flag === undefined) return maxNewTokens;
+  return compat.has("names") ? flag : Math.max(maxNewTokens, flag);
+};
+
+/**
+ * Rows for training and validation: BOS + template with an empty target as context, then target + EOS as labels.
+ *
+ * A context over its limit loses the end of its *input*, so that what follows the input (`### Response:`) stays; a target
+ * over its limit is cut at its end, and then has no EOS to learn from. compat "tokens": neither BOS nor EOS, and contexts
+ * cut at their right end; compat "pad": a label equal to the pad id carries no loss.
+ *
+ * Source: the HiRA authors' dataset/format_inputs.py, template 4.
+ * @throws {UserError} if a row would have no labelled token (all of them, up to ten)
+ */
+export const encodeTrainingRows = async (
+  rows: readonly Row[],
+  { maxTargetTokens, ...options }: EncodingOptions & { readonly maxTargetTokens: number },
+): Promise<EncodedSet> => {
+  const { tokenizer, compat = new Set(), path, encoding } = options;
+  const asOriginal = compat.has("tokens");
+  const contexts = await encodeContexts(rows, options, !asOriginal);
+  const eos = asOriginal ? "" : (tokenizer.eosToken ?? "");
+  const targets = await encodeTexts(
+    tokenizer,
+    // An empty target has nothing to learn: without its EOS it is found below.
+    rows.map(({ target }) => (target === "" ? "" : target + eos)),
+    encoding,
+  );
+  const cutTargets: number[] = [];
+  const targetIds = rows.map((_, row) => {
+    const ids = targets.table.at(row);
+    if (ids.length > maxTargetTokens) cutTargets.push(row);
+    return ids.subarray(0, maxTargetTokens);
+  });
+
+  const block = new Int32Array(
+    targetIds.reduce((sum, ids, row) => sum + ids.length + contexts.at(row).length, 0),
+  );
+  const unlabelled: number[] = [];
+  let at = 0;
+  const encoded = targetIds.map((target, row): EncodedRow => {
+    const context = contexts.at(row);
+    const ids = block.subarray(at, at + context.length + target.length);
+    ids.set(context);
+    ids.set(target, context.length);
+    at += ids.length;
+    const labels =
+      compat.has("pad") && target.includes(tokenizer.padId)
+        ? ids.map((id, i) => (i < context.length || id === tokenizer.padId ? noLoss : id))
+        : undefined;
+    if (target.length === 0 || labels?.every((label) => label === noLoss) === true)
+      unlabelled.push(row);
+    return { row, ids, contextLength: context.length, labels };
+  });
+  requireLabels(unlabelled, path);
+  return { rows: encoded, cutContexts: contexts.cut, cutTargets };
+};
+
+/**
+ * Rows for decoding: BOS + template with an empty target; every token is context.
+ *
+ * A context over its limit is cut as in training, compat "tokens" at its right end.
+ */
+export const encodePrompts = async (
+  rows: readonly Row[],
+  options: EncodingOptions,
+): Promise<Omit<EncodedSet, "cutTargets">> => {
+  const contexts = await encodeContexts(rows, options, true);
+  const encoded = rows.map((_, row): EncodedRow => {
+    const ids = contexts.at(row);
+    return { row, ids, contextLength: ids.length };
+  });
+  return { rows: encoded, cutContexts: contexts.cut };
+};
+
+interface EncodedContexts {
+  at(row: number): Int32Array;
+  readonly cut: readonly number[];
+}
+
+const encodeContexts = async (
+  rows: readonly Row[],
+  { tokenizer, template, maxContextTokens, compat, encoding }: EncodingOptions,
+  withBos: boolean,
+): Promise<EncodedContexts> => {
+  const bos = withBos ? (tokenizer.bosToken ?? "") : "";
+  const textOf = (input: string): string => bos + contextText(template, input);
+  const { table } = await encodeTexts(
+    tokenizer,
+    rows.map(({ context }) => textOf(context)),
+    encoding,
+  );
+  const shortened = new Map<number, Int32Array>();
+  for (const [row, { context }] of rows.entries()) {
+    const ids = table.at(row);
+    if (ids.length <= maxContextTokens) continue;
+    shortened.set(
+      row,
+      compat?.has("tokens") === true
+        ? ids.subarray(0, maxContextTokens)
+        : encodeLongestInput(tokenizer, context, textOf, maxContextTokens),
+    );
+  }
+  return { at: (row) => shortened.get(row) ?? table.at(row), cut: [...shortened.keys()] };
+};
+
+/**
+ * The ids of the longest beginning of `input` whose text is not over the limit.
+ *
+ * The text is cut and encoded anew, so the ids are exactly those of a row that ends there. Bisection: a longer text has
+ * more ids but for a token at the seam, which costs at most that token.
+ * @throws {UserError} if not even the template alone has room
+ */
+const encodeLongestInput = (
+  tokenizer: Tokenizer,
+  input: string,
+  textOf: (input: string) => string,
+  maxTokens: number,
+): Int32Array => {
+  // Half of a surrogate pair is no character.
+  const encode = (length: number): number[] =>
+    tokenizer.encode(textOf(input.slice(0, length).replace(/[\ud800-\udbff]$/, "")));
+  let best = encode(0);
+  if (best.length > maxTokens)
+    throw new UserError(
+      `Cannot fit a context into ${String(maxTokens)} tokens: found ${String(best.length)} in the template alone`,
+      "Allow more tokens",
+    );
+  let [fits, tooLong] = [0, input.length];
+  while (tooLong - fits > 1) {
+    const middle = Math.floor((fits + tooLong) / 2);
+    const ids = encode(middle);
+    if (ids.length <= maxTokens) [fits, best] = [middle, ids];
+    else tooLong = middle;
+  }
+  return Int32Array.from(best);
+};
+
+const requireLabels = (unlabelled: readonly number[], path: string): void => {
+  if (unlabelled.length === 0) return;
+  throw new UserError(
+    `Cannot train on ${path}: found no labelled token in ${listRows(unlabelled)}, expected a target in every row`,
+    "Fill in or remove these rows",
+  );
+};
+
+/** `row 3`, `rows 3, 4, 9`, `rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 12 more`. */
+export const listRows = (rows: readonly number[]): string => {
+  const listed = rows.slice(0, 10).join(", ");
+  const rest = rows.length > 10 ? ` and ${String(rows.length - 10)} more` : "";
+  return `row${rows.length === 1 ? "" : "s"} ${listed}${rest}`;
+};
