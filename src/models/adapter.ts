@@ -34,5 +34,5 @@ export interface ModelHooks {
   /** The context vectors, [batch * seq, heads * headDim]. */
   attend(inputs: AttentionInputs): Value;
   /** Cuts [batch * seq, width] down to the rows that are needed after the last layer's attention. */
-  lastRows?(x: Value): Value;
+  readonly lastRows?: (x: Value) => Value;
 }

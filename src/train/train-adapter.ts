@@ -1,0 +1,343 @@
+import type { Compat } from "../core/compat.js";
+import { UserError } from "../core/errors.js";
+import { listRows } from "../datasets/encode-rows.js";
+import type { LlamaConfig } from "../models/llama-config.js";
+import type { FrozenWeights } from "../models/weights/frozen-weights.js";
+import type { Adapter } from "../peft/adapter.js";
+import type { StepMetrics } from "../report/metrics.js";
+import type { Tensor } from "../runtime/tensor.js";
+import { AdamW, clipFactor } from "./adamw.js";
+import { readCheckpoint, writeCheckpoint, type Moments } from "./checkpoint.js";
+import { rotateCheckpoints } from "./checkpoint-folder.js";
+import {
+  noEvaluations,
+  recordEvaluation,
+  shouldStopEarly,
+  type EvaluationRecord,
+} from "./early-stop.js";
+import { evaluateLoss } from "./evaluate-loss.js";
+import type { InterruptName, InterruptSignal } from "./interrupt.js";
+import { chunkCount, LossSession } from "./loss-session.js";
+import { planMicroBatches } from "./micro-batches.js";
+import { clearGradients, type ParameterStore } from "./parameters.js";
+import {
+  countStepsPerEpoch,
+  countTotalSteps,
+  isEvaluationStep,
+  learningRate,
+  resolveEvalSteps,
+  type EvaluationPlan,
+} from "./schedule.js";
+import { checkpointName, type LogEntry, type TrainerState } from "./trainer-state.js";
+import { mostLabels, type TrainingData } from "./training-data.js";
+
+/** The numbers of a run; see cli/options.ts for what the flags mean. */
+export interface TrainingSettings {
+  readonly batch: number;
+  readonly gradAcc: number;
+  readonly epoch: number;
+  readonly maxSteps: number | undefined;
+  readonly lr: number;
+  readonly warmup: number;
+  readonly weightDecay: number;
+  readonly maxGradNorm: number;
+  readonly seed: number | undefined;
+  readonly shuffle: boolean;
+  readonly enableGradCkpt: boolean;
+  readonly evalStrategy: "no" | "steps" | "epoch";
+  readonly evalSteps: number;
+  readonly saveTotalLimit: number;
+  readonly earlyStopPatience: number;
+  readonly threads: number | undefined;
+  readonly compat: Compat;
+}
+
+/** The seed of a run that names none; also the order's seed under compat "seed", as in the authors' program. */
+export const DEFAULT_SEED = 42;
+
+export interface TrainingPlan extends EvaluationPlan {
+  readonly batchesPerEpoch: number;
+  readonly warmupSteps: number;
+}
+
+/** How many updates a run has, and when it evaluates. */
+export const planTraining = (settings: TrainingSettings, rows: number): TrainingPlan => {
+  const { batch, gradAcc, epoch, maxSteps, evalStrategy, evalSteps, warmup } = settings;
+  const batchesPerEpoch = Math.ceil(rows / batch);
+  const totalSteps = maxSteps ?? countTotalSteps(epoch, batchesPerEpoch, gradAcc);
+  return {
+    batchesPerEpoch,
+    totalSteps,
+    warmupSteps: warmup,
+    stepsPerEpoch: countStepsPerEpoch(batchesPerEpoch, gradAcc),
+    strategy: evalStrategy,
+    everySteps: evalStrategy === "steps" ? resolveEvalSteps(evalSteps, totalSteps) : 1,
+  };
+};
+
+export interface EvaluationResult {
+  readonly step: number;
+  readonly loss: number;
+  readonly best: boolean;
+  readonly seconds: number;
+  readonly rows: number;
+  readonly batches: number;
+}
+
+/** Where the loop tells what happens; it waits for each of them. */
+export interface TrainingEvents {
+  step(metrics: StepMetrics, epoch: number, nextLearningRate: number): Promise<void>;
+  evaluation(result: EvaluationResult, epoch: number): Promise<void>;
+  checkpoint(folder: string): Promise<void>;
+}
+
+export interface TrainingJob {
+  readonly config: LlamaConfig;
+  readonly weights: FrozenWeights;
+  readonly adapter: Adapter;
+  readonly store: ParameterStore;
+  readonly data: TrainingData;
+  readonly settings: TrainingSettings;
+  /** The run's folder, where checkpoints go; undefined saves none. */
+  readonly runFolder: string | undefined;
+  /** Writes the trained weights as they stand into a checkpoint's folder. */
+  readonly writeWeights: (folder: string) => Promise<void>;
+  /** Reads them back from a checkpoint's folder. */
+  readonly readWeights: (folder: string) => Promise<void>;
+  readonly events: TrainingEvents;
+  readonly interrupt?: InterruptSignal | undefined;
+}
+
+export interface TrainingResult {
+  readonly steps: number;
+  readonly totalSteps: number;
+  readonly trainSeconds: number;
+  /** Mean of the steps' losses. */
+  readonly meanLoss: number;
+  readonly evaluations: EvaluationRecord;
+  /** Set where a signal ended the run. */
+  readonly interrupted: InterruptName | undefined;
+  /** The checkpoint that was loaded at the end, by its name in the run folder. */
+  readonly bestCheckpoint: string | undefined;
+}
+
+/**
+ * Trains an adapter: per update the micro-batches' gradients are added up, clipped and given to AdamW; the validation loss is
+ * measured and a checkpoint saved as planned; at the end the best checkpoint is loaded.
+ *
+ * loss is the mean over the update's labelled tokens (compat "loss-mean": the mean of the micro-batches' means).
+ * A signal ends the run after its step, with a checkpoint.
+ * @throws {UserError} on a loss or gradient that is not finite, naming the step and its rows; checkpoints stay as they are
+ */
+export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> => {
+  const { config, weights, adapter, store, data, settings, interrupt, events } = job;
+  const { compat, gradAcc } = settings;
+  const plan = planTraining(settings, data.train.length);
+  const schedule = {
+    peak: settings.lr,
+    warmupSteps: plan.warmupSteps,
+    totalSteps: plan.totalSteps,
+  };
+  const evaluationBatch = Math.max(1, Math.floor(settings.batch / data.evaluationBatchDivisor));
+  const seed = settings.seed ?? DEFAULT_SEED;
+  const orderSeed = compat.has("seed") ? DEFAULT_SEED : seed;
+  const batches = planMicroBatches({
+    rows: data.train,
+    batch: settings.batch,
+    gradAcc,
+    layout: data.layout,
+    padId: data.padId,
+    orderOf: (epoch) =>
+      settings.shuffle
+        ? { kind: "shuffled", seed: orderSeed, epoch, buckets: !compat.has("pad") }
+        : { kind: "file" },
+  });
+
+  const openSession = (gradients: boolean, rows: TrainingData["train"], batch: number) =>
+    LossSession.create(
+      {
+        config,
+        adapter,
+        maxPositions: data.longest,
+        chunks: chunkCount(mostLabels(rows, batch)),
+        gradients,
+        recomputeLayers: gradients && settings.enableGradCkpt,
+      },
+      weights,
+      store,
+      { threads: settings.threads },
+    );
+  const session = await openSession(true, data.train, settings.batch);
+  const { validation } = data;
+  const evaluates = settings.evalStrategy !== "no" && validation !== undefined;
+  const evaluator = evaluates ? await openSession(false, validation, evaluationBatch) : undefined;
+  const optimizer = await AdamW.create(
+    store,
+    { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: settings.weightDecay },
+    settings.threads,
+  );
+
+  let evaluations = noEvaluations;
+  let [done, lossSum, tokensSeen, savedStep] = [0, 0, 0, 0];
+  const logHistory: LogEntry[] = [];
+  const epochAt = (step: number): number => step / plan.stepsPerEpoch;
+
+  /** One update. @returns its metrics */
+  const update = async (step: number): Promise<StepMetrics> => {
+    const started = performance.now();
+    const micro = batches.ofStep(step);
+    const labelled = micro.reduce((sum, { labelledTokens }) => sum + labelledTokens, 0);
+    clearGradients(store);
+    let loss = 0;
+    for (const batch of micro) {
+      const count = compat.has("loss-mean") ? batch.labelledTokens * micro.length : labelled;
+      loss += (await session.run(batch, 1 / Math.max(1, count), interrupt?.abort)).loss;
+    }
+    const gradNorm = await optimizer.gradientNorm();
+    if (!Number.isFinite(loss) || !Number.isFinite(gradNorm))
+      throw notFinite(
+        step + 1,
+        loss,
+        gradNorm,
+        micro.flatMap(({ rows }) => rows),
+        savedStep,
+      );
+    const lr = learningRate(schedule, step);
+    await optimizer.update(step + 1, lr, clipFactor(gradNorm, settings.maxGradNorm));
+    return {
+      step: step + 1,
+      loss,
+      gradNorm,
+      lr,
+      tokens: micro.reduce((sum, { tokens }) => sum + tokens, 0),
+      paddedTokens: micro.reduce((sum, { batch, seq }) => sum + batch * seq, 0),
+      stepMs: performance.now() - started,
+    };
+  };
+
+  const save = async (): Promise<void> => {
+    if (job.runFolder === undefined || savedStep === done) return;
+    const state: TrainerState = {
+      step: done,
+      totalSteps: plan.totalSteps,
+      epoch: epochAt(done),
+      epochs: settings.epoch,
+      batch: settings.batch,
+      evalSteps: plan.everySteps,
+      tokensSeen,
+      evaluations,
+      earlyStopPatience: settings.earlyStopPatience,
+      logHistory,
+    };
+    const folder = await writeCheckpoint(job.runFolder, {
+      state,
+      position: { seed, step: done, ...batches.positionAfter(done) },
+      moments: momentsOf(store),
+      writeWeights: job.writeWeights,
+    });
+    savedStep = done;
+    await rotateCheckpoints(job.runFolder, settings.saveTotalLimit, evaluations.best?.step);
+    await events.checkpoint(folder);
+  };
+
+  const started = performance.now();
+  try {
+    while (done < plan.totalSteps && interrupt?.requested === undefined) {
+      const metrics = await update(done);
+      done++;
+      lossSum += metrics.loss;
+      tokensSeen += metrics.tokens;
+      logHistory.push({
+        epoch: epochAt(done),
+        grad_norm: metrics.gradNorm,
+        learning_rate: learningRate(schedule, done),
+        loss: metrics.loss,
+        step: done,
+      });
+      await events.step(metrics, epochAt(done), learningRate(schedule, done));
+      if (!isEvaluationStep(plan, done)) continue;
+      if (evaluator && validation) {
+        const result = await evaluate(evaluator, validation, done);
+        const before = evaluations.best;
+        evaluations = recordEvaluation(evaluations, { step: done, evalLoss: result.loss });
+        logHistory.push({ epoch: epochAt(done), eval_loss: result.loss, step: done });
+        await events.evaluation({ ...result, best: evaluations.best !== before }, epochAt(done));
+      }
+      await save();
+      if (shouldStopEarly(evaluations, settings.earlyStopPatience)) break;
+    }
+    const interrupted = interrupt?.requested;
+    if (interrupted) await save();
+    const trainSeconds = (performance.now() - started) / 1000;
+    const { best } = evaluations;
+    const reload = !interrupted && best !== undefined && job.runFolder !== undefined;
+    if (reload && best.step !== done) await loadBest(job, best.step);
+    return {
+      steps: done,
+      totalSteps: plan.totalSteps,
+      trainSeconds,
+      meanLoss: lossSum / Math.max(1, done),
+      evaluations,
+      interrupted,
+      bestCheckpoint: reload ? checkpointName(best.step) : undefined,
+    };
+  } finally {
+    session.dispose();
+    evaluator?.dispose();
+    optimizer.dispose();
+  }
+
+  async function evaluate(
+    evaluationSession: LossSession,
+    rows: TrainingData["train"],
+    step: number,
+  ): Promise<Omit<EvaluationResult, "best">> {
+    const begun = performance.now();
+    const loss = await evaluateLoss(
+      evaluationSession,
+      {
+        rows,
+        batch: evaluationBatch,
+        layout: data.layout,
+        padId: data.padId,
+        mean: compat.has("loss-mean") ? "rows" : "tokens",
+      },
+      interrupt?.abort,
+    );
+    return {
+      step,
+      loss,
+      seconds: (performance.now() - begun) / 1000,
+      rows: rows.length,
+      batches: Math.ceil(rows.length / evaluationBatch),
+    };
+  }
+};
+
+const loadBest = async (job: TrainingJob, step: number): Promise<void> => {
+  const { folder } = await readCheckpoint(
+    `${job.runFolder ?? ""}/${checkpointName(step)}`,
+    "sizes",
+  );
+  await job.readWeights(folder);
+};
+
+function* momentsOf(store: ParameterStore): Iterable<Moments> {
+  const elements = (tensor: Tensor | undefined) => tensor?.data as Float32Array;
+  for (const [name, m] of store.m)
+    yield { name, shape: m.shape, m: elements(m), v: elements(store.v.get(name)) };
+}
+
+const notFinite = (
+  step: number,
+  loss: number,
+  gradNorm: number,
+  rows: readonly number[],
+  savedStep: number,
+): UserError =>
+  new UserError(
+    `Cannot go on training at step ${String(step)}: found loss ${String(loss)} and gradient norm ${String(gradNorm)} on ${listRows([...rows].sort((a, b) => a - b))}, expected finite numbers`,
+    savedStep > 0
+      ? `The last good checkpoint is ${checkpointName(savedStep)}. Lower --lr or raise --warmup, and look at those rows`
+      : "Nothing was saved yet. Lower --lr or raise --warmup, and look at those rows",
+  );

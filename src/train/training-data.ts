@@ -1,0 +1,145 @@
+import type { Compat } from "../core/compat.js";
+import { UserError } from "../core/errors.js";
+import { countLabels, type EncodedRow } from "../datasets/encoded-rows.js";
+import { resolveDataRoot } from "../datasets/data-root.js";
+import {
+  encodeTrainingRows,
+  listRows,
+  targetTokensInTraining,
+  type EncodedSet,
+} from "../datasets/encode-rows.js";
+import { loadSplit, type LoadedSplit } from "../datasets/load-split.js";
+import { readPreTokenized } from "../datasets/pre-tokenized.js";
+import { findSingleDataset } from "../datasets/registry.js";
+import { keepRatio } from "../datasets/load-split.js";
+import type { BatchLayout } from "../datasets/build-batch.js";
+import type { Tokenizer } from "../tokenizer/tokenizer.js";
+import { tokenCacheFolder } from "../tokenizer/token-cache.js";
+
+export interface DataSettings {
+  /** A name of the data set table, or a FILE.jsonl of token ids. */
+  readonly dataset: string;
+  readonly datasetFile: string | undefined;
+  readonly validation: string | undefined;
+  readonly dataDir: string | undefined;
+  readonly datasetRatio: number;
+  readonly numWorkers: number;
+  readonly maxNewTokens: number | undefined;
+  readonly compat: Compat;
+}
+
+/** Rows ready for batches, and where they came from. */
+export interface TrainingData {
+  readonly train: readonly EncodedRow[];
+  readonly validation: readonly EncodedRow[] | undefined;
+  readonly layout: BatchLayout;
+  readonly padId: number;
+  /** Evaluation takes max(1, floor(--batch / this)) rows at a time. */
+  readonly evaluationBatchDivisor: number;
+  /** What the person has to know: cut rows, test rows as validation. */
+  readonly warnings: readonly string[];
+  /** SHA-256 of every file read, by path. */
+  readonly files: Readonly<Record<string, string>>;
+  /** Columns of the longest batch that can come up. */
+  readonly longest: number;
+}
+
+/**
+ * Loads and encodes the rows of a run.
+ *
+ * @param tokenizer undefined where the rows are pre-tokenized
+ * @throws {UserError} on missing or broken files, rows without a label, or a named set without a tokenizer
+ */
+export const loadTrainingData = async (
+  settings: DataSettings,
+  tokenizer: Tokenizer | undefined,
+  { vocabularySize, padId }: { readonly vocabularySize: number; readonly padId: number },
+): Promise<TrainingData> => {
+  if (settings.datasetFile !== undefined)
+    return loadPreTokenized(settings, settings.datasetFile, { vocabularySize, padId });
+  if (!tokenizer)
+    throw new UserError(
+      `Cannot encode --dataset=${settings.dataset}: the model folder has no tokenizer`,
+    );
+  const { compat, maxNewTokens } = settings;
+  const dataset = findSingleDataset(settings.dataset);
+  const { member } = dataset;
+  const root = await resolveDataRoot({ dataDir: settings.dataDir });
+  const maxTargetTokens = targetTokensInTraining(member.maxNewTokens, maxNewTokens, compat);
+  const load = async (split: "train" | "validation") => {
+    const loaded = await loadSplit(dataset, split, { root, ratio: settings.datasetRatio, compat });
+    const encoded = await encodeTrainingRows(loaded.rows, {
+      tokenizer,
+      template: member.template,
+      maxContextTokens: member.maxContextTokens,
+      maxTargetTokens,
+      compat,
+      path: loaded.path,
+      encoding: {
+        cacheFolder: tokenCacheFolder(),
+        ...(settings.numWorkers > 0 && { workers: settings.numWorkers }),
+      },
+    });
+    return { loaded, encoded };
+  };
+  const [train, validation] = [await load("train"), await load("validation")];
+  const fixed = compat.has("pad")
+    ? { contextColumns: member.maxContextTokens, targetColumns: maxTargetTokens }
+    : {};
+  return {
+    train: train.encoded.rows,
+    validation: validation.encoded.rows,
+    layout: { kind: "context-target", ...fixed },
+    padId: tokenizer.padId,
+    evaluationBatchDivisor: member.evaluationBatchDivisor,
+    warnings: [train, validation].flatMap(({ loaded, encoded }) => warningsOf(loaded, encoded)),
+    files: Object.fromEntries(
+      [train, validation].map(({ loaded }) => [loaded.path, loaded.sha256]),
+    ),
+    longest: member.maxContextTokens + maxTargetTokens,
+  };
+};
+
+const warningsOf = (
+  { path, warning }: LoadedSplit,
+  { cutContexts, cutTargets }: EncodedSet,
+): readonly string[] => {
+  const cut = (what: string, rows: readonly number[]) =>
+    rows.length === 0
+      ? []
+      : [`${path}: ${String(rows.length)} ${what} cut at the length limit (${listRows(rows)})`];
+  return [
+    ...(warning === undefined ? [] : [warning]),
+    ...cut("contexts are", cutContexts),
+    ...cut("targets are", cutTargets),
+  ];
+};
+
+const loadPreTokenized = async (
+  settings: DataSettings,
+  path: string,
+  { vocabularySize, padId }: { readonly vocabularySize: number; readonly padId: number },
+): Promise<TrainingData> => {
+  const read = async (file: string) => {
+    const set = await readPreTokenized(file, { vocabularySize });
+    return { ...set, rows: keepRatio(set.rows, settings.datasetRatio, file) };
+  };
+  const train = await read(path);
+  const validation =
+    settings.validation === undefined ? undefined : await read(settings.validation);
+  const sets = validation ? [train, validation] : [train];
+  return {
+    train: train.rows,
+    validation: validation?.rows,
+    layout: { kind: "right-padded" },
+    padId,
+    evaluationBatchDivisor: 4,
+    warnings: [],
+    files: Object.fromEntries(sets.map((set) => [set.path, set.sha256])),
+    longest: Math.max(...sets.flatMap(({ rows }) => rows.map(({ ids }) => ids.length))),
+  };
+};
+
+/** The most labelled tokens that a batch of so many rows can have. */
+export const mostLabels = (rows: readonly EncodedRow[], batch: number): number =>
+  batch * rows.reduce((most, row) => Math.max(most, countLabels(row)), 0);
