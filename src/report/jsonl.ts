@@ -3,10 +3,11 @@ import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { stringify } from "jsonlines";
 import { writeFileAtomically } from "../core/atomic-file.js";
-import { messageOf, UserError } from "../core/errors.js";
+import { UserError } from "../core/errors.js";
 import type { JsonObject } from "../core/json-file.js";
 import { readJsonLines } from "../core/json-lines.js";
 import { describeJson, isJsonObject } from "../core/json.js";
+import { openAppendFile } from "./append-file.js";
 
 /** A JSON Lines file that grows by one row at a time. Rows are in the order of the calls. */
 export interface JsonlAppender<Row extends object> {
@@ -17,12 +18,6 @@ export interface JsonlAppender<Row extends object> {
   /** Flushes and closes; the appender is of no use after it. */
   close(): Promise<void>;
 }
-
-const cannotWrite = (path: string, error: unknown): UserError =>
-  new UserError(
-    `Cannot write ${path}: ${messageOf(error)}`,
-    "Choose an --output_folder that is writable and has room",
-  );
 
 /**
  * Opens a JSON Lines file to append to it; a missing one is made.
@@ -36,28 +31,11 @@ export const openJsonlAppender = async <Row extends object>(
   keep: (row: JsonObject) => boolean = () => true,
 ): Promise<JsonlAppender<Row>> => {
   await mendJsonl(path, keep);
-  const file = await open(path, "a").catch((error: unknown) => {
-    throw cannotWrite(path, error);
-  });
-  // Writes wait for one another, so that rows keep their order even if nobody awaits append.
-  let last: Promise<void> = Promise.resolve();
-  const after = (work: () => Promise<void>): Promise<void> => {
-    last = last.then(work).catch((error: unknown) => {
-      throw error instanceof UserError ? error : cannotWrite(path, error);
-    });
-    return last;
-  };
-  const flush = (): Promise<void> => after(() => file.datasync());
+  const file = await openAppendFile(path);
   return {
-    append: (row) => after(() => file.appendFile(`${JSON.stringify(row)}\n`)),
-    flush,
-    close: async () => {
-      try {
-        await flush();
-      } finally {
-        await file.close();
-      }
-    },
+    append: (row) => file.append(`${JSON.stringify(row)}\n`),
+    flush: () => file.flush(),
+    close: () => file.close(),
   };
 };
 
