@@ -1,0 +1,149 @@
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { arch, availableParallelism, cpus, platform, release, totalmem } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { writeFileAtomically } from "../core/atomic-file.js";
+import { UserError } from "../core/errors.js";
+import type { FileHash } from "../core/file-hash.js";
+import { hashFile } from "../core/file-hash.js";
+import type { JsonObject } from "../core/json-file.js";
+import { quoteJson, readJsonObject } from "../core/json-file.js";
+import { isJsonObject } from "../core/json.js";
+import { readOutputFlags } from "./output-jsonl.js";
+
+/** Which program ran. */
+export interface CodeVersion {
+  /** The package's version. */
+  readonly version: string;
+  /** The commit of the checkout it ran from; null for an installed package. */
+  readonly commit: string | null;
+  /** Whether tracked files of the checkout differed from that commit; null where there is none. */
+  readonly dirty: boolean | null;
+}
+
+/** What it ran on. */
+export interface HostFacts {
+  readonly platform: string;
+  readonly release: string;
+  readonly arch: string;
+  readonly cpu: string;
+  /** Cores this process may use. */
+  readonly cores: number;
+  readonly memory_bytes: number;
+  readonly node: string;
+  readonly onnxruntime: string;
+}
+
+/** Everything needed to do a run again, and to see what has changed since. */
+export interface RunFacts {
+  readonly startedAt: Date;
+  /** The arguments after `hira`. */
+  readonly argv: readonly string[];
+  /** The flags by their names on the command line, with their effective values. */
+  readonly flags: Readonly<Record<string, string | number | boolean | null>>;
+  /** By purpose, such as `adapter`, `data_order`. */
+  readonly seeds: Readonly<Record<string, number>>;
+  /** The model's folder, and SHA-256 of its files by name; see hashModelFiles. */
+  readonly model: { readonly folder: string; readonly sha256: Readonly<Record<string, string>> };
+  /** Tokenizer.hash; undefined for data that are token ids already. */
+  readonly tokenizerHash: string | undefined;
+  /** By path; see {@link hashFiles}. */
+  readonly data: Readonly<Record<string, FileHash>>;
+  readonly code: CodeVersion;
+  readonly host: HostFacts;
+}
+
+const run = promisify(execFile);
+const fileName = "run.json";
+const format = 1;
+
+/** Sizes and SHA-256 of files by path, one after the other. @throws {UserError} if one cannot be read */
+export const hashFiles = async (
+  paths: readonly string[],
+  signal?: AbortSignal,
+): Promise<Readonly<Record<string, FileHash>>> => {
+  const hashes: Record<string, FileHash> = {};
+  for (const path of paths) hashes[path] = await hashFile(path, signal);
+  return hashes;
+};
+
+/** The version of this package, and the commit where it runs from its own checkout and git is installed. */
+export const readCodeVersion = async (): Promise<CodeVersion> => {
+  const root = fileURLToPath(new URL("../../", import.meta.url));
+  const { version } = await readJsonObject(join(root, "package.json"));
+  const installed = { version: String(version), commit: null, dirty: null };
+  // Without this, git would answer for whatever repository the package is installed in.
+  if (!existsSync(join(root, ".git"))) return installed;
+  const git = async (...args: string[]): Promise<string> =>
+    (await run("git", ["-C", root, ...args], { timeout: 10_000 })).stdout.trim();
+  try {
+    const commit = await git("rev-parse", "HEAD");
+    const changes = await git("status", "--porcelain", "--untracked-files=no");
+    return { version: String(version), commit, dirty: changes !== "" };
+  } catch {
+    return installed;
+  }
+};
+
+/** @param onnxruntime the version of the ONNX Runtime library in use */
+export const describeHost = (onnxruntime: string): HostFacts => ({
+  platform: platform(),
+  release: release(),
+  arch: arch(),
+  cpu: cpus()[0]?.model.trim() ?? "unknown",
+  cores: availableParallelism(),
+  memory_bytes: totalmem(),
+  node: process.versions.node,
+  onnxruntime,
+});
+
+/**
+ * Writes run.json into the run folder; to be called before step 1, so that a killed run has left its record.
+ *
+ * @throws {UserError} if it cannot be written
+ */
+export const writeRunJson = (runFolder: string, facts: RunFacts): Promise<void> => {
+  const { startedAt, argv, flags, seeds, model, tokenizerHash, data, code, host } = facts;
+  const json = {
+    format,
+    started_at: startedAt.toISOString(),
+    argv,
+    flags,
+    seeds,
+    model,
+    tokenizer_hash: tokenizerHash ?? null,
+    data,
+    code,
+    host,
+  };
+  return writeFileAtomically(join(runFolder, fileName), `${JSON.stringify(json, undefined, 2)}\n`);
+};
+
+/**
+ * The flags a run was made with: line 1 of its output.jsonl, or run.json's where it was stopped before it wrote one.
+ *
+ * @throws {UserError} if neither is there, or the one that is there is broken
+ */
+export const readRunFlags = async (runFolder: string): Promise<JsonObject> => {
+  const output = join(runFolder, "output.jsonl");
+  if (existsSync(output)) return readOutputFlags(output);
+  const path = join(runFolder, fileName);
+  if (!existsSync(path))
+    throw new UserError(
+      `Cannot read the flags of ${runFolder}: found neither output.jsonl nor run.json, expected one of them`,
+      "Give the folder of a run, as it was printed at its start",
+    );
+  const { flags, format: found } = await readJsonObject(path);
+  if (found !== format)
+    throw new UserError(
+      `Cannot read ${path}: found format ${quoteJson(found)}, expected ${String(format)}`,
+      "Another version of hira has written it",
+    );
+  if (!isJsonObject(flags))
+    throw new UserError(
+      `Cannot read ${path}: found ${quoteJson(flags)} in flags, expected an object`,
+    );
+  return flags;
+};
