@@ -39,9 +39,15 @@ export const onnxRuntimePath = (): string => {
 let onnxRuntime: LibraryHandle | undefined;
 let libc: LibraryHandle | undefined;
 
-/** Loads the ONNX Runtime library. @throws {UserError} if it is missing, or the system refuses it */
+/**
+ * Loads the ONNX Runtime library, with its telemetry off: since 1.30 it reports to Microsoft by default on Linux too,
+ * and leaves files in the temporary folder. Whoever wants that sets ORT_DISABLE_TELEMETRY=0.
+ *
+ * @throws {UserError} if it is missing, or the system refuses it
+ */
 export const loadOnnxRuntime = (): LibraryHandle => {
   const path = onnxRuntimePath();
+  process.env.ORT_DISABLE_TELEMETRY ??= "1";
   try {
     return (onnxRuntime ??= koffi.load(path));
   } catch (error) {

@@ -4,8 +4,8 @@ import { mappedMemory, type MappedFile } from "./mapped-file.js";
 
 const showShape = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
 
-/** Keeps the owner of native memory alive as long as an ArrayBuffer over it. */
-const owners = new WeakMap<ArrayBufferLike, object>();
+/** Keeps tensors alive as long as an array of theirs over memory that is not V8's. */
+const holders = new WeakMap<ArrayBufferLike, Set<object>>();
 
 // An address for tensors without bytes: native code gets something that is not null, and never reads it.
 const nowhere = new Uint8Array(64);
@@ -14,12 +14,14 @@ const nowhere = new Uint8Array(64);
 class Storage {
   readonly address: bigint;
   readonly #byteLength: number;
-  readonly #free: (() => void) | undefined;
+  /** V8's memory: the buffer, and where the storage begins in it. */
   #buffer: ArrayBufferLike | undefined;
-  /** Where the storage begins in #buffer. */
   readonly #bufferOffset: number;
-  /** What keeps the memory alive where it is neither #buffer's nor freed by #free. */
+  /** Other memory: what keeps it, how it is given back, and the buffer through which it is seen now. */
   owner: object | undefined;
+  readonly #free: (() => void) | undefined;
+  // Weak, or the finalizer's path to this storage would keep the buffer, and the buffer its tensors, for ever.
+  #window: WeakRef<ArrayBuffer> | undefined;
   #uses = 0;
 
   private constructor(
@@ -56,14 +58,11 @@ class Storage {
 
   release(): void {
     if (--this.#uses > 0) return;
-    if (this.#free) {
-      // Arrays that were handed out over native memory become empty before that memory goes.
-      const buffer = this.#buffer;
-      if (buffer instanceof ArrayBuffer) structuredClone(buffer, { transfer: [buffer] });
-      this.#free();
-    }
-    this.#buffer = undefined;
-    this.owner = undefined;
+    // Arrays over memory that is not V8's become empty before that memory goes.
+    const window = this.#window?.deref();
+    if (window) structuredClone(window, { transfer: [window] });
+    this.#free?.();
+    this.#buffer = this.#window = this.owner = undefined;
   }
 
   /** False once the array's memory was given away with structuredClone or postMessage. */
@@ -72,19 +71,21 @@ class Storage {
     return buffer === undefined || buffer.byteLength >= this.#bufferOffset + this.#byteLength;
   }
 
-  /** Elements in place; a copy where a mapped tensor stands at an address that its type cannot be read from. */
-  array(dtype: DType, byteOffset: number, length: number): TypedArray {
+  /**
+   * Elements in place, which keep `holder` alive; a copy where a mapped tensor stands at an address that its dtype
+   * cannot be read from.
+   */
+  array(dtype: DType, byteOffset: number, length: number, holder: object): TypedArray {
     const { array, bytes } = dtypes[dtype];
     if (length === 0) return allocate(dtype, 0);
-    if (this.#buffer === undefined) {
-      if (this.address % BigInt(bytes) !== 0n) {
-        const copy = viewMemory(this.address, this.#byteLength).slice(0);
-        return new array(copy, byteOffset, length);
-      }
-      this.#buffer = viewMemory(this.address, this.#byteLength);
-      owners.set(this.#buffer, this);
-    }
-    return new array(this.#buffer, this.#bufferOffset + byteOffset, length);
+    if (this.#buffer) return new array(this.#buffer, this.#bufferOffset + byteOffset, length);
+    const window = this.#window?.deref() ?? viewMemory(this.address, this.#byteLength);
+    if (this.address % BigInt(bytes) !== 0n)
+      return new array(window.slice(byteOffset, byteOffset + length * bytes), 0, length);
+    this.#window = new WeakRef(window);
+    const held = holders.get(window) ?? new Set();
+    holders.set(window, held.add(holder));
+    return new array(window, byteOffset, length);
   }
 }
 
@@ -293,8 +294,9 @@ export class Tensor {
   /**
    * The elements, in place: for fromArray the very array that was given.
    *
-   * An array over memory that the runtime allocated becomes empty when the last tensor over it is disposed. A mapped
-   * tensor's array is for reading: a write stays in this process, and every session over the file sees it.
+   * An array over memory that the runtime allocated, or over a mapped file, keeps its tensor alive, and becomes empty
+   * when the last tensor over that memory is disposed. A mapped tensor's array is for reading: a write stays in this
+   * process, and every session over the file sees it.
    *
    * @throws {RangeError} once the tensor is disposed
    */
@@ -304,6 +306,7 @@ export class Tensor {
       this.dtype,
       native.byteOffset,
       elementCount(this.shape),
+      this,
     ));
   }
 
@@ -336,4 +339,4 @@ export class Tensor {
 }
 
 const describe = (value: unknown): string =>
-  typeof value === "object" && value !== null ? value.constructor.name : typeof value;
+  typeof value === "object" && value !== null ? value.constructor.name : String(value);
