@@ -1,0 +1,119 @@
+import { didYouMean } from "../core/errors.js";
+import type { FlagFault, Flags } from "./flag.js";
+
+export interface ReadArguments {
+  /** `--flag=value` or `--switch`, full names, in the order given; then `--` and the rest. */
+  readonly canonical: readonly string[];
+  readonly faults: readonly FlagFault[];
+}
+
+/** What argparse takes for a negative number, and so for a value rather than a flag. */
+const negativeNumber = /^-(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$/;
+
+/** Whether `argument` can be the value of the flag before it, by argparse's rule. */
+const isValue = (argument: string): boolean =>
+  argument === "-" ||
+  !argument.startsWith("-") ||
+  negativeNumber.test(argument) ||
+  // A word with a space in it is never a flag; `--exp_name=a b` does not come here.
+  (argument.includes(" ") && !argument.startsWith("--"));
+
+type Resolved = { readonly name: string } | { readonly fault: FlagFault };
+
+/**
+ * The flag that `typed` (without its dashes) names: exactly, or as an unambiguous beginning.
+ *
+ * Beginnings are looked for among train_hira.py's flags first, so that a flag of ours never makes a line ambiguous that
+ * worked there; then among all.
+ */
+const resolveName = (typed: string, flags: Flags): Resolved => {
+  // `help` belongs to argparse itself, so it takes part as one of the original's.
+  const all = ["help", ...Object.keys(flags)];
+  if (all.includes(typed)) return { name: typed };
+  const original = all.filter((name) => flags[name]?.ours !== true);
+  for (const names of [original, all]) {
+    const candidates = names.filter((name) => name.startsWith(typed));
+    const [only] = candidates;
+    if (candidates.length === 1 && only !== undefined) return { name: only };
+    if (candidates.length > 1)
+      return {
+        fault: {
+          what: `--${typed}`,
+          found: "an ambiguous flag",
+          expected: `one of ${candidates.map((name) => `--${name}`).join(", ")}`,
+        },
+      };
+  }
+  const suggestion = didYouMean(typed, all);
+  return {
+    fault: {
+      what: `--${typed}`,
+      found: "an unknown flag",
+      expected: "a flag of this command",
+      ...(suggestion === undefined ? {} : { hint: suggestion.replace(/"(.*)"/, '"--$1"') }),
+    },
+  };
+};
+
+/**
+ * A command line with full flag names and one word a flag, read as Python's argparse reads it.
+ *
+ * `--flag value` and `--flag=value`, unambiguous beginnings of names, negative numbers as values, `--` before words that
+ * begin with a dash.
+ * Source: argparse of Python 3.10, for a parser whose flags are all long ones.
+ */
+export const readArguments = (args: readonly string[], flags: Flags): ReadArguments => {
+  const canonical: string[] = [];
+  const words: string[] = [];
+  const faults: FlagFault[] = [];
+  for (let i = 0; i < args.length; i++) {
+    const argument = args[i] ?? "";
+    if (argument === "--") {
+      words.push(...args.slice(i + 1));
+      break;
+    }
+    if (argument === "-h") {
+      canonical.push("--help");
+      continue;
+    }
+    if (!argument.startsWith("--")) {
+      if (isValue(argument)) words.push(argument);
+      else
+        faults.push({
+          what: argument,
+          found: "an unknown flag",
+          expected: "a flag with two dashes",
+          ...(argument.slice(1) in flags ? { hint: `Did you mean "-${argument}"?` } : {}),
+        });
+      continue;
+    }
+    const [, typed = "", given] = /^--([^=]*)(?:=([^]*))?$/.exec(argument) ?? [];
+    const next = args[i + 1];
+    const resolved = resolveName(typed, flags);
+    if ("fault" in resolved) {
+      faults.push(resolved.fault);
+      // Its value, if it has one, is no fault of its own.
+      if (given === undefined && next !== undefined && isValue(next)) i++;
+      continue;
+    }
+    const { name } = resolved;
+    const flag = flags[name];
+    if (flag === undefined || flag.kind === "switch") {
+      if (given === undefined) canonical.push(`--${name}`);
+      else
+        faults.push({
+          what: `--${name}`,
+          found: JSON.stringify(given),
+          expected: "no value: it is a switch",
+        });
+    } else if (given !== undefined) {
+      canonical.push(`--${name}=${given}`);
+    } else if (next !== undefined && isValue(next)) {
+      canonical.push(`--${name}=${next}`);
+      i++;
+    } else {
+      faults.push({ what: `--${name}`, found: "no value", expected: "one after it" });
+    }
+  }
+  return { canonical: words.length === 0 ? canonical : [...canonical, "--", ...words], faults };
+};

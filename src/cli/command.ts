@@ -1,0 +1,111 @@
+import type { ProgressUi } from "../report/progress.js";
+import {
+  defaultOf,
+  faultsError,
+  readFlag,
+  type FlagFault,
+  type Flags,
+  type ValuesOf,
+} from "./flag.js";
+import type { Painter } from "./style-text.js";
+
+/** What a command gets from `main` beside its command line. */
+export interface CommandContext {
+  readonly ui: ProgressUi;
+  /** A line beside the output proper: to stderr, so that what is piped stays clean. */
+  readonly note: (text: string) => void;
+  /** What stdout can show. */
+  readonly terminal: { readonly columns: number; readonly paint: Painter };
+  /** Aborted by the first SIGINT or SIGTERM, for commands that `finishOnSignal`. */
+  readonly signal: AbortSignal;
+}
+
+/** What a command's `run` gets. */
+export interface CommandInput<Table extends Flags> {
+  readonly values: ValuesOf<Table>;
+  /** The words that are no flags. */
+  readonly words: readonly string[];
+  readonly context: CommandContext;
+  /** To be filled with what is wrong between flags. */
+  readonly faults: FlagFault[];
+  /** @throws {UserError} naming all faults: those of single flags, and those in `faults` */
+  readonly throwFaults: () => void;
+}
+
+/** A command of `hira`: its flags, its help, and a `run` that calls the library. */
+export interface Command<Table extends Flags = Flags> {
+  /** One word or two: `score`, `data split`. */
+  readonly name: string;
+  /** One line without a full stop, for the list of commands. */
+  readonly summary: string;
+  /** Further sentences for the command's own help. */
+  readonly description?: string;
+  readonly flags: Table;
+  /** The authors' program that this command stands for; its help then marks the flags that are ours. */
+  readonly replaces?: string;
+  /** What the words are that are no flags; without it there are none. */
+  readonly words?: { readonly name: string; readonly help: string };
+  /** Command lines with what they do. */
+  readonly examples: readonly (readonly [line: string, does: string])[];
+  /** The run looks at `context.signal`, saves and returns; without it a signal ends the process at once. */
+  readonly finishOnSignal?: boolean;
+  run(input: CommandInput<Table>): Promise<void>;
+}
+
+/** Infers the types of a command's values from its flags, and then forgets them, so that commands fit in one table. */
+export const defineCommand = <const Table extends Flags>(command: Command<Table>): Command =>
+  command;
+
+/**
+ * What a command's `run` gets, from the texts of its flags (true for a switch).
+ *
+ * A flag that is wrong has its default in `values`, so that the checks between flags can go on and all faults are told
+ * at once; `throwFaults` then never returns.
+ */
+export const readCommandInput = (
+  command: Command,
+  {
+    texts,
+    words,
+    earlier,
+    context,
+  }: {
+    readonly texts: Readonly<Record<string, string | true>>;
+    readonly words: readonly string[];
+    readonly earlier: readonly FlagFault[];
+    readonly context: CommandContext;
+  },
+): CommandInput<Flags> => {
+  const faults: FlagFault[] = [...earlier];
+  const values: Record<string, boolean | number | string | null> = {};
+  for (const [name, flag] of Object.entries(command.flags)) {
+    const text = texts[name];
+    values[name] = defaultOf(flag);
+    if (text === undefined) continue;
+    if (flag.kind === "switch" || text === true) {
+      values[name] = true;
+      continue;
+    }
+    const reading = readFlag(name, flag, text);
+    if ("fault" in reading) faults.push(reading.fault);
+    else values[name] = reading.value;
+  }
+  if (command.words === undefined && words.length > 0)
+    faults.push({
+      what: words.map((word) => JSON.stringify(word)).join(" "),
+      found: words.length === 1 ? "a word" : "words",
+      expected: `only flags after "hira ${command.name}"`,
+    });
+  const single = new Set(faults.map(({ what }) => what));
+  const between: FlagFault[] = [];
+  return {
+    values: values as ValuesOf<Flags>,
+    words,
+    context,
+    faults: between,
+    throwFaults: () => {
+      const all = [...faults, ...between.filter(({ what }) => !single.has(what))];
+      if (all.length > 0) throw faultsError(all, command.name);
+    },
+  };
+};

@@ -1,0 +1,66 @@
+import type { ProgressUi } from "../../report/progress.js";
+import { readDeepSpeedConfig, type DeepSpeedConfig } from "../../distributed/ds-config.js";
+import { defineCommand, type Command } from "../command.js";
+import { flags } from "../options.js";
+import { readTrainOptions, trainFlags, type TrainOptions } from "../train-options.js";
+
+/** What the library does for `hira train`; `signal` asks to finish the step, save, and return. */
+export interface TrainWork {
+  /** Trains, loads the best checkpoint, answers the test split. */
+  train(options: TrainOptions, ui: ProgressUi, signal: AbortSignal): Promise<void>;
+  /** --ckpt: answers a test split with what a run has trained. */
+  evaluate(options: TrainOptions, ui: ProgressUi, signal: AbortSignal): Promise<void>;
+  /** --dataset_analysis: prints the token lengths of the splits. */
+  analyseDataset(options: TrainOptions, ui: ProgressUi): Promise<void>;
+}
+
+/** The --ds_config of the options, checked against them; undefined if none is given. */
+const readDsConfig = async (options: TrainOptions): Promise<DeepSpeedConfig | undefined> =>
+  options.dsConfig === undefined
+    ? undefined
+    : readDeepSpeedConfig(options.dsConfig, {
+        batch: options.batch,
+        gradAcc: options.gradAcc,
+        processes: 1,
+        lr: options.lr,
+        weightDecay: options.weightDecay,
+        warmup: options.warmup,
+        maxGradNorm: options.maxGradNorm,
+        precision: options.flags.precision === null ? undefined : options.precision,
+        precisions: flags.precision.now,
+        ...(options.maxSteps === undefined ? {} : { totalSteps: options.maxSteps }),
+      });
+
+/** `hira train`, which is train_hira.py: trains, or with --ckpt evaluates. */
+export const trainCommand = (work: TrainWork): Command =>
+  defineCommand({
+    name: "train",
+    summary: "Train an adapter, or with --ckpt evaluate one",
+    description:
+      "Takes every flag of train_hira.py, also shortened as far as it stays clear. Trains, keeps the checkpoint with the lowest validation loss, and answers the test split with it.",
+    replaces: "train_hira.py",
+    flags: trainFlags,
+    finishOnSignal: true,
+    examples: [
+      [
+        "hira --peft_type=hira --model=DIR --dataset=common_170k --r_ab=32 --lr=1e-3 --batch=16 --seed=36",
+        "train HiRA on the commonsense data",
+      ],
+      [
+        "hira --dataset=boolq --batch=16 --beam_size=4 --ckpt=results_hira/RUN",
+        "answer BoolQ with the run's best checkpoint",
+      ],
+    ],
+    async run({ values, context: { ui, signal }, faults, throwFaults }) {
+      const options = readTrainOptions(values, faults);
+      throwFaults();
+      const deepSpeed = await readDsConfig(options);
+      const run: TrainOptions =
+        deepSpeed === undefined
+          ? options
+          : { ...options, precision: deepSpeed.precision, deepSpeed };
+      if (run.datasetAnalysis) await work.analyseDataset(run, ui);
+      else if (run.ckpt === undefined) await work.train(run, ui, signal);
+      else await work.evaluate(run, ui, signal);
+    },
+  });

@@ -1,0 +1,149 @@
+import { readFile } from "node:fs/promises";
+import { CommanderError } from "commander";
+import { config as loadDotenv } from "dotenv";
+import { didYouMean, UserError } from "../core/errors.js";
+import { commands } from "./commands.js";
+import { readArguments } from "./arguments.js";
+import { readCommandInput, type Command } from "./command.js";
+import { buildProgram } from "./help.js";
+import { printError } from "./print-error.js";
+import { catchStopSignals } from "./signals.js";
+import { painterFor, type OutputStream } from "./style-text.js";
+import { terminalProgress } from "./terminal-progress.js";
+
+/** What `main` writes to and reads from; tests put their own in place. */
+export interface MainSurroundings {
+  readonly stdout: OutputStream;
+  readonly stderr: OutputStream;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly commands: readonly Command[];
+}
+
+const narrowest = 80;
+
+/** The command that the first words name, and the words after it. */
+const findCommand = (
+  argv: readonly string[],
+  table: readonly Command[],
+): { readonly command: Command; readonly rest: readonly string[] } | undefined => {
+  for (const command of table) {
+    const words = command.name.split(" ");
+    if (words.every((word, i) => argv[i] === word))
+      return { command, rest: argv.slice(words.length) };
+  }
+  return undefined;
+};
+
+const unknownCommand = (argv: readonly string[], table: readonly Command[]): UserError => {
+  const names = table.map(({ name }) => name);
+  const two = argv.slice(0, 2).join(" ");
+  const first = argv[0] ?? "";
+  // "data spilt" is nearer to "data split" than "data" is to anything.
+  const family = names.some((name) => name.startsWith(`${first} `));
+  const found = family ? two : first;
+  return new UserError(
+    `Cannot run ${JSON.stringify(found)}: found no such command, expected ${names.join(", ")}`,
+    didYouMean(found, names) ?? 'See "hira --help"',
+  );
+};
+
+/** Runs one command line to its end and returns the exit code. Library faults are thrown. */
+const runCommandLine = async (
+  argv: readonly string[],
+  surroundings: MainSurroundings,
+): Promise<number> => {
+  const { stdout, stderr, environment, commands: table } = surroundings;
+  const packageJson = await readFile(new URL("../../package.json", import.meta.url), "utf8");
+  const { version } = JSON.parse(packageJson) as { readonly version: string };
+  const [first] = argv;
+  const aboutHira = first !== undefined && ["-h", "--help", "-V", "--version"].includes(first);
+  const startsWithFlag = first?.startsWith("-") === true && !aboutHira;
+  const line = startsWithFlag ? ["train", ...argv] : argv;
+  const found = findCommand(line, table);
+  const read = found && readArguments(found.rest, found.command.flags);
+  let exitCode = 0;
+
+  const run = async (
+    command: Command,
+    texts: Readonly<Record<string, string | true>>,
+    words: readonly string[],
+  ): Promise<void> => {
+    const ui = terminalProgress({ stdout, stderr, environment });
+    const stop = command.finishOnSignal
+      ? catchStopSignals((name) => {
+          ui.warn(`${name}: finishing this step and saving; the same again stops at once`);
+        })
+      : undefined;
+    const { signal } = stop ?? new AbortController();
+    try {
+      const context = {
+        ui,
+        note: (text: string) => void stderr.write(`${text}\n`),
+        terminal: {
+          columns: stdout.columns ?? narrowest,
+          paint: painterFor(stdout, environment),
+        },
+        signal,
+      };
+      await command.run(
+        readCommandInput(command, { texts, words, earlier: read?.faults ?? [], context }),
+      );
+    } catch (error) {
+      if (!(signal.aborted && error === signal.reason)) throw error;
+    } finally {
+      ui.close();
+      stop?.release();
+    }
+    exitCode = stop?.exitCode() ?? 0;
+  };
+
+  const out = line.length === 0 ? stderr : stdout;
+  const program = buildProgram(table, {
+    version,
+    write: (text) => void out.write(text),
+    columns: Math.max(narrowest, out.columns ?? narrowest),
+    run,
+  });
+  if (line.length === 0) {
+    program.outputHelp();
+    return 2;
+  }
+  if (found && read) {
+    const words = found.command.name.split(" ");
+    await program.parseAsync([...words, ...read.canonical], { from: "user" });
+    return exitCode;
+  }
+  const parents = table.flatMap(({ name }) => (name.includes(" ") ? [name.split(" ")[0]] : []));
+  const asksForHelp = line.length === 1 || line[1] === "-h" || line[1] === "--help";
+  if (!aboutHira && !(parents.includes(first) && asksForHelp)) throw unknownCommand(line, table);
+  await program.parseAsync([...line], { from: "user" });
+  return exitCode;
+};
+
+/**
+ * Runs `hira` with the words after the program's name and returns its exit code.
+ *
+ * `.env` of the working directory is read first; what the environment has already, stays.
+ * 0: success. 1: a fault of ours. 2: something to mend in the command line or its files. 130, 143: SIGINT, SIGTERM.
+ */
+export const main = async (
+  argv: readonly string[],
+  replaced: Partial<MainSurroundings> = {},
+): Promise<number> => {
+  loadDotenv({ quiet: true });
+  const surroundings: MainSurroundings = {
+    stdout: process.stdout,
+    stderr: process.stderr,
+    environment: process.env,
+    commands,
+    ...replaced,
+  };
+  try {
+    return await runCommandLine(argv, surroundings);
+  } catch (error) {
+    // Commander has printed the help or the version by now.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    const { stderr, environment } = surroundings;
+    return printError(error, stderr, painterFor(stderr, environment));
+  }
+};

@@ -1,0 +1,508 @@
+import { compatNames } from "../core/compat.js";
+import { precisions } from "../core/precision.js";
+import { datasetNames, isPreTokenizedName, readyDatasetNames } from "../datasets/registry.js";
+import { namedInitializers } from "../peft/init.js";
+import { peftMethods } from "../peft/registry.js";
+import type { Flag, ValuesOf } from "./flag.js";
+
+/**
+ * Every flag of every command. The snake_case of train_hira.py lives here and stops here.
+ *
+ * The flags without `ours` are the 37 of train_hira.py, in its order and with its defaults. `now` lists what works of
+ * what a flag takes: to switch a method or a data set on, add its name there.
+ */
+export const flags = {
+  peft_type: {
+    kind: "text",
+    group: "Model and method",
+    placeholder: "name",
+    default: null,
+    choices: [
+      "hira",
+      "lora",
+      "rslora",
+      "dora",
+      "mora",
+      "hilora",
+      "sparse-lora",
+      "qlora",
+      "prefix",
+      "p-tuning",
+      "prompt-tuning",
+      "fft",
+    ],
+    now: Object.keys(peftMethods),
+    help: "How the model is tuned; fft trains every weight",
+  },
+  enable_grad_ckpt: {
+    kind: "switch",
+    group: "Training",
+    help: "Recompute activations in the backward pass instead of keeping them: less memory, more time",
+  },
+  batch: {
+    kind: "integer",
+    group: "Training",
+    default: 32,
+    min: 1,
+    help: "Rows in one forward and backward pass; evaluation and decoding take a quarter of it, common_170k all of it",
+  },
+  grad_acc: {
+    kind: "integer",
+    group: "Training",
+    default: 1,
+    min: 1,
+    help: "Batches whose gradients are added up before an update",
+  },
+  num_workers: {
+    kind: "integer",
+    group: "Data",
+    default: 0,
+    min: 0,
+    help: "Threads that turn text into tokens; 0 chooses by the size of the data",
+  },
+  warmup: {
+    kind: "integer",
+    group: "Training",
+    default: 10,
+    min: 0,
+    help: "Updates over which the learning rate rises from 0",
+  },
+  weight_decay: {
+    kind: "number",
+    group: "Training",
+    default: 0.01,
+    min: 0,
+    help: "Decoupled weight decay of AdamW; not on biases and norm gains",
+  },
+  epoch: {
+    kind: "number",
+    group: "Training",
+    default: 1,
+    above: 0,
+    help: "Passes over the training rows, not necessarily a whole number",
+  },
+  lr: {
+    kind: "number",
+    group: "Training",
+    default: 1e-5,
+    above: 0,
+    help: "Highest learning rate; it falls to 0 in a straight line after the warm-up",
+  },
+  model_name: {
+    kind: "text",
+    group: "Model and method",
+    placeholder: "folder",
+    default: "facebook/opt-125m",
+    help: "Folder of a Hugging Face model",
+  },
+  ckpt: {
+    kind: "text",
+    group: "Checkpoints and evaluation",
+    placeholder: "folder",
+    default: null,
+    help: "Evaluate instead of training: a run's folder, one of its checkpoints, or a peft adapter",
+  },
+  dataset: {
+    kind: "text",
+    group: "Data",
+    placeholder: "name|file",
+    default: "boolq",
+    choices: datasetNames,
+    now: readyDatasetNames,
+    alsoAccepts: {
+      test: isPreTokenizedName,
+      words: "a .jsonl file of rows with input_ids and labels",
+    },
+    help: "Data set to train on or, with --ckpt, to answer; common_all answers the eight commonsense sets",
+  },
+  dataset_analysis: {
+    kind: "switch",
+    group: "Data",
+    help: "Print the token lengths of the three splits and stop",
+  },
+  dataset_ratio: {
+    kind: "number",
+    group: "Data",
+    default: 1,
+    above: 0,
+    help: "Below 1: use this share of the rows, from the first",
+  },
+  local_rank: {
+    kind: "integer",
+    group: "Device",
+    default: -1,
+    now: [-1, 0],
+    help: "Number of this process on its machine, as launchers give it; -1 without a launcher",
+  },
+  ds_config: {
+    kind: "text",
+    group: "Device",
+    placeholder: "file",
+    default: null,
+    help: "DeepSpeed configuration (JSON), see ds_configs/",
+  },
+  output_folder: {
+    kind: "text",
+    group: "Files and output",
+    placeholder: "folder",
+    default: "results_hira",
+    help: "Where the run's own folder is made",
+  },
+  load_bit: {
+    kind: "integer",
+    group: "Model and method",
+    default: 16,
+    choices: [32, 16, 8, 4],
+    now: [32, 16],
+    help: "Bits that hold a frozen weight; 16 keeps the weights as the model's files store them",
+  },
+  r_ab: {
+    kind: "integer",
+    group: "Model and method",
+    default: 16,
+    min: 1,
+    help: "Rank of A and B",
+  },
+  target_modules: {
+    kind: "text",
+    group: "Model and method",
+    placeholder: "names",
+    default: "q_proj, v_proj",
+    help: "Modules that get an adapter: endings of their names, separated by commas",
+  },
+  eval_strategy: {
+    kind: "text",
+    group: "Checkpoints and evaluation",
+    placeholder: "when",
+    default: "epoch",
+    choices: ["no", "steps", "epoch"],
+    help: "When the validation loss is measured and a checkpoint saved",
+  },
+  eval_steps: {
+    kind: "number",
+    group: "Checkpoints and evaluation",
+    default: 1,
+    above: 0,
+    help: "With --eval_strategy steps: updates between two evaluations; below 1, a share of all updates",
+  },
+  max_new_tokens: {
+    kind: "integer",
+    group: "Decoding",
+    default: null,
+    min: 1,
+    help: "Longest answer in tokens; if not given, the data set's own number (generate: 16)",
+  },
+  beam_size: {
+    kind: "integer",
+    group: "Decoding",
+    default: null,
+    min: 1,
+    help: "Beams of the search; if not given, 4 for the commonsense sets (generate: 1)",
+  },
+  virtual_tokens: {
+    kind: "integer",
+    group: "Model and method",
+    default: 8,
+    min: 1,
+    help: "Length of a prefix or a soft prompt",
+  },
+  compute_rank: {
+    kind: "switch",
+    group: "Checkpoints and evaluation",
+    help: "With --ckpt: the numerical rank of every target's update",
+  },
+  compute_norm: {
+    kind: "switch",
+    group: "Checkpoints and evaluation",
+    help: "With --ckpt: the norm of every target's update, beside the weight's own",
+  },
+  load_order: {
+    kind: "integer",
+    group: "Checkpoints and evaluation",
+    default: -1,
+    help: "With --ckpt: which checkpoint's best is used, counted from 0 by step or, negative, from the end",
+  },
+  init_ab: {
+    kind: "text",
+    group: "Model and method",
+    placeholder: "A,B",
+    default: "kaiming,zero",
+    help: `Start values of A and of B, each one of ${Object.keys(namedInitializers).join(", ")}`,
+  },
+  train_ab: {
+    kind: "text",
+    group: "Model and method",
+    placeholder: "yn",
+    default: "yy",
+    help: "Whether A and B are trained, a letter each: y or n",
+  },
+  seed: {
+    kind: "integer",
+    group: "Training",
+    default: null,
+    min: 0,
+    help: "Seed of start values and data order; part of the run's name if given, else 42",
+  },
+  do_sample: {
+    kind: "text",
+    group: "Decoding",
+    placeholder: "yes|no",
+    default: "false",
+    help: "Draw tokens instead of taking the likeliest: yes or true; with several beams, beam sampling",
+  },
+  rand_R: {
+    kind: "switch",
+    group: "Model and method",
+    help: "A frozen random matrix takes the weight's place in the product with B A",
+  },
+  exp_name: {
+    kind: "text",
+    group: "Files and output",
+    placeholder: "text",
+    default: "",
+    help: "A word of yours for the name of the run's folder",
+  },
+  decoding: {
+    kind: "text",
+    group: "Decoding",
+    placeholder: "how",
+    default: "default",
+    choices: ["default", "greedy"],
+    help: "greedy: one beam and no drawing, whatever the data set",
+  },
+  save_total_limit: {
+    kind: "integer",
+    group: "Checkpoints and evaluation",
+    default: 1,
+    min: 0,
+    help: "Newest checkpoints to keep beside the best one; 0 keeps all",
+  },
+  early_stop_patience: {
+    kind: "integer",
+    group: "Checkpoints and evaluation",
+    default: 0,
+    min: 0,
+    help: "Stop after so many evaluations without a lower loss; 0 never stops",
+  },
+  data_dir: {
+    ours: true,
+    kind: "text",
+    group: "Data",
+    placeholder: "folder",
+    default: null,
+    help: "Root of the data folders; if not given, HIRA_DATA_DIR, else data_file",
+  },
+  validation: {
+    ours: true,
+    kind: "text",
+    group: "Data",
+    placeholder: "file",
+    default: null,
+    help: "Validation rows beside --dataset FILE.jsonl",
+  },
+  shuffle: {
+    ours: true,
+    kind: "boolean",
+    group: "Data",
+    default: true,
+    help: "Draw the rows in a new order every epoch; false keeps the file's order",
+  },
+  adapter_init: {
+    ours: true,
+    kind: "text",
+    group: "Model and method",
+    placeholder: "file",
+    default: null,
+    help: "Start values by parameter name (.safetensors), in place of --init_ab",
+  },
+  max_grad_norm: {
+    ours: true,
+    kind: "number",
+    group: "Training",
+    default: 1,
+    min: 0,
+    help: "Longer gradients are scaled down to this norm; 0 leaves them",
+  },
+  max_steps: {
+    ours: true,
+    kind: "integer",
+    group: "Training",
+    default: null,
+    min: 1,
+    help: "Number of updates, in place of --epoch",
+  },
+  compat: {
+    ours: true,
+    kind: "text",
+    group: "Training",
+    placeholder: "names",
+    default: null,
+    help: `Do as train_hira.py does: reference for everything, or some of ${compatNames.join(", ")}`,
+  },
+  limit: {
+    ours: true,
+    kind: "integer",
+    group: "Checkpoints and evaluation",
+    default: null,
+    min: 1,
+    help: "Answer only the first rows of each set",
+  },
+  temperature: {
+    ours: true,
+    kind: "number",
+    group: "Decoding",
+    default: 0.1,
+    above: 0,
+    help: "With --do_sample: below 1 sharpens the probabilities, above 1 flattens them",
+  },
+  top_k: {
+    ours: true,
+    kind: "integer",
+    group: "Decoding",
+    default: 40,
+    min: 0,
+    help: "With --do_sample: draw among so many likeliest tokens; 0 among all",
+  },
+  top_p: {
+    ours: true,
+    kind: "number",
+    group: "Decoding",
+    default: 0.75,
+    above: 0,
+    max: 1,
+    help: "With --do_sample: draw among the likeliest tokens that hold this share of the probability",
+  },
+  num_return_sequences: {
+    ours: true,
+    kind: "integer",
+    group: "Decoding",
+    default: 1,
+    min: 1,
+    help: "Answers a prompt, the best first",
+  },
+  length_penalty: {
+    ours: true,
+    kind: "number",
+    group: "Decoding",
+    default: 1,
+    help: "A beam's score is divided by its length to this power",
+  },
+  no_repeat_ngram_size: {
+    ours: true,
+    kind: "integer",
+    group: "Decoding",
+    default: 0,
+    min: 0,
+    help: "No run of so many tokens occurs twice; 0 for no rule",
+  },
+  early_stopping: {
+    ours: true,
+    kind: "text",
+    group: "Decoding",
+    placeholder: "when",
+    default: "false",
+    choices: ["false", "true", "never"],
+    help: "When a beam search ends, as in transformers: true as soon as enough beams have ended",
+  },
+  device: {
+    ours: true,
+    kind: "text",
+    group: "Device",
+    placeholder: "name",
+    default: "auto",
+    choices: ["auto", "cpu", "openvino", "webgpu", "cuda"],
+    now: ["auto", "cpu"],
+    help: "What computes",
+  },
+  precision: {
+    ours: true,
+    kind: "text",
+    group: "Device",
+    placeholder: "type",
+    default: null,
+    choices: precisions,
+    now: ["fp32"],
+    help: "Number type of the arithmetic; if not given, the --ds_config's, else fp32",
+  },
+  threads: {
+    ours: true,
+    kind: "integer",
+    group: "Device",
+    default: null,
+    min: 1,
+    help: "Threads that compute; if not given, one a core",
+  },
+  input: {
+    ours: true,
+    kind: "text",
+    group: "Files and output",
+    placeholder: "file",
+    default: null,
+    help: "File to read",
+  },
+  out: {
+    ours: true,
+    kind: "text",
+    group: "Files and output",
+    placeholder: "path",
+    default: null,
+    help: "File or folder to write",
+  },
+  gradients: {
+    ours: true,
+    kind: "switch",
+    group: "Files and output",
+    help: "Write the gradient of every trainable parameter too",
+  },
+  log_steps: {
+    ours: true,
+    kind: "integer",
+    group: "Files and output",
+    default: 10,
+    min: 1,
+    help: "Without a terminal: updates between two lines of progress",
+  },
+  csv: {
+    ours: true,
+    kind: "switch",
+    group: "Files and output",
+    help: "Write the tables of eval_commonsense.py too",
+  },
+  json: {
+    ours: true,
+    kind: "switch",
+    group: "Files and output",
+    help: "Print JSON instead of a table",
+  },
+  hold_out: {
+    ours: true,
+    kind: "integer",
+    group: "Data",
+    default: 120,
+    min: 1,
+    help: "Rows of the validation file",
+  },
+} as const satisfies Readonly<Record<string, Flag>>;
+
+export type FlagName = keyof typeof flags;
+
+/** Every flag's value as it was parsed, by the flag's own name. */
+export type FlagValues = ValuesOf<typeof flags>;
+
+/** Entries of the table by their names, for a command's own flags. */
+export const pickFlags = <const Name extends FlagName>(
+  names: readonly Name[],
+): Pick<typeof flags, Name> =>
+  Object.fromEntries(names.map((name) => [name, flags[name]])) as Pick<typeof flags, Name>;
+
+type OriginalFlagName = {
+  [Name in FlagName]: (typeof flags)[Name] extends { readonly ours: true } ? never : Name;
+}[FlagName];
+
+/** The 37 flags of train_hira.py, in its order. */
+export const originalFlagNames = (Object.keys(flags) as FlagName[]).filter(
+  (name): name is OriginalFlagName => !("ours" in flags[name]),
+);
+
+/** What line 1 of output.jsonl holds: the 37 flags by their own names, null for Python's None. */
+export type OriginalFlags = Pick<FlagValues, OriginalFlagName>;

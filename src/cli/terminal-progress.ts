@@ -1,0 +1,214 @@
+import { SingleBar } from "cli-progress";
+import type {
+  EvaluationProgress,
+  ProgressUi,
+  StepProgress,
+  TrainingProgress,
+  WorkProgress,
+} from "../report/progress.js";
+import { painterFor, type OutputStream, type Painter } from "./style-text.js";
+
+/** `3m05s`, `1h02m`, `12s`; a dash for a time that is not known. */
+export const formatSeconds = (seconds: number): string => {
+  if (!Number.isFinite(seconds) || seconds < 0) return "-";
+  const whole = Math.round(seconds);
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  const twoDigits = (value: number): string => String(value).padStart(2, "0");
+  if (hours > 0) return `${String(hours)}h${twoDigits(minutes)}m`;
+  return minutes > 0 ? `${String(minutes)}m${twoDigits(whole % 60)}s` : `${String(whole)}s`;
+};
+
+/** `1.25 GiB`, `640 MiB`. */
+export const formatBytes = (bytes: number): string =>
+  bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(2)} GiB` : `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+
+const formatRate = (rate: number): string =>
+  rate >= 100 ? Math.round(rate).toLocaleString("en-US") : rate.toPrecision(3);
+
+/** The parts of a training line after the step: loss, gradient, rate, speed, memory. */
+const stepParts = ({
+  loss,
+  gradNorm,
+  learningRate,
+  tokensPerSecond,
+  memoryBytes,
+}: StepProgress): readonly string[] => [
+  `loss ${loss.toFixed(4)}`,
+  ...(gradNorm === undefined ? [] : [`grad ${gradNorm.toPrecision(3)}`]),
+  `lr ${learningRate.toExponential(1)}`,
+  `${formatRate(tokensPerSecond)} tok/s`,
+  formatBytes(memoryBytes),
+];
+
+const barWidth = 24;
+
+/** `label ━━━━━━──── 40/100  1m20s left  parts`, cut to the terminal's width. */
+const barLine = (
+  label: string,
+  {
+    value,
+    total,
+    secondsLeft,
+    detail,
+    columns,
+  }: {
+    readonly value: number;
+    readonly total: number;
+    readonly secondsLeft: number;
+    readonly detail: string;
+    readonly columns: number;
+  },
+): string => {
+  const done = total === 0 ? 1 : Math.min(1, value / total);
+  const filled = Math.round(done * barWidth);
+  const bar = "━".repeat(filled) + "─".repeat(barWidth - filled);
+  const left = value >= total ? "" : `  ${formatSeconds(secondsLeft)} left`;
+  const line = `${label} ${bar} ${String(value)}/${String(total)}${left}${detail === "" ? "" : `  ${detail}`}`;
+  // The last column stays free: a full line would wrap and the next redraw would miss it.
+  return line.length < columns ? line : `${line.slice(0, Math.max(0, columns - 2))}…`;
+};
+
+/** Seconds that the rest takes at the pace so far; infinity before the first part is done. */
+const estimateSeconds = (startMs: number, done: number, rest: number): number =>
+  done <= 0 ? Infinity : ((performance.now() - startMs) / 1000 / done) * rest;
+
+/** A ProgressUi on a terminal or a plain stream, which its owner closes at the end. */
+export interface TerminalProgress extends ProgressUi {
+  /** Takes away bars that a fault has left, so that nothing keeps the process alive. */
+  close(): void;
+}
+
+/**
+ * Shows progress: bars on a terminal's stderr, plain lines on stdout elsewhere. Results go to stdout, warnings to stderr.
+ *
+ * Without a terminal a run prints a line every `logSteps` updates and one an evaluation; other work prints one when it
+ * is done. NO_COLOR and TERM=dumb switch the colours off.
+ */
+export const terminalProgress = ({
+  stdout,
+  stderr,
+  environment,
+}: {
+  readonly stdout: OutputStream;
+  readonly stderr: OutputStream;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}): TerminalProgress => {
+  const paint: Painter = painterFor(stderr, environment);
+  const drawsBars = stderr.isTTY === true && environment["TERM"] !== "dumb";
+  let active: { readonly bar: SingleBar; readonly end: () => void } | undefined;
+
+  /** Writes a whole line above the bar, which is drawn again below it. */
+  const writeLine = (stream: OutputStream, text: string): void => {
+    if (active) stderr.write("\r\u001b[2K");
+    stream.write(`${text}\n`);
+    active?.bar.render();
+  };
+  const line = (text: string): void => {
+    writeLine(stdout, text);
+  };
+  const warn = (text: string): void => {
+    writeLine(stderr, `${paint("yellow", "warning:")} ${text}`);
+  };
+
+  /** A bar on the last line of the terminal; `show` says where the work stands. */
+  const startBar = (
+    label: string,
+    total: number,
+    start: number,
+  ): { show(value: number, detail: string): void; stop(): void } => {
+    active?.end();
+    const startMs = performance.now();
+    const bar = new SingleBar({
+      // The cursor's saved place would be restored at the end, over the lines written since.
+      stream: withoutCursorMemory(stderr),
+      format: (_options, { value, total: all }, { detail }: { detail: string }) =>
+        barLine(label, {
+          value,
+          total: all,
+          secondsLeft: estimateSeconds(startMs, value - start, all - value),
+          detail,
+          columns: stderr.columns ?? 80,
+        }),
+      linewrap: null,
+      hideCursor: null,
+      gracefulExit: false,
+      forceRedraw: true,
+    });
+    const stop = (): void => {
+      if (active?.bar !== bar) return;
+      active = undefined;
+      bar.stop();
+    };
+    bar.start(total, start, { detail: "" });
+    active = { bar, end: stop };
+    return { show: (value, detail) => bar.update(value, { detail }), stop };
+  };
+
+  const evaluationLine = ({ step, loss, best }: EvaluationProgress, total: number): void => {
+    line(
+      `step ${String(step)}/${String(total)}  eval_loss ${loss.toFixed(4)}${best ? "  best so far" : ""}`,
+    );
+  };
+
+  const training: ProgressUi["training"] = (total, options = {}): TrainingProgress => {
+    const { start = 0, logSteps = 10 } = options;
+    const bar = drawsBars ? startBar("train", total, start) : undefined;
+    const startMs = performance.now();
+    return {
+      step: (info) => {
+        const { step } = info;
+        const parts = stepParts(info).join("  ");
+        if (bar) bar.show(step, parts);
+        else if (step === start + 1 || step % logSteps === 0 || step === total) {
+          const left = formatSeconds(estimateSeconds(startMs, step - start, total - step));
+          line(
+            `step ${String(step)}/${String(total)}  ${parts}${step === total ? "" : `  ${left} left`}`,
+          );
+        }
+      },
+      evaluation: (info) => {
+        evaluationLine(info, total);
+      },
+      done: () => bar?.stop(),
+    };
+  };
+
+  const decoding: ProgressUi["decoding"] = (total, label, unit = "rows"): WorkProgress => {
+    const bar = drawsBars ? startBar(label, total, 0) : undefined;
+    const startMs = performance.now();
+    let value = 0;
+    let detail = "";
+    return {
+      advance: (parts, newDetail = detail) => {
+        value += parts;
+        detail = newDetail;
+        bar?.show(value, detail);
+      },
+      done: () => {
+        bar?.stop();
+        if (bar) return;
+        const seconds = formatSeconds((performance.now() - startMs) / 1000);
+        line(
+          `${label}  ${String(value)}/${String(total)} ${unit} in ${seconds}${detail === "" ? "" : `  ${detail}`}`,
+        );
+      },
+    };
+  };
+
+  return { training, decoding, line, warn, close: () => active?.end() };
+};
+
+/** The same stream, deaf to "save the cursor" and "restore the cursor". */
+const withoutCursorMemory = (stream: OutputStream): NodeJS.WritableStream => {
+  const forgetful: OutputStream = {
+    get isTTY() {
+      return stream.isTTY;
+    },
+    get columns() {
+      return stream.columns;
+    },
+    write: (text) => (text === "\u001b7" || text === "\u001b8" ? true : stream.write(text)),
+  };
+  // cli-progress uses nothing else of a stream: write, isTTY and, for the width, getWindowSize or columns.
+  return forgetful as unknown as NodeJS.WritableStream;
+};

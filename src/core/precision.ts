@@ -1,0 +1,4 @@
+/** Number types of the arithmetic, as --precision names them. */
+export const precisions = ["fp32", "bf16", "fp16"] as const;
+
+export type Precision = (typeof precisions)[number];

@@ -1,0 +1,68 @@
+import { basename, join, resolve } from "node:path";
+import { writeFileAtomically } from "../core/atomic-file.js";
+import type { Compat } from "../core/compat.js";
+import { pythonRepr } from "../report/python-format.js";
+import { type CommonsenseName, type RunScore } from "./commonsense.js";
+
+/** The order of eval_commonsense.py's columns, which is not the paper's. */
+const columns = [
+  "boolq",
+  "piqa",
+  "siqa",
+  "arcc",
+  "arce",
+  "obqa",
+  "hellas",
+  "winog",
+] as const satisfies readonly CommonsenseName[];
+
+/** One line of RFC 4180, ended as Python's csv module ends it. */
+const csvLine = (cells: readonly string[]): string =>
+  `${cells.map((cell) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell)).join(",")}\r\n`;
+
+/**
+ * Writes the tables of eval_commonsense.py into a folder: a `results_{set}.csv` for each set (folder_name, acc, config;
+ * with a byte order mark) and `{folder}_results_all.csv` (model, the sets, avg).
+ *
+ * `config` is the first two lines of the file as one JSON array, where the original has Python's notation. A missing
+ * set leaves its cell empty and its table unwritten; under compat `scorer` it is -1, and all tables are written.
+ * @returns the paths of the files
+ * @throws {UserError} if the folder cannot be written
+ */
+export const writeScoreTables = async (
+  runs: readonly RunScore[],
+  folder: string,
+  compat: Compat = new Set(),
+): Promise<readonly string[]> => {
+  const original = compat.has("scorer");
+  const written: string[] = [];
+  const write = async (name: string, text: string): Promise<void> => {
+    const path = join(folder, name);
+    await writeFileAtomically(path, text);
+    written.push(path);
+  };
+  for (const set of columns) {
+    const lines = runs.flatMap(({ model, sets }) => {
+      const file = sets[set];
+      if (file === undefined) return [];
+      return [csvLine([model, pythonRepr(file.score.accuracy), JSON.stringify(file.header)])];
+    });
+    if (lines.length === 0 && !original) continue;
+    const header = csvLine(["folder_name", "acc", "config"]);
+    await write(`results_${set}.csv`, `\ufeff${header}${lines.join("")}`);
+  }
+  const rows = runs.map(({ model, sets, average }) =>
+    csvLine([
+      model,
+      ...columns.map((set) => {
+        const file = sets[set];
+        if (file === undefined) return original ? "-1" : "";
+        return pythonRepr(file.score.accuracy);
+      }),
+      pythonRepr(average.accuracy),
+    ]),
+  );
+  const all = [csvLine(["model", ...columns, "avg"]), ...rows].join("");
+  await write(`${basename(resolve(folder))}_results_all.csv`, all);
+  return written;
+};
