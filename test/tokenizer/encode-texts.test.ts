@@ -1,11 +1,11 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import test from "ava";
 import { encodeTexts } from "../../src/tokenizer/encode-texts.js";
 import { loadTokenizer } from "../../src/tokenizer/load-tokenizer.js";
 import { tokenCacheFolder } from "../../src/tokenizer/token-cache.js";
+import { makeTempFolder } from "../support/temp-folder.js";
 
 const folder = fileURLToPath(new URL("../fixtures/tokenizer/llama3-style", import.meta.url));
 const texts = Array.from(
@@ -14,73 +14,56 @@ const texts = Array.from(
 );
 texts[3] = "";
 
-const withFolder = async (body: (cacheFolder: string) => Promise<void>): Promise<void> => {
-  const cacheFolder = await mkdtemp(join(tmpdir(), "hira-tokens-"));
-  try {
-    await body(cacheFolder);
-  } finally {
-    await rm(cacheFolder, { recursive: true });
-  }
-};
-
 test("encodeTexts gives the same ids from the main thread, from workers and from the cache", async (t) => {
   const tokenizer = await loadTokenizer(folder);
   const expected = texts.map((text) => tokenizer.encode(text));
-  await withFolder(async (cacheFolder) => {
-    const large = { largeFrom: 100, workers: 2, cacheFolder };
-    const progress: number[] = [];
-    for (const [from, options] of [
-      ["main thread", {}],
-      ["workers", { ...large, onProgress: (done: number) => progress.push(done) }],
-      ["cache", large],
-    ] as const) {
-      const result = await encodeTexts(tokenizer, texts, options);
-      t.is(result.from, from);
-      t.is(result.table.length, texts.length);
-      t.deepEqual(
-        texts.map((_, i) => [...result.table.at(i)]),
-        expected,
-      );
-    }
-    t.is(progress.at(-1), texts.length);
-  });
+  const cacheFolder = await makeTempFolder(t);
+  const large = { largeFrom: 100, workers: 2, cacheFolder };
+  const progress: number[] = [];
+  for (const [from, options] of [
+    ["main thread", {}],
+    ["workers", { ...large, onProgress: (done: number) => progress.push(done) }],
+    ["cache", large],
+  ] as const) {
+    const result = await encodeTexts(tokenizer, texts, options);
+    t.is(result.from, from);
+    t.is(result.table.length, texts.length);
+    t.deepEqual(
+      texts.map((_, i) => [...result.table.at(i)]),
+      expected,
+    );
+  }
+  t.is(progress.at(-1), texts.length);
 });
 
 test("encodeTexts ignores a damaged cache file and writes it anew", async (t) => {
   const tokenizer = await loadTokenizer(folder);
-  await withFolder(async (cacheFolder) => {
-    const large = { largeFrom: 100, workers: 1, cacheFolder };
-    await encodeTexts(tokenizer, texts, large);
-    const [name = ""] = await readdir(cacheFolder);
-    const path = join(cacheFolder, name);
-    const whole = await readFile(path);
-    const flipped = Buffer.from(whole);
-    flipped[100] = (flipped[100] ?? 0) ^ 1;
-    for (const damaged of [
-      whole.subarray(0, 50),
-      whole.subarray(0, -4),
-      flipped,
-      Buffer.alloc(0),
-    ]) {
-      await writeFile(path, damaged);
-      t.is((await encodeTexts(tokenizer, texts, large)).from, "workers");
-      t.deepEqual(await readFile(path), whole);
-    }
-    t.deepEqual(await readdir(cacheFolder), [name]);
-  });
+  const cacheFolder = await makeTempFolder(t);
+  const large = { largeFrom: 100, workers: 1, cacheFolder };
+  await encodeTexts(tokenizer, texts, large);
+  const [name = ""] = await readdir(cacheFolder);
+  const path = join(cacheFolder, name);
+  const whole = await readFile(path);
+  const flipped = Buffer.from(whole);
+  flipped[100] = (flipped[100] ?? 0) ^ 1;
+  for (const damaged of [whole.subarray(0, 50), whole.subarray(0, -4), flipped, Buffer.alloc(0)]) {
+    await writeFile(path, damaged);
+    t.is((await encodeTexts(tokenizer, texts, large)).from, "workers");
+    t.deepEqual(await readFile(path), whole);
+  }
+  t.deepEqual(await readdir(cacheFolder), [name]);
 });
 
 test("encodeTexts keeps other texts under another name, and goes on where the cache cannot be written", async (t) => {
   const tokenizer = await loadTokenizer(folder);
-  await withFolder(async (cacheFolder) => {
-    const large = { largeFrom: 100, workers: 1, cacheFolder };
-    await encodeTexts(tokenizer, texts, large);
-    await encodeTexts(tokenizer, [...texts, "one more"], large);
-    t.is((await readdir(cacheFolder)).length, 2);
-    const file = join(cacheFolder, "not-a-folder");
-    await writeFile(file, "");
-    t.is((await encodeTexts(tokenizer, texts, { ...large, cacheFolder: file })).from, "workers");
-  });
+  const cacheFolder = await makeTempFolder(t);
+  const large = { largeFrom: 100, workers: 1, cacheFolder };
+  await encodeTexts(tokenizer, texts, large);
+  await encodeTexts(tokenizer, [...texts, "one more"], large);
+  t.is((await readdir(cacheFolder)).length, 2);
+  const file = join(cacheFolder, "not-a-folder");
+  await writeFile(file, "");
+  t.is((await encodeTexts(tokenizer, texts, { ...large, cacheFolder: file })).from, "workers");
 });
 
 test("encodeTexts stops when its signal is aborted", async (t) => {

@@ -1,0 +1,93 @@
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import test from "ava";
+import { UserError } from "../../src/core/errors.js";
+import { readRecords, stringFields } from "../../src/datasets/read-records.js";
+import { makeFolder } from "../support/make-folder.js";
+
+const rows = [{ a: "é 日本" }, { a: "2", b: 1 }];
+const array = JSON.stringify(rows, undefined, 2);
+const lines = `${rows.map((row) => JSON.stringify(row)).join("\r\n\n")}\n`;
+
+test("readRecords reads .json and .jsonl, packed or not", async (t) => {
+  const files = {
+    "rows.json": array,
+    "rows.jsonl": lines,
+    "rows.json.gz": gzipSync(array),
+    "rows.jsonl.gz": gzipSync(lines),
+  };
+  const folder = await makeFolder(t, files);
+  for (const name of Object.keys(files)) {
+    const { records, sha256 } = await readRecords(join(folder, name));
+    t.deepEqual(
+      records.map(({ value }) => value),
+      rows,
+    );
+    t.regex(sha256, /^[0-9a-f]{64}$/);
+    t.deepEqual(
+      records.map(({ place }) => place),
+      name.includes("jsonl") ? ["line 1", "line 3"] : ["row 0", "row 1"],
+    );
+  }
+});
+
+for (const [name, content, message] of [
+  [
+    "broken.json",
+    '[{"a": 1},\n{"a": 2,}]',
+    /broken\.json, line 2, column 9: found "}", expected a key/,
+  ],
+  [
+    "broken.jsonl",
+    '{"a": 1}\n\n{"a": 2\n',
+    /broken\.jsonl, line 3, column 8: .*expected "," or "}"/,
+  ],
+  ["object.json", '{"a": 1}', /object\.json: found an object, expected an array of objects/],
+  [
+    "mixed.json",
+    '[{"a": 1}, 5, {}, ["b"], null]',
+    /mixed\.json, row 1: found a number, expected an object\n {2}row 3: found an array, .*\n {2}row 4: found null/,
+  ],
+  ["mixed.jsonl", '{"a": 1}\n"text"\n', /mixed\.jsonl, line 2: found a string, expected an object/],
+  ["empty.json", "[]", /empty\.json: found no rows/],
+  ["empty.jsonl", "\n\n", /empty\.jsonl: found no rows/],
+  ["cut.json.gz", gzipSync(array).subarray(0, 20), /Cannot unpack .*cut\.json\.gz/],
+  ["latin.json", Buffer.from([0x22, 0xe9, 0x22]), /latin\.json: found bytes that are not UTF-8/],
+] as const) {
+  test(`readRecords says what is wrong with ${name}`, async (t) => {
+    const folder = await makeFolder(t, { [name]: content });
+    await t.throwsAsync(readRecords(join(folder, name)), { instanceOf: UserError, message });
+  });
+}
+
+test("readRecords says that a file is missing", async (t) => {
+  await t.throwsAsync(readRecords(join("nowhere", "rows.json")), {
+    instanceOf: UserError,
+    message: /Cannot read nowhere.rows\.json/,
+  });
+});
+
+test("stringFields lists every row that lacks a field or has another type in it", async (t) => {
+  const text = JSON.stringify([
+    { instruction: "i", output: "o" },
+    { question: "q" },
+    { instruction: "i", output: 7 },
+    {},
+  ]);
+  const folder = await makeFolder(t, { "train.json": text });
+  const file = await readRecords(join(folder, "train.json"));
+  const error = t.throws(() => stringFields(file, ["instruction", "output"]), {
+    instanceOf: UserError,
+  });
+  t.regex(
+    error?.message ?? "",
+    /train\.json, row 1: found fields question, expected strings in instruction and output\n {2}row 2: found output as a number, .*\n {2}row 3: found no fields/,
+  );
+});
+
+test("stringFields lists ten rows and counts the rest", async (t) => {
+  const text = JSON.stringify(Array.from({ length: 25 }, () => ({ b: 1 })));
+  const folder = await makeFolder(t, { "train.json": text });
+  const file = await readRecords(join(folder, "train.json"));
+  t.throws(() => stringFields(file, ["a"]), { message: /row 9: .*\n {2}and 15 more$/ });
+});
