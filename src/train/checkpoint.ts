@@ -170,14 +170,17 @@ const writeBest = async (runFolder: string, { evaluations }: TrainerState): Prom
 };
 
 /**
- * Removes what a killed run has left half done: begun checkpoints, and those whose removal had begun; puts a checkpoint
- * back that was about to be replaced. Only the process that owns the run folder may call it.
+ * Removes what a killed run has left half done: begun checkpoints, those whose removal had begun, and files that
+ * writeFileAtomically had begun; puts a checkpoint back that was about to be replaced. Only the process that owns the run folder may call it.
  *
  * @throws {UserError} if the folder cannot be read or changed
  */
 export const cleanRunFolder = async (runFolder: string): Promise<void> => {
   try {
     for (const hidden of await readdir(runFolder)) {
+      const writer = /^\..+\.(\d+)\.tmp$/.exec(hidden)?.[1];
+      if (writer !== undefined && Number(writer) !== process.pid)
+        await rm(join(runFolder, hidden), { force: true });
       const parts = /^\.(checkpoint-\d+)(\.begun|\.replaced|\.removed)$/.exec(hidden);
       const [, name, ending] = parts ?? [];
       if (name === undefined) continue;

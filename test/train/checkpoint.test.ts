@@ -178,6 +178,7 @@ test("cleanRunFolder brings every half-done state of a killed run to a whole one
   // Killed while writing, and while deleting.
   await cp(whole, at(".checkpoint-40.begun"), { recursive: true });
   await cp(whole, at(".checkpoint-10.removed"), { recursive: true });
+  await writeFile(at(".best.json.99999999.tmp"), "{");
   await cleanRunFolder(run);
   t.deepEqual(await readdir(run), ["checkpoint-20"]);
 
