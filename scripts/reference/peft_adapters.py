@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Adapter folders made by the peft package, and what peft makes of those that hira wrote.
+
+usage: python peft_adapters.py make OUT         a tiny base model, an adapter folder a method, and logits.json
+       python peft_adapters.py check OUT OURS   loads OURS/<method> in peft, writes OUT/loaded-by-peft.json
+
+needs torch, transformers, peft; the fixtures were made with 2.13.0, 5.23.0 and 0.21.2, on one thread.
+OURS comes from scripts/reference/rewrite-adapters.ts, which reads OUT's adapters and writes them with hira.
+"""
+import hashlib
+import json
+import pathlib
+import shutil
+import sys
+import warnings
+
+import torch
+from peft import (HiraConfig, LoraConfig, PeftModel, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig,
+                  get_peft_model, get_peft_model_state_dict)
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+TASK = {"task_type": "CAUSAL_LM"}
+LOW_RANK = {"r": 2, "target_modules": ["q_proj", "v_proj", "down_proj"], **TASK}
+PROMPT = {"num_virtual_tokens": 3, **TASK}
+CONFIGS = {
+    # peft 0.21.2 leaves this rank_pattern without effect
+    "hira": HiraConfig(rank_pattern={"layers.1.self_attn.v_proj": 3}, **LOW_RANK),
+    "lora": LoraConfig(lora_alpha=6, alpha_pattern={"down_proj": 5}, rank_pattern={"layers.0.*q_proj": 1}, **LOW_RANK),
+    "rslora": LoraConfig(lora_alpha=4, use_rslora=True, r=2, target_modules=r".*layers\.1\..*(up|gate)_proj", **TASK),
+    "dora": LoraConfig(lora_alpha=4, use_dora=True, r=2, target_modules=["k_proj"], layers_to_transform=[1], **TASK),
+    "prefix": PrefixTuningConfig(**PROMPT),
+    "prefix-projection": PrefixTuningConfig(prefix_projection=True, encoder_hidden_size=5, **PROMPT),
+    "p-tuning": PromptEncoderConfig(encoder_hidden_size=5, **PROMPT),
+    "prompt-tuning": PromptTuningConfig(**PROMPT),
+}
+IDS = [[1, 5, 9, 13, 2, 7]]
+
+
+def base_model(out):
+    return LlamaForCausalLM.from_pretrained(out / "base")
+
+
+def logits(model):
+    model.eval()
+    with torch.no_grad():
+        # virtual tokens come before the first position
+        rows = model(input_ids=torch.tensor(IDS)).logits[0, -len(IDS[0]):]
+    return [float(f"{x:.9g}") for x in rows.flatten().tolist()]
+
+
+def make(out):
+    torch.manual_seed(7)
+    config = LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=12, num_hidden_layers=2,
+                         num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=64, pad_token_id=3)
+    base = LlamaForCausalLM(config)
+    for parameter in base.parameters():
+        torch.nn.init.normal_(parameter, mean=1 if parameter.dim() == 1 else 0, std=0.5)
+    base.save_pretrained(out / "base")
+    results = {"input_ids": IDS[0], "logits": {"base": logits(base)}}
+    for name, peft_config in CONFIGS.items():
+        model = get_peft_model(base_model(out), peft_config)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                torch.nn.init.normal_(parameter, mean=1 if parameter.dim() == 1 else 0, std=0.5)
+        folder = out / name
+        model.save_pretrained(folder)
+        (folder / "README.md").unlink()
+        # the path of the machine it was made on is of no use
+        text = (folder / "adapter_config.json").read_text()
+        (folder / "adapter_config.json").write_text(text.replace(str(out / "base"), "tiny-base"))
+        results["logits"][name] = logits(PeftModel.from_pretrained(base_model(out), folder))
+    (out / "logits.json").write_text(json.dumps(results) + "\n")
+
+
+def check(out, ours):
+    results = {}
+    expected = json.loads((out / "logits.json").read_text())["logits"]
+    for name in CONFIGS:
+        folder = str(ours / name)
+        with warnings.catch_warnings():
+            # peft warns of missing and unexpected keys and of unknown fields
+            warnings.simplefilter("error")
+            warnings.simplefilter("ignore", FutureWarning)
+            model = PeftModel.from_pretrained(base_model(out), folder)
+        file = load_file(f"{folder}/adapter_model.safetensors")
+        # a config that names no model folder: peft would look for it on the Hub
+        loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
+        difference = max(abs(a - b) for a, b in zip(logits(model), expected[name], strict=True))
+        results[name] = {
+            "missing": sorted(set(loaded) - set(file)),
+            "unexpected": sorted(set(file) - set(loaded)),
+            "different": [key for key in file if key in loaded and not torch.equal(file[key], loaded[key])],
+            "largest_logit_difference": difference,
+            "sha256": {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted((ours / name).iterdir())},
+        }
+    (out / "loaded-by-peft.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+def main():
+    torch.set_num_threads(1)
+    mode, out = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
+    if mode == "make":
+        shutil.rmtree(out, ignore_errors=True)
+        make(out)
+    else:
+        check(out, pathlib.Path(sys.argv[3]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { writeFileAtomically } from "../core/atomic-file.js";
+import { elementCount, isFloat } from "../core/dtype.js";
+import { didYouMean, messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
+import type { JsonObject } from "../core/json-file.js";
+import { quoteJson, readJsonObject } from "../core/json-file.js";
+import type { TensorEntry } from "../models/weights/safetensors.js";
+import {
+  readSafetensorsHeader,
+  readTensorAsFloat32,
+  writeSafetensors,
+} from "../models/weights/safetensors.js";
+import type { AdapterBase, AdapterDescription, AdapterFormat } from "./adapter-formats.js";
+import { adapterFormats } from "./adapter-formats.js";
+
+export interface AdapterValue {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+export interface LoadedAdapter {
+  readonly adapter: AdapterDescription;
+  /** By our parameter names: `<module path>.A`, `.B`, `.R`, `.magnitude`; `table`, `embedding` for virtual tokens. */
+  readonly values: ReadonlyMap<string, AdapterValue>;
+}
+
+const configName = "adapter_config.json";
+const weightsName = "adapter_model.safetensors";
+
+const shapeText = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
+
+const listFolder = async (folder: string): Promise<readonly string[]> => {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    throw new UserError(
+      `Cannot load an adapter from ${folder}: ${messageOf(error)}`,
+      `Give a folder with ${configName} and ${weightsName}`,
+    );
+  }
+};
+
+/**
+ * The config of an adapter folder, before its model is known.
+ *
+ * @returns adapter_config.json as it stands, and where the base model was when the adapter was made
+ * @throws {UserError} if the folder or the file is missing or broken
+ */
+export const readAdapterConfig = async (
+  folder: string,
+): Promise<{ readonly config: JsonObject; readonly baseModel: string | undefined }> => {
+  if (!(await listFolder(folder)).includes(configName))
+    throw new UserError(
+      `Cannot load an adapter from ${folder}: found no ${configName}, expected a folder that peft or hira wrote`,
+    );
+  const config = await readJsonObject(join(folder, configName));
+  const name = config.base_model_name_or_path;
+  return { config, baseModel: typeof name === "string" && name !== "" ? name : undefined };
+};
+
+const formatOf = (config: JsonObject, where: string): AdapterFormat => {
+  const format = adapterFormats.find((candidate) => candidate.reads(config));
+  if (format) return format;
+  const known = ["HIRA", "LORA", "PREFIX_TUNING", "P_TUNING", "PROMPT_TUNING"];
+  const type = config.peft_type;
+  throw new UserError(
+    `Cannot load ${where}: found peft_type ${quoteJson(type)}, expected one of ${known.join(", ")}`,
+    typeof type === "string" ? didYouMean(type, known) : undefined,
+  );
+};
+
+const describeAdapter = (
+  format: AdapterFormat,
+  config: JsonObject,
+  base: AdapterBase,
+  where: string,
+): AdapterDescription => {
+  const faults: string[] = [];
+  const adapter = format.parse(config, base, faults);
+  if (faults.length > 0) throw userErrorOfFaults(`Cannot load ${where} as ${format.title}`, faults);
+  if ("modules" in adapter && adapter.modules.size === 0)
+    throw new UserError(
+      `Cannot load ${where}: found target_modules ${quoteJson(config.target_modules)}, which match no linear layer of the model, expected such as ${base.modules[0]?.path ?? "q_proj"}`,
+      "Give the model that the adapter was made for",
+    );
+  return adapter;
+};
+
+const requireWeights = async (folder: string): Promise<string> => {
+  const names = await listFolder(folder);
+  if (names.includes(weightsName)) return join(folder, weightsName);
+  if (names.includes("adapter_model.bin"))
+    throw new UserError(
+      `Cannot load an adapter from ${folder}: found a pickle (adapter_model.bin), expected ${weightsName}`,
+      `Pickles can run any code and are not read. Convert it once, with PyTorch: python scripts/convert_adapter_bin.py ${folder}`,
+    );
+  throw new UserError(
+    `Cannot load an adapter from ${folder}: found no ${weightsName}, expected it beside ${configName}`,
+    "Fetch or copy the whole folder again",
+  );
+};
+
+const checkTensors = (
+  format: AdapterFormat,
+  adapter: AdapterDescription,
+  base: AdapterBase,
+  entries: ReadonlyMap<string, TensorEntry>,
+): string[] => {
+  const expected = format.tensors(adapter, base);
+  const faults: string[] = [];
+  for (const { fileName, shape } of expected) {
+    const entry = entries.get(fileName);
+    if (!entry) faults.push(`"${fileName}": found nothing, expected ${shapeText(shape)}`);
+    else if (shapeText(entry.shape) !== shapeText(shape))
+      faults.push(`"${fileName}": found ${shapeText(entry.shape)}, expected ${shapeText(shape)}`);
+    else if (!isFloat(entry.dtype))
+      faults.push(`"${fileName}": found ${entry.dtype}, expected a float dtype`);
+  }
+  const known = new Set(expected.map(({ fileName }) => fileName));
+  for (const [name, { shape }] of entries)
+    if (!known.has(name))
+      faults.push(
+        `"${name}": found ${shapeText(shape)}, expected no such tensor in ${format.title}`,
+      );
+  return faults;
+};
+
+/**
+ * Reads an adapter folder of the peft package, of `hira`, or of the HiRA authors' program (as safetensors), and checks it
+ * against the model that it is for.
+ *
+ * @returns the values in float32, by our parameter names
+ * @throws {UserError} if a file is missing or a pickle; if the config is not supported; if tensors are missing, misshapen
+ *   or unexpected: each time one error that lists all
+ */
+export const readAdapter = async (folder: string, base: AdapterBase): Promise<LoadedAdapter> => {
+  const { config, baseModel } = await readAdapterConfig(folder);
+  const where = join(folder, configName);
+  const format = formatOf(config, where);
+  const path = await requireWeights(folder);
+  const { entries } = await readSafetensorsHeader(path);
+  let adapter = describeAdapter(format, config, base, where);
+  const faults = checkTensors(format, adapter, base, entries);
+  const otherConfig = faults.length > 0 ? format.otherReading?.(config) : undefined;
+  if (otherConfig) {
+    const other = describeAdapter(format, otherConfig, base, where);
+    if (checkTensors(format, other, base, entries).length === 0) {
+      adapter = other;
+      faults.length = 0;
+    }
+  }
+  if (faults.length > 0)
+    throw userErrorOfFaults(
+      `Cannot load weights from ${path}`,
+      faults,
+      baseModel === undefined
+        ? `The adapter was made for another model, or with other ranks than ${configName} says`
+        : `The adapter was made for "${baseModel}": give that model, or see whether ${configName} says its ranks`,
+    );
+  const values = new Map<string, AdapterValue>();
+  for (const { name, fileName, shape } of format.tensors(adapter, base)) {
+    const entry = entries.get(fileName);
+    if (entry) values.set(name, { shape, data: await readTensorAsFloat32(entry) });
+  }
+  return { adapter, values };
+};
+
+/**
+ * Writes an adapter folder that the peft package loads: the weights in float32, then adapter_config.json, so that a
+ * folder without a config is known to be incomplete. HiRA with --rand_R, which peft lacks, is refused by peft's loader.
+ *
+ * @param values by our parameter names, exactly those of the adapter
+ * @throws {UserError} if the folder cannot be written
+ * @throws {RangeError} if a value is missing, left over or of another size
+ */
+export const writeAdapter = async (
+  folder: string,
+  adapter: AdapterDescription,
+  base: AdapterBase,
+  values: ReadonlyMap<string, Float32Array>,
+): Promise<void> => {
+  const format = adapterFormats.find((candidate) => candidate.writes?.(adapter));
+  if (!format) throw new RangeError(`Cannot write an adapter: found method "${adapter.method}"`);
+  const tensors = format.tensors(adapter, base);
+  const wrong = tensors
+    .filter(({ name, shape }) => values.get(name)?.length !== elementCount(shape))
+    .map(({ name, shape }) => `"${name}" ${shapeText(shape)}`);
+  const known = new Set(tensors.map(({ name }) => name));
+  const foreign = [...values.keys()].filter((name) => !known.has(name));
+  if (wrong.length + foreign.length > 0)
+    throw new RangeError(
+      `Cannot write an adapter to ${folder}: expected values for ${wrong.join(", ") || "nothing more"}, found left over ${foreign.join(", ") || "nothing"}`,
+    );
+
+  await writeSafetensors(
+    join(folder, weightsName),
+    tensors.map(({ name, fileName, shape }) => ({
+      name: fileName,
+      dtype: "float32",
+      shape,
+      data: values.get(name) ?? new Float32Array(0),
+    })),
+  );
+  const config = Object.entries(format.configOf(adapter, base)).sort(([a], [b]) =>
+    a < b ? -1 : 1,
+  );
+  await writeFileAtomically(
+    join(folder, configName),
+    `${JSON.stringify(Object.fromEntries(config), null, 2)}\n`,
+  );
+};

@@ -1,0 +1,71 @@
+import { userErrorOfFaults } from "../core/errors.js";
+import { isFloat } from "../core/dtype.js";
+import { readSafetensorsHeader, readTensorAsFloat32 } from "../models/weights/safetensors.js";
+import { adapterFormats } from "./adapter-formats.js";
+
+export interface AdapterInit {
+  /** By our parameter names, in float32. */
+  readonly values: ReadonlyMap<string, Float32Array>;
+  /** Names in the file that are none of the parameters: another method's, or layers that are not adapted. */
+  readonly unused: readonly string[];
+}
+
+const aliases = adapterFormats.flatMap((format) => Object.entries(format.aliases));
+
+/** Our names that a name in a file may stand for, the likeliest first. */
+const candidates = (fileName: string, method: string): string[] => {
+  const name = fileName
+    .replace(/^base_model\.model\./, "")
+    .replace(new RegExp(`^${method}/`), "")
+    .replace(/_start$/, "");
+  const renamed = aliases
+    .filter(([suffix]) => name === suffix || name.endsWith(`.${suffix}`))
+    .map(([suffix, ours]) => name.slice(0, name.length - suffix.length) + ours);
+  return [fileName, name, ...renamed, ...(name === "prefix" ? ["table"] : [])];
+};
+
+/**
+ * Reads start values for `--adapter_init`.
+ *
+ * Takes our names (`model.layers.0.self_attn.q_proj.A`), peft's (`base_model.model.<path>.hira_A`, `.lora_A.weight`,
+ * `prompt_embeddings`), and those of stored reference values (`hira/<path>.A`, `<path>.B_start`, `prefix_start`).
+ * A parameter that the file does not name keeps its own start value.
+ * @param parameters shapes by our names
+ * @param method the value of --peft_type, for names of the form `<method>/<name>`
+ * @throws {UserError} if the file is broken, names none of the parameters, or names one twice, misshapen or as integers
+ */
+export const readAdapterInit = async (
+  path: string,
+  parameters: ReadonlyMap<string, readonly number[]>,
+  method: string,
+): Promise<AdapterInit> => {
+  const { entries } = await readSafetensorsHeader(path);
+  const values = new Map<string, Float32Array>();
+  const unused: string[] = [];
+  const faults: string[] = [];
+  for (const [fileName, entry] of entries) {
+    const name = candidates(fileName, method).find((candidate) => parameters.has(candidate));
+    const shape = name === undefined ? undefined : parameters.get(name);
+    if (name === undefined || shape === undefined) unused.push(fileName);
+    else if (values.has(name))
+      faults.push(`"${fileName}": found a second value for ${name}, expected one`);
+    else if (entry.shape.join() !== shape.join())
+      faults.push(
+        `"${fileName}": found [${entry.shape.join(", ")}], expected [${shape.join(", ")}]`,
+      );
+    else if (!isFloat(entry.dtype))
+      faults.push(`"${fileName}": found ${entry.dtype}, expected a float dtype`);
+    else values.set(name, await readTensorAsFloat32(entry));
+  }
+  if (values.size === 0 && faults.length === 0)
+    faults.push(
+      `found ${unused.length === 0 ? "no tensor" : `"${unused.slice(0, 3).join('", "')}"`}, expected names such as "${[...parameters.keys()][0] ?? ""}"`,
+    );
+  if (faults.length > 0)
+    throw userErrorOfFaults(
+      `Cannot take start values from ${path}`,
+      faults,
+      "--adapter_init sets the parameters of this run: its method, rank and target modules must be the file's",
+    );
+  return { values, unused };
+};
