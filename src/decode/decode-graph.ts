@@ -1,29 +1,30 @@
 import { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
-import type { LinearModule } from "../models/adapter.js";
+import type { AttentionInputs } from "../models/adapter.js";
 import { groupedAttention, splitHeads } from "../models/blocks/attention.js";
 import type { LlamaConfig } from "../models/llama-config.js";
 import { buildLlama, buildLlamaHead } from "../models/llama.js";
 import {
   accessFrozenWeights,
+  initializersOf,
   type FrozenWeights,
-  type WeightAccess,
 } from "../models/weights/frozen-weights.js";
+import { plainHooks, type Adapter } from "../peft/adapter.js";
+import type { Tensor } from "../runtime/tensor.js";
 
-/** How a linear layer computes where it is not y = x weight^T + bias: an adapter that is not merged. */
-export type AdaptedLinear = (
-  g: Graph,
-  x: Value,
-  module: LinearModule,
-  weights: WeightAccess,
-) => Value;
+/** An adapter that the graph computes with, instead of weights that it was merged into. */
+export interface LiveAdapter {
+  readonly adapter: Adapter;
+  /** By parameter name. */
+  readonly values: ReadonlyMap<string, Tensor>;
+}
 
 export interface DecodeGraphOptions {
   readonly config: LlamaConfig;
   readonly weights: Pick<FrozenWeights, "tensor">;
   /** How many positions the rotary tables hold: prompt and new tokens together must stay below. */
   readonly maxPositions: number;
-  readonly linear?: AdaptedLinear | undefined;
+  readonly live?: LiveAdapter | undefined;
 }
 
 /** The names of a layer's caches: the same for input and output. */
@@ -34,6 +35,20 @@ export const cacheNames = (layer: number): { readonly keys: string; readonly val
 
 /** The output that continues the cache input of this name. */
 export const writtenCache = (name: string): string => `${name}.written`;
+
+/** Parameters enter the graph under names of their own, apart from the weights'. */
+const parameterName = (name: string): string => `param:${name}`;
+
+/** The memory of every tensor that the graph holds: weights, and a live adapter's parameters. */
+export const decodeInitializers = (
+  g: Graph,
+  { weights, live }: Pick<DecodeGraphOptions, "weights" | "live">,
+): Readonly<Record<string, Tensor>> => {
+  const parameters = new Map(
+    [...(live?.values ?? [])].map(([name, tensor]) => [parameterName(name), tensor]),
+  );
+  return initializersOf(g, { tensor: (name) => parameters.get(name) ?? weights.tensor(name) });
+};
 
 /**
  * One graph for prompts and for steps: it feeds `seq` new tokens a prompt, which see what `mask` lets them see.
@@ -53,7 +68,7 @@ export const buildDecodeGraph = ({
   config,
   weights,
   maxPositions,
-  linear,
+  live,
 }: DecodeGraphOptions): Graph => {
   const g = new Graph();
   const { kvHeads, headDim } = config;
@@ -65,15 +80,14 @@ export const buildDecodeGraph = ({
   const width = g.input("width", "int64", [1]);
   const cacheShape = ["batch", kvHeads, "slots", headDim];
 
-  const access = accessFrozenWeights(g, (name) => weights.tensor(name));
+  const frozen = accessFrozenWeights(g, (name) => weights.tensor(name));
+  const shapes = new Map(live?.adapter.parameters.map(({ name, shape }) => [name, shape]));
+  const parameter = (name: string): Value =>
+    g.weights.get(parameterName(name)) ??
+    g.weight(parameterName(name), "float32", shapes.get(name) ?? []);
   const hooks = {
-    ...access,
-    linear: (x: Value, module: LinearModule): Value => {
-      if (linear) return linear(g, x, module, access);
-      const bias = module.bias ? access.weight(`${module.path}.bias`) : undefined;
-      return g.linear(x, access.weight(`${module.path}.weight`), bias);
-    },
-    attend: ({ layer, q, k, v }: Record<"q" | "k" | "v", Value> & { layer: number }): Value => {
+    ...(live ? live.adapter.hooks(g, frozen, parameter) : plainHooks(g, frozen)),
+    attend: ({ layer, q, k, v }: AttentionInputs): Value => {
       const names = cacheNames(layer);
       const written = (name: string, fresh: Value): Value => {
         const cache = g.input(name, "float32", cacheShape);

@@ -1,15 +1,20 @@
-import { UserError } from "../core/errors.js";
 import { encodeOnnx } from "../graph/onnx/encode.js";
 import { lower } from "../graph/passes/lower.js";
 import { prune } from "../graph/passes/prune.js";
 import { shareSubexpressions } from "../graph/passes/share-subexpressions.js";
 import { MASKED } from "../models/blocks/attention.js";
 import type { LlamaConfig } from "../models/llama-config.js";
-import { initializersOf, type FrozenWeights } from "../models/weights/frozen-weights.js";
+import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import type { Provider } from "../runtime/providers.js";
 import { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
-import { buildDecodeGraph, cacheNames, writtenCache, type AdaptedLinear } from "./decode-graph.js";
+import {
+  buildDecodeGraph,
+  cacheNames,
+  decodeInitializers,
+  writtenCache,
+  type LiveAdapter,
+} from "./decode-graph.js";
 import type {
   Candidates,
   DecodeEngine,
@@ -26,8 +31,8 @@ export interface EngineOptions {
   readonly weights: Pick<FrozenWeights, "tensor">;
   /** The longest prompt and its new tokens together. */
   readonly maxPositions: number;
-  /** How adapted linear layers compute where the adapter is not merged into `weights`. */
-  readonly linear?: AdaptedLinear;
+  /** An adapter that is not merged into `weights`. */
+  readonly live?: LiveAdapter | undefined;
   readonly provider?: Provider;
   readonly threads?: number;
   /** Whether to repack weights for speed, which takes their size in memory once more. Default false. */
@@ -61,7 +66,9 @@ export class LlamaEngine implements DecodeEngine {
     const { provider, threads, prepack } = options;
     const session = await Session.create({
       model: encodeOnnx(graph),
-      initializers: initializersOf(graph, options.weights),
+      initializers: decodeInitializers(graph, options),
+      // It would widen narrow weights for good.
+      disabledOptimizers: ["ConstantFolding"],
       ...(provider && { provider }),
       ...(threads !== undefined && { threads }),
       ...(prepack !== undefined && { prepack }),
@@ -69,20 +76,13 @@ export class LlamaEngine implements DecodeEngine {
     return new LlamaEngine(session, options);
   }
 
-  /**
-   * @throws {UserError} on an empty prompt
-   * @throws {RangeError} if a prompt with its new tokens reaches beyond `maxPositions`
-   */
+  /** @throws {RangeError} if a prompt is empty, or reaches beyond `maxPositions` with its new tokens */
   async start(
     prompts: readonly Prompt[],
     { numBeams, maxNewTokens, width, signal }: StartOptions,
   ): Promise<{ run: DecodeRun; candidates: Candidates }> {
     const lengths = prompts.map(({ ids }) => ids.length);
-    if (lengths.includes(0))
-      throw new UserError(
-        "Cannot decode a prompt of no tokens: found an empty one, expected at least one token",
-        "Begin prompts with the model's BOS token",
-      );
+    if (lengths.includes(0)) throw new RangeError("Cannot decode: found a prompt of no tokens");
     const longest = Math.max(...lengths);
     if (longest + maxNewTokens > this.maxPositions)
       throw new RangeError(

@@ -6,21 +6,9 @@ import type { CandidateRow } from "../../src/decode/search.js";
 import { defaultDecodeSettings } from "../../src/decode/settings.js";
 import { checkGoldenCase, readBeamGoldens } from "../support/beam-goldens.js";
 import { plainLlama } from "../support/plain-llama.js";
-import { sharedPath, testWithShared } from "../support/shared.js";
 
 const fixture = (name: string): string =>
   fileURLToPath(new URL(`../fixtures/decode/${name}`, import.meta.url));
-
-testWithShared(
-  "decodeBatch gives transformers' tokens and scores in the 52 stored cases",
-  "goldens/beams.json",
-  async (t, path) => {
-    const engine = plainLlama(sharedPath("goldens/tiny-llama")!);
-    const cases = readBeamGoldens(path);
-    t.is(cases.length, 52);
-    for (const golden of cases) await checkGoldenCase(t, engine, golden);
-  },
-);
 
 for (const earlyStopping of [false, true, "never"] as const) {
   test(`beamSearch gives transformers' tokens and scores with earlyStopping ${String(earlyStopping)}, one eos and two, and length penalties from -0.5 to 2`, async (t) => {

@@ -1,0 +1,117 @@
+import { UserError } from "../core/errors.js";
+import { decodeBatch } from "./decode-batch.js";
+import type { Sequence } from "./search.js";
+import { checkDecodeSettings, type DecodeSettings } from "./settings.js";
+import type { DecodeEngine, Prompt } from "./step-engine.js";
+
+export interface GenerateProgress {
+  /** Prompts whose search has ended, and all. */
+  readonly finished: number;
+  readonly total: number;
+}
+
+export interface GenerateOptions {
+  readonly engine: DecodeEngine;
+  readonly prompts: readonly Prompt[];
+  readonly settings: DecodeSettings;
+  /** The most prompts decoded together. */
+  readonly batch: number;
+  /** The most token slots of a batch: prompts times (longest prompt + new tokens of all beams). Default 65,536. */
+  readonly batchTokens?: number;
+  /** Names the random numbers of sampling, together with a prompt's number. Default 0. */
+  readonly seed?: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: (progress: GenerateProgress) => void;
+}
+
+/**
+ * Batches of prompt numbers: prompts by length, the longest first, so that little is padded and memory peaks at the start.
+ *
+ * A batch holds `batch` prompts at most, and no more than `batchTokens` slots unless a single prompt takes more.
+ */
+export const planDecodeBatches = (
+  lengths: readonly number[],
+  { batch, batchTokens, newSlots }: { batch: number; batchTokens: number; newSlots: number },
+): readonly (readonly number[])[] => {
+  const order = [...lengths.keys()].sort((a, b) => (lengths[b] ?? 0) - (lengths[a] ?? 0) || a - b);
+  const batches: number[][] = [];
+  let slots = 0;
+  for (const row of order) {
+    const current = batches.at(-1);
+    if (current && current.length < batch && (current.length + 1) * slots <= batchTokens)
+      current.push(row);
+    else {
+      batches.push([row]);
+      slots = (lengths[row] ?? 0) + newSlots;
+    }
+  }
+  return batches;
+};
+
+/**
+ * Decodes any number of prompts: per prompt its sequences, best first, in the order of the input.
+ *
+ * A text depends on model, prompt, settings and seed, not on `batch` (up to ties within float32 rounding).
+ * @throws {UserError} on settings out of range, an empty prompt, or a model that predicts NaN
+ * @throws the reason of `signal` once it is aborted
+ */
+export const generate = async ({
+  engine,
+  prompts,
+  settings,
+  batch,
+  batchTokens = 65536,
+  seed = 0,
+  signal,
+  onProgress,
+}: GenerateOptions): Promise<readonly (readonly Sequence[])[]> => {
+  checkDecodeSettings(settings);
+  requireTokens(prompts, engine.vocabularySize);
+  const { numBeams, numReturnSequences, maxNewTokens } = settings;
+  const beams = Math.max(numBeams, numReturnSequences);
+  const lengths = prompts.map(({ ids }) => ids.length);
+  const found: (readonly Sequence[])[] = Array.from({ length: prompts.length }, () => []);
+  const total = prompts.length;
+  let finished = 0;
+  const batches = planDecodeBatches(lengths, {
+    batch,
+    batchTokens,
+    newSlots: beams * maxNewTokens,
+  });
+  for (const rows of batches) {
+    const results = await decodeBatch(
+      engine,
+      rows.flatMap((row) => prompts[row] ?? []),
+      {
+        settings,
+        rows,
+        seed,
+        signal,
+        onFinished: () => onProgress?.({ finished: ++finished, total }),
+      },
+    );
+    rows.forEach((row, place) => {
+      found[row] = results[place] ?? [];
+    });
+  }
+  return found;
+};
+
+/** @throws {UserError} naming every prompt that is empty or holds an id that the model has no row for */
+const requireTokens = (prompts: readonly Prompt[], vocabularySize: number): void => {
+  const faults = prompts.flatMap(({ ids }, row) => {
+    if (ids.length === 0)
+      return [`Cannot decode row ${String(row)}: found no tokens, expected one at least`];
+    const odd = ids.find((id) => !Number.isSafeInteger(id) || id < 0 || id >= vocabularySize);
+    return odd === undefined
+      ? []
+      : [
+          `Cannot decode row ${String(row)}: found the token id ${String(odd)}, expected ids from 0 to ${String(vocabularySize - 1)}`,
+        ];
+  });
+  if (faults.length > 0)
+    throw new UserError(
+      faults.join("\n"),
+      "Begin prompts with the model's BOS token, and take tokenizer and model from one folder",
+    );
+};

@@ -1,0 +1,55 @@
+import { elementCount } from "../core/dtype.js";
+import { widenBfloat16, widenFloat16 } from "../core/half.js";
+import { replaceWeights, type FrozenWeights } from "../models/weights/frozen-weights.js";
+import { Tensor } from "../runtime/tensor.js";
+import type { LiveAdapter } from "./decode-graph.js";
+import { LlamaEngine, type EngineOptions } from "./engine.js";
+import { mergeAdapter, mergedBytes } from "./merge-adapter.js";
+
+export interface OpenEngineOptions extends Omit<EngineOptions, "weights" | "live"> {
+  readonly weights: FrozenWeights;
+  readonly adapted?: LiveAdapter | undefined;
+  /** Bytes that merged and widened weights may take. Default: half of what the system can give this process. */
+  readonly memoryBytes?: number;
+}
+
+/**
+ * The engine for a model with its adapter, as fast as memory allows.
+ *
+ * An adapter is merged into float32 weights where they fit into `memoryBytes`; else every step computes it. Then weights in
+ * half precision are widened once where that fits too; else every step widens them. The values computed are the same, up
+ * to float32 rounding.
+ */
+export const openEngine = async ({
+  weights,
+  adapted,
+  memoryBytes = process.availableMemory() / 2,
+  ...options
+}: OpenEngineOptions): Promise<LlamaEngine> => {
+  const merges = adapted !== undefined && mergedBytes(adapted.adapter) <= memoryBytes;
+  const merged = merges ? await mergeAdapter(weights, adapted.adapter, adapted.values) : weights;
+  const left = memoryBytes - (merged.ownedBytes - weights.ownedBytes);
+  return LlamaEngine.create({
+    ...options,
+    weights: widenWithin(merged, left),
+    ...(!merges && { live: adapted }),
+  });
+};
+
+/** The weights with those in half precision as float32, if all of them together fit into `memoryBytes`. */
+const widenWithin = (weights: FrozenWeights, memoryBytes: number): FrozenWeights => {
+  const narrow = [...weights.names]
+    .map((name) => [name, weights.tensor(name)] as const)
+    .filter(([, { dtype }]) => dtype === "bfloat16" || dtype === "float16");
+  const bytes = narrow.reduce((sum, [, { shape }]) => sum + 4 * elementCount(shape), 0);
+  if (bytes > memoryBytes) return weights;
+  return replaceWeights(
+    weights,
+    new Map(
+      narrow.map(([name, { dtype, shape, data }]) => {
+        const widen = dtype === "bfloat16" ? widenBfloat16 : widenFloat16;
+        return [name, Tensor.fromArray("float32", shape, widen(data as Uint16Array))];
+      }),
+    ),
+  );
+};
