@@ -1,3 +1,5 @@
+import { writeSync } from "node:fs";
+import { inspect } from "node:util";
 import { isMainThread } from "node:worker_threads";
 import { cLibrary } from "./library.js";
 
@@ -6,12 +8,22 @@ const inFlight = new Set<object>();
 
 let exitNow: ((code: number) => void) | undefined;
 
+let uncaught: { readonly error: unknown } | undefined;
+const onUncaught = (error: unknown): void => {
+  const handled =
+    process.listenerCount("uncaughtException") > 0 || process.hasUncaughtExceptionCaptureCallback();
+  if (!handled) uncaught = { error };
+};
+
 /**
  * Leaves without tearing down, because a call that ends while node tears down crashes the process (exit code 134 or
  * 139 instead of the asked one). All other exit listeners that were there when the last run began have run by then.
  */
 const onExit = (code: number): void => {
-  if (inFlight.size > 0) exitNow?.(code);
+  if (inFlight.size === 0) return;
+  // Node prints an uncaught error after its exit listeners: too late here.
+  if (uncaught) writeSync(2, `Uncaught ${inspect(uncaught.error)}\n`);
+  exitNow?.(code);
 };
 
 /**
@@ -22,7 +34,10 @@ const onExit = (code: number): void => {
  */
 export const enterNative = (args: object): void => {
   if (inFlight.size === 0 && isMainThread) {
-    exitNow ??= cLibrary().func("_exit", "void", ["int"]) as (code: number) => void;
+    if (exitNow === undefined) {
+      exitNow = cLibrary().func("_exit", "void", ["int"]) as (code: number) => void;
+      process.on("uncaughtExceptionMonitor", onUncaught);
+    }
     // To the end of the list: listeners added since the last run come first.
     process.off("exit", onExit);
     process.on("exit", onExit);

@@ -4,8 +4,8 @@ import { mappedMemory, type MappedFile } from "./mapped-file.js";
 
 const showShape = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
 
-/** Keeps tensors alive as long as an array of theirs over memory that is not V8's. */
-const holders = new WeakMap<ArrayBufferLike, Set<object>>();
+/** Arrays over memory that is not V8's hold that memory as a tensor does, until they are collected. */
+const windows = new FinalizationRegistry<Storage>((storage) => storage.release());
 
 // An address for tensors without bytes: native code gets something that is not null, and never reads it.
 const nowhere = new Uint8Array(64);
@@ -20,7 +20,7 @@ class Storage {
   /** Other memory: what keeps it, how it is given back, and the buffer through which it is seen now. */
   owner: object | undefined;
   readonly #free: (() => void) | undefined;
-  // Weak, or the finalizer's path to this storage would keep the buffer, and the buffer its tensors, for ever.
+  // Weak: the finalizer holds this storage, which so must not hold the buffer.
   #window: WeakRef<ArrayBuffer> | undefined;
   #uses = 0;
 
@@ -58,9 +58,6 @@ class Storage {
 
   release(): void {
     if (--this.#uses > 0) return;
-    // Arrays over memory that is not V8's become empty before that memory goes.
-    const window = this.#window?.deref();
-    if (window) structuredClone(window, { transfer: [window] });
     this.#free?.();
     this.#buffer = this.#window = this.owner = undefined;
   }
@@ -71,20 +68,18 @@ class Storage {
     return buffer === undefined || buffer.byteLength >= this.#bufferOffset + this.#byteLength;
   }
 
-  /**
-   * Elements in place, which keep `holder` alive; a copy where a mapped tensor stands at an address that its dtype
-   * cannot be read from.
-   */
-  array(dtype: DType, byteOffset: number, length: number, holder: object): TypedArray {
+  /** Elements in place; a copy where a mapped tensor stands at an address that its dtype cannot be read from. */
+  array(dtype: DType, byteOffset: number, length: number): TypedArray {
     const { array, bytes } = dtypes[dtype];
     if (length === 0) return allocate(dtype, 0);
     if (this.#buffer) return new array(this.#buffer, this.#bufferOffset + byteOffset, length);
     const window = this.#window?.deref() ?? viewMemory(this.address, this.#byteLength);
     if (this.address % BigInt(bytes) !== 0n)
       return new array(window.slice(byteOffset, byteOffset + length * bytes), 0, length);
-    this.#window = new WeakRef(window);
-    const held = holders.get(window) ?? new Set();
-    holders.set(window, held.add(holder));
+    if (this.#window?.deref() !== window) {
+      this.#window = new WeakRef(window);
+      windows.register(window, this.retain());
+    }
     return new array(window, byteOffset, length);
   }
 }
@@ -183,8 +178,9 @@ const checkShape = (what: string, dtype: DType, shape: readonly number[]): numbe
 /**
  * A dense, row-major array of one dtype, in memory that native code reads and writes in place.
  *
- * A tensor keeps its memory alive; views and running sessions do too. `dispose` gives the memory back at once where the
- * runtime allocated it (outputs that were not preallocated); without it that happens after the tensor is collected.
+ * A tensor keeps its memory alive; views, arrays and running sessions do too. Where the runtime allocated it (outputs
+ * that were not preallocated) `dispose` gives it back at once, unless one of those is left; without `dispose` that
+ * happens after the tensor is collected.
  * Do not give the memory of a tensor's array away (structuredClone's transfer, postMessage) while a run uses it.
  */
 export class Tensor {
@@ -294,8 +290,8 @@ export class Tensor {
   /**
    * The elements, in place: for fromArray the very array that was given.
    *
-   * An array over memory that the runtime allocated, or over a mapped file, keeps its tensor alive, and becomes empty
-   * when the last tensor over that memory is disposed. A mapped tensor's array is for reading: a write stays in this
+   * The array stays valid as long as it is held, also after `dispose`: memory that the runtime allocated goes once its
+   * tensors are disposed and its arrays collected. A mapped tensor's array is for reading: a write stays in this
    * process, and every session over the file sees it.
    *
    * @throws {RangeError} once the tensor is disposed
@@ -306,7 +302,6 @@ export class Tensor {
       this.dtype,
       native.byteOffset,
       elementCount(this.shape),
-      this,
     ));
   }
 
@@ -320,7 +315,7 @@ export class Tensor {
     (this.data as Uint8Array).set(source.data as Uint8Array);
   }
 
-  /** Gives the memory back; it stays while views, sessions or a running call still use it. May be called again. */
+  /** Gives the memory back, as soon as no view, array, session or running call uses it. May be called again. */
   dispose(): void {
     if (this.#native === undefined) return;
     released.unregister(this);
