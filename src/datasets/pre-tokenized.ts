@@ -77,7 +77,7 @@ const parseRow = (
 };
 
 /** The numbers of a field, or what is wrong with them. */
-const numbersOf = (
+export const numbersOf = (
   value: Readonly<Record<string, unknown>>,
   field: string,
   isRight: (number: number) => boolean,

@@ -1,0 +1,115 @@
+import { describeJson } from "../core/json.js";
+import { numbersOf } from "../datasets/pre-tokenized.js";
+import { readRecords, throwFaults } from "../datasets/read-records.js";
+import type { Tokenizer } from "../tokenizer/tokenizer.js";
+import type { Sequence } from "./search.js";
+import type { Prompt } from "./step-engine.js";
+
+/**
+ * The prompts of FILE.jsonl: a row has `prompt`, a text, or `input_ids` and, optionally, `attention_mask`.
+ *
+ * A text gets the BOS token in front unless it begins with it; ids are taken as they are. Zeros of attention_mask are
+ * padding, which may stand at the left only.
+ * @param tokenizer undefined where the model's folder has none: then every row needs input_ids
+ * @throws {UserError} if the file is missing or broken, or a row is not so: every fault with its line, up to ten
+ */
+export const readPromptRows = async (
+  path: string,
+  {
+    tokenizer,
+    vocabularySize,
+  }: {
+    readonly tokenizer: Pick<Tokenizer, "encode" | "bosToken"> | undefined;
+    readonly vocabularySize: number;
+  },
+): Promise<readonly Prompt[]> => {
+  const { records } = await readRecords(path);
+  const faults: string[] = [];
+  const prompts = records.flatMap(({ place, value }): Prompt[] => {
+    const prompt =
+      value.input_ids === undefined
+        ? encodePrompt(value, tokenizer)
+        : readIds(value, vocabularySize);
+    if (typeof prompt !== "string") return [prompt];
+    faults.push(`${place}: ${prompt}`);
+    return [];
+  });
+  throwFaults(path, faults, 'A row is {"prompt": "..."} or {"input_ids": [...]}');
+  return prompts;
+};
+
+/** The prompt of a text, or what is wrong with the row. */
+const encodePrompt = (
+  { prompt, ...others }: Readonly<Record<string, unknown>>,
+  tokenizer: Pick<Tokenizer, "encode" | "bosToken"> | undefined,
+): Prompt | string => {
+  if (typeof prompt !== "string") {
+    const names = Object.keys(others).join(", ");
+    const found =
+      prompt !== undefined
+        ? `${describeJson(prompt)} in prompt`
+        : names === ""
+          ? "no fields"
+          : `fields ${names}`;
+    return `found ${found}, expected prompt, a text, or input_ids`;
+  }
+  if (!tokenizer) return "found a text, expected input_ids: the model's folder has no tokenizer";
+  const { bosToken = "" } = tokenizer;
+  const ids = tokenizer.encode(prompt.startsWith(bosToken) ? prompt : bosToken + prompt);
+  return ids.length > 0 ? { ids } : "found an empty prompt, expected at least one token";
+};
+
+/** The prompt of a row of ids, or what is wrong with it. */
+const readIds = (
+  row: Readonly<Record<string, unknown>>,
+  vocabularySize: number,
+): Prompt | string => {
+  const isId = (id: number): boolean => Number.isInteger(id) && id >= 0 && id < vocabularySize;
+  const ids = numbersOf(
+    row,
+    "input_ids",
+    isId,
+    `a whole number from 0 below ${String(vocabularySize)}`,
+  );
+  if (typeof ids === "string") return ids;
+  const mask =
+    row.attention_mask === undefined
+      ? ids.map(() => 1)
+      : numbersOf(row, "attention_mask", (bit) => bit === 0 || bit === 1, "0 or 1");
+  if (typeof mask === "string") return mask;
+  if (mask.length !== ids.length)
+    return `found ${String(mask.length)} attention_mask, expected ${String(ids.length)} as in input_ids`;
+  const paddingColumns = mask.indexOf(1);
+  if (paddingColumns < 0) return "found no token, expected at least one that is not padding";
+  if (mask.includes(0, paddingColumns))
+    return "found padding behind a token in attention_mask, expected it at the left only";
+  return { ids: ids.slice(paddingColumns), paddingColumns };
+};
+
+/** A line of `hira generate`'s result: one for every sequence, those of a prompt together, best first. */
+export interface GeneratedRow {
+  /** The prompt's number in the input, from 0. */
+  readonly row: number;
+  /** With the token that ended the sequence, without padding. */
+  readonly new_tokens: readonly number[];
+  /** Without special tokens; where the model has a tokenizer. */
+  readonly text?: string;
+  /** As transformers' sequences_scores. */
+  readonly score: number;
+  readonly stopped_by: "eos" | "length";
+}
+
+/** The lines of a result in the order of the prompts. */
+export const generatedRows = (
+  results: readonly (readonly Sequence[])[],
+  tokenizer: Pick<Tokenizer, "decode"> | undefined,
+): readonly GeneratedRow[] =>
+  results.flatMap((sequences, row) =>
+    sequences.map(({ tokens, score, stoppedBy }) => ({
+      row,
+      new_tokens: tokens,
+      ...(tokenizer && { text: tokenizer.decode(tokens, { skipSpecialTokens: true }) }),
+      score,
+      stopped_by: stoppedBy,
+    })),
+  );
