@@ -50,6 +50,7 @@ export const createLinearAdapter = (
   method: LinearMethod,
   options: MethodOptions,
   targets: readonly LinearModule[],
+  { rankOf = () => options.rank }: { readonly rankOf?: (module: LinearModule) => number } = {},
 ): Adapter => {
   const unfit = targets.filter(
     ({ inFeatures, outFeatures }) =>
@@ -60,7 +61,12 @@ export const createLinearAdapter = (
       `Cannot use --r_ab=${String(options.rank)} on ${unfit.map(({ path, outFeatures, inFeatures }) => `${path} [${String(outFeatures)}, ${String(inFeatures)}]`).join(", ")}: expected a rank from 1 to the smaller side`,
       "Choose a smaller --r_ab, or other --target_modules",
     );
-  const specs = new Map(targets.map((module) => [module.path, method.parameters(module, options)]));
+  const specs = new Map(
+    targets.map((module) => [
+      module.path,
+      method.parameters(module, { ...options, rank: rankOf(module) }),
+    ]),
+  );
   return {
     method,
     options,

@@ -1,0 +1,93 @@
+import type { Compat } from "../core/compat.js";
+import { llamaLinearModules } from "../models/llama.js";
+import { llamaTensors, type LlamaConfig } from "../models/llama-config.js";
+import { createFullAdapter, createLinearAdapter, type Adapter } from "./adapter.js";
+import type { AdapterBase, AdapterDescription } from "./adapter-formats.js";
+import { kaimingUniform, namedInitializers } from "./init.js";
+import type { MethodOptions, PeftMethod } from "./method.js";
+import { peftMethods, type PeftType } from "./registry.js";
+import { selectTargets } from "./targets.js";
+
+/** What the flags say of a method; see cli/options.ts. */
+export interface AdapterSettings {
+  readonly rank: number;
+  readonly targetModules: string;
+  readonly initAb: { readonly A: string; readonly B: string };
+  readonly trainAb: { readonly A: boolean; readonly B: boolean };
+  readonly randR: boolean;
+}
+
+const initializer = (name: string) => namedInitializers[name] ?? kaimingUniform;
+
+/**
+ * The adapter that the flags describe.
+ *
+ * @throws {UserError} if a target matches nothing, or the rank does not fit
+ */
+export const buildAdapter = (
+  peftType: PeftType,
+  config: LlamaConfig,
+  settings: AdapterSettings,
+  compat: Compat,
+): Adapter => {
+  const method: PeftMethod = peftMethods[peftType];
+  const options: MethodOptions = {
+    rank: settings.rank,
+    initA: initializer(settings.initAb.A),
+    initB: initializer(settings.initAb.B),
+    trainA: settings.trainAb.A,
+    trainB: settings.trainAb.B,
+    randomR: settings.randR,
+    biasTwice: compat.has("rand-r"),
+  };
+  if (method.kind === "full") return createFullAdapter(method, options, llamaTensors(config));
+  const targets = selectTargets(llamaLinearModules(config), settings.targetModules, {
+    asWritten: compat.has("targets"),
+  });
+  return createLinearAdapter(method, options, targets);
+};
+
+/** What adapter files are checked against. */
+export const adapterBaseOf = (config: LlamaConfig): AdapterBase => ({
+  ...config,
+  modules: llamaLinearModules(config),
+});
+
+/** How an adapter is described in its folder; undefined for full fine-tuning, which writes a model folder. */
+export const describeAdapter = (
+  adapter: Adapter,
+  baseModel: string,
+): AdapterDescription | undefined => {
+  const { method, options, targets } = adapter;
+  if (method.kind === "full") return undefined;
+  return {
+    method: "hira",
+    baseModel,
+    modules: new Map(targets.map(({ path }) => [path, { rank: options.rank }])),
+    dropout: 0,
+    randomR: options.randomR,
+  };
+};
+
+/** The same way back: the adapter that a folder describes. */
+export const adapterOfDescription = (
+  description: AdapterDescription,
+  config: LlamaConfig,
+  compat: Compat,
+): Adapter => {
+  if (!("modules" in description) || description.method !== "hira")
+    throw new RangeError(`Cannot build an adapter of the method "${description.method}"`);
+  const targets = llamaLinearModules(config).filter(({ path }) => description.modules.has(path));
+  const options: MethodOptions = {
+    rank: Math.max(...[...description.modules.values()].map(({ rank }) => rank)),
+    initA: kaimingUniform,
+    initB: initializer("zero"),
+    trainA: true,
+    trainB: true,
+    randomR: description.randomR,
+    biasTwice: compat.has("rand-r"),
+  };
+  return createLinearAdapter(peftMethods.hira, options, targets, {
+    rankOf: ({ path }) => description.modules.get(path)?.rank ?? options.rank,
+  });
+};
