@@ -1,6 +1,7 @@
 import koffi from "koffi";
 import { enterNative, leaveNative } from "./exit-hook.js";
 import { loadOnnxRuntime } from "./library.js";
+import { OrtError } from "./ort-error.js";
 
 // The one unsafe room: a wrong argument here is a crash, not an exception. Every address that leaves this file is a
 // Handle of its kind, no other folder may import this one, and Tensor and Session keep what the addresses point at.
@@ -8,22 +9,6 @@ import { loadOnnxRuntime } from "./library.js";
 declare const kind: unique symbol;
 /** The address of a native object, told apart by kind so that the compiler refuses a mix-up. */
 export type Handle<Kind extends string> = bigint & { readonly [kind]: Kind };
-
-/**
- * What ONNX Runtime answers when a call fails.
- *
- * `code` is OrtErrorCode of onnxruntime_c_api.h: 1 fail, 2 invalid argument, 6 runtime exception, 7 invalid protobuf,
- * 9 not implemented, 10 invalid graph.
- */
-export class OrtError extends Error {
-  override readonly name = "OrtError";
-  readonly code: number;
-
-  constructor(code: number, message: string) {
-    super(`ONNX Runtime: ${message} (code ${code})`);
-    this.code = code;
-  }
-}
 
 /** Argument kinds, by the type that TypeScript holds for them. `out` receives one address or one size_t. */
 interface ArgumentTypes {
@@ -273,6 +258,3 @@ let allocator: Handle<"Allocator"> | undefined;
 /** The allocator of names and arrays that the runtime returns; owned by the library. */
 export const defaultAllocator = (): Handle<"Allocator"> =>
   (allocator ??= receive<Handle<"Allocator">>((out) => ort().getAllocatorWithDefaultOptions(out)));
-
-/** The version of the loaded ONNX Runtime library, such as "1.30.0". */
-export const runtimeVersion = (): string => ort().version;

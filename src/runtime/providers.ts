@@ -1,4 +1,5 @@
 import { UserError } from "../core/errors.js";
+import { ort } from "./c-api.js";
 
 /** What computes: the `--device` values. Only "cpu" works in this version. */
 export type Provider = "cpu" | "openvino" | "webgpu" | "cuda";
@@ -11,6 +12,9 @@ const missing: Readonly<Record<Exclude<Provider, "cpu">, string>> = {
 
 /** The providers that a session can be made for. */
 export const availableProviders = (): readonly Provider[] => ["cpu"];
+
+/** The version of the ONNX Runtime library, such as "1.30.0"; loads it. */
+export const runtimeVersion = (): string => ort().version;
 
 /** @throws {UserError} for a provider that this version cannot start, saying what it takes */
 export const assertProvider = (provider: Provider): void => {

@@ -2,7 +2,8 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
 import { allocate, dtypes, type DType } from "../../src/core/dtype.js";
-import { OrtError } from "../../src/runtime/c-api.js";
+import { OrtError } from "../../src/runtime/ort-error.js";
+import { availableProviders, runtimeVersion } from "../../src/runtime/providers.js";
 import { Session, type SessionOptions } from "../../src/runtime/session.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 import { makeTempFolder } from "../support/temp-folder.js";
@@ -394,6 +395,11 @@ for (const provider of ["openvino", "webgpu", "cuda"] as const)
     t.regex(error?.message ?? "", new RegExp(`"${provider}"`));
     t.regex((error as Error & { hint: string }).hint, /--device=cpu works/);
   });
+
+test("runtimeVersion and availableProviders say what is there", (t) => {
+  t.regex(runtimeVersion(), /^1\.\d+\.\d+$/);
+  t.deepEqual(availableProviders(), ["cpu"]);
+});
 
 test("create refuses bytes that are no model", async (t) => {
   for (const bytes of [[], [0], [1, 2, 3], [0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f]])
