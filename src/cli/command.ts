@@ -1,4 +1,5 @@
 import type { ProgressUi } from "../report/progress.js";
+import type { InterruptSignal } from "../train/interrupt.js";
 import {
   defaultOf,
   faultsError,
@@ -16,8 +17,8 @@ export interface CommandContext {
   readonly note: (text: string) => void;
   /** What stdout can show. */
   readonly terminal: { readonly columns: number; readonly paint: Painter };
-  /** Aborted by the first SIGINT or SIGTERM, for commands that `finishOnSignal`. */
-  readonly signal: AbortSignal;
+  /** Requested by SIGINT and SIGTERM, for commands that `finishOnSignal`. */
+  readonly interrupt: InterruptSignal;
 }
 
 /** What a command's `run` gets. */
@@ -47,7 +48,7 @@ export interface Command<Table extends Flags = Flags> {
   readonly words?: { readonly name: string; readonly help: string };
   /** Command lines with what they do. */
   readonly examples: readonly (readonly [line: string, does: string])[];
-  /** The run looks at `context.signal`, saves and returns; without it a signal ends the process at once. */
+  /** The run looks at `context.interrupt`, saves and returns; without it a signal ends the process at once. */
   readonly finishOnSignal?: boolean;
   run(input: CommandInput<Table>): Promise<void>;
 }

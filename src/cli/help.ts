@@ -42,11 +42,18 @@ const explain = (flag: Flag, marksOurs: boolean): string => {
 const byGroup = (table: Flags): readonly (readonly [name: string, flag: Flag])[] =>
   flagGroups.flatMap((group) => Object.entries(table).filter(([, flag]) => flag.group === group));
 
+/** `data split`: the words that name a command after `hira`. */
+const fullName = (program: Program): string => {
+  const { parent } = program;
+  return parent?.parent ? `${fullName(parent)} ${program.name()}` : program.name();
+};
+
 const settings = {
-  showGlobalOptions: false,
   sortOptions: false,
-  // The command's own line stands in the list of commands; its arguments do not.
-  subcommandTerm: (command: Program) => command.name(),
+  // Families such as `data` stand in the list by their members.
+  visibleCommands: (program: Program) =>
+    program.commands.flatMap((child) => (child.commands.length > 0 ? child.commands : [child])),
+  subcommandTerm: fullName,
 } satisfies Partial<Help>;
 
 /** A commander program that parses canonical command lines and prints help; it never exits and never writes itself. */
@@ -87,13 +94,10 @@ export const buildProgram = (
     if (parentName !== undefined) {
       parent =
         parents.get(parentName) ??
-        configure(program.command(parentName)).summary(
-          commands
-            .filter(({ name }) => name.startsWith(`${parentName} `))
-            .map(({ name }) => name.slice(parentName.length + 1))
-            .join(", "),
-        );
-      parent.helpOption("-h, --help", "Print this help").helpCommand(false);
+        configure(program.command(parentName))
+          .usage("<command> [flags]")
+          .helpOption("-h, --help", "Print this help")
+          .helpCommand(false);
       parents.set(parentName, parent);
     }
     addCommand(parent, command, { configure, run });
@@ -129,6 +133,7 @@ const addCommand = (
 ): void => {
   const own = command.name.split(" ").at(-1) ?? "";
   const child = configure(parent.command(own))
+    .allowExcessArguments()
     .summary(command.summary)
     .description([command.summary, command.description].filter(Boolean).join("\n\n"))
     .helpOption("-h, --help", "Print this help")

@@ -7,7 +7,8 @@ import { readArguments } from "./arguments.js";
 import { readCommandInput, type Command } from "./command.js";
 import { buildProgram } from "./help.js";
 import { printError } from "./print-error.js";
-import { catchStopSignals } from "./signals.js";
+import { InterruptedError, InterruptSignal } from "../train/interrupt.js";
+import { catchStopSignals, exitCodeOf } from "./signals.js";
 import { painterFor, type OutputStream } from "./style-text.js";
 import { terminalProgress } from "./terminal-progress.js";
 
@@ -70,31 +71,35 @@ const runCommandLine = async (
   ): Promise<void> => {
     const ui = terminalProgress({ stdout, stderr, environment });
     const stop = command.finishOnSignal
-      ? catchStopSignals((name) => {
-          ui.warn(`${name}: finishing this step and saving; the same again stops at once`);
+      ? catchStopSignals((name, first) => {
+          ui.warn(
+            first
+              ? `${name}: finishing this step and saving; once more stops without saving`
+              : `${name}: stopping without saving`,
+          );
         })
-      : undefined;
-    const { signal } = stop ?? new AbortController();
+      : { interrupt: new InterruptSignal(), release: () => undefined };
+    const { interrupt } = stop;
+    const context = {
+      ui,
+      note: (text: string) => void stderr.write(`${text}\n`),
+      terminal: {
+        columns: stdout.columns ?? narrowest,
+        paint: painterFor(stdout, environment),
+      },
+      interrupt,
+    };
     try {
-      const context = {
-        ui,
-        note: (text: string) => void stderr.write(`${text}\n`),
-        terminal: {
-          columns: stdout.columns ?? narrowest,
-          paint: painterFor(stdout, environment),
-        },
-        signal,
-      };
       await command.run(
         readCommandInput(command, { texts, words, earlier: read?.faults ?? [], context }),
       );
     } catch (error) {
-      if (!(signal.aborted && error === signal.reason)) throw error;
+      if (!(error instanceof InterruptedError)) throw error;
     } finally {
       ui.close();
-      stop?.release();
+      stop.release();
     }
-    exitCode = stop?.exitCode() ?? 0;
+    if (interrupt.requested !== undefined) exitCode = exitCodeOf(interrupt.requested);
   };
 
   const out = line.length === 0 ? stderr : stdout;

@@ -190,14 +190,14 @@ export const flags = {
     group: "Decoding",
     default: null,
     min: 1,
-    help: "Longest answer in tokens; if not given, the data set's own number (generate: 16)",
+    help: "Longest answer in tokens; if not given, the data set's own number",
   },
   beam_size: {
     kind: "integer",
     group: "Decoding",
     default: null,
     min: 1,
-    help: "Beams of the search; if not given, 4 for the commonsense sets (generate: 1)",
+    help: "Beams of the search; if not given, 4 for the commonsense sets",
   },
   virtual_tokens: {
     kind: "integer",

@@ -1,34 +1,32 @@
 import { constants } from "node:os";
+import { InterruptSignal, type InterruptName } from "../train/interrupt.js";
 
-type Stop = "SIGINT" | "SIGTERM";
+/** 130 for SIGINT, 143 for SIGTERM: what shells make of a program that a signal ended. */
+export const exitCodeOf = (name: InterruptName): number => 128 + constants.signals[name];
 
 export interface StopSignals {
-  /** Aborted by the first SIGINT or SIGTERM. */
-  readonly signal: AbortSignal;
-  /** 130 for SIGINT, 143 for SIGTERM, undefined where none came. */
-  exitCode(): number | undefined;
+  readonly interrupt: InterruptSignal;
   /** Back to the system's own way with signals. */
   release(): void;
 }
 
 /**
- * Turns the first SIGINT or SIGTERM into an abort, so that the work can save and return; the second ends the process.
+ * Turns SIGINT and SIGTERM into requests: the first lets the work finish its step and save, the second aborts it, the
+ * third ends the process at once.
  *
- * @param onFirst called at the first signal, to say what happens now
+ * @param onRequest called at the first and the second, to say what happens now
  */
-export const catchStopSignals = (onFirst: (name: Stop) => void): StopSignals => {
-  const controller = new AbortController();
-  let code: number | undefined;
-  const handle = (name: Stop): void => {
-    if (code !== undefined) process.exit(code);
-    code = 128 + constants.signals[name];
-    onFirst(name);
-    controller.abort();
+export const catchStopSignals = (
+  onRequest: (name: InterruptName, first: boolean) => void,
+): StopSignals => {
+  const interrupt = new InterruptSignal();
+  const handle = (name: InterruptName): void => {
+    if (interrupt.abort.aborted) process.exit(exitCodeOf(name));
+    onRequest(name, interrupt.request(name));
   };
   process.on("SIGINT", handle).on("SIGTERM", handle);
   return {
-    signal: controller.signal,
-    exitCode: () => code,
+    interrupt,
     release: () => {
       process.off("SIGINT", handle).off("SIGTERM", handle);
     },

@@ -25,24 +25,22 @@ export const formatBytes = (bytes: number): string =>
 const formatRate = (rate: number): string =>
   rate >= 100 ? Math.round(rate).toLocaleString("en-US") : rate.toPrecision(3);
 
-/** The parts of a training line after the step: loss, gradient, rate, speed, memory. */
-const stepParts = ({
-  loss,
-  gradNorm,
-  learningRate,
-  tokensPerSecond,
-  memoryBytes,
-}: StepProgress): readonly string[] => [
+/** The parts of a training line after the step; a bar has no room for the gradient's norm. */
+const stepParts = (
+  { loss, gradNorm, learningRate, tokensPerSecond, memoryBytes }: StepProgress,
+  withGradNorm: boolean,
+): readonly string[] => [
   `loss ${loss.toFixed(4)}`,
-  ...(gradNorm === undefined ? [] : [`grad ${gradNorm.toPrecision(3)}`]),
+  ...(gradNorm === undefined || !withGradNorm ? [] : [`grad ${gradNorm.toPrecision(3)}`]),
   `lr ${learningRate.toExponential(1)}`,
   `${formatRate(tokensPerSecond)} tok/s`,
   formatBytes(memoryBytes),
 ];
 
-const barWidth = 24;
+const widestBar = 24;
+const narrowestBar = 6;
 
-/** `label ━━━━━━──── 40/100  1m20s left  parts`, cut to the terminal's width. */
+/** `label ━━━━━━──── 40/100  1m20s left  parts`: the bar takes the room that is left, and what is too long is cut. */
 const barLine = (
   label: string,
   {
@@ -59,11 +57,13 @@ const barLine = (
     readonly columns: number;
   },
 ): string => {
-  const done = total === 0 ? 1 : Math.min(1, value / total);
-  const filled = Math.round(done * barWidth);
-  const bar = "━".repeat(filled) + "─".repeat(barWidth - filled);
   const left = value >= total ? "" : `  ${formatSeconds(secondsLeft)} left`;
-  const line = `${label} ${bar} ${String(value)}/${String(total)}${left}${detail === "" ? "" : `  ${detail}`}`;
+  const rest = ` ${String(value)}/${String(total)}${left}${detail === "" ? "" : `  ${detail}`}`;
+  const room = columns - 1 - label.length - 1 - rest.length;
+  const width = Math.max(narrowestBar, Math.min(widestBar, room));
+  const done = total === 0 ? 1 : Math.min(1, value / total);
+  const filled = Math.round(done * width);
+  const line = `${label} ${"━".repeat(filled)}${"─".repeat(width - filled)}${rest}`;
   // The last column stays free: a full line would wrap and the next redraw would miss it.
   return line.length < columns ? line : `${line.slice(0, Math.max(0, columns - 2))}…`;
 };
@@ -129,7 +129,8 @@ export const terminalProgress = ({
           detail,
           columns: stderr.columns ?? 80,
         }),
-      linewrap: null,
+      // True is the setting that leaves the terminal as it is.
+      linewrap: true,
       hideCursor: null,
       gracefulExit: false,
       forceRedraw: true,
@@ -157,7 +158,7 @@ export const terminalProgress = ({
     return {
       step: (info) => {
         const { step } = info;
-        const parts = stepParts(info).join("  ");
+        const parts = stepParts(info, bar === undefined).join("  ");
         if (bar) bar.show(step, parts);
         else if (step === start + 1 || step % logSteps === 0 || step === total) {
           const left = formatSeconds(estimateSeconds(startMs, step - start, total - step));

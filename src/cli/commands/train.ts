@@ -1,15 +1,16 @@
 import type { ProgressUi } from "../../report/progress.js";
 import { readDeepSpeedConfig, type DeepSpeedConfig } from "../../distributed/ds-config.js";
+import type { InterruptSignal } from "../../train/interrupt.js";
 import { defineCommand, type Command } from "../command.js";
 import { flags } from "../options.js";
 import { readTrainOptions, trainFlags, type TrainOptions } from "../train-options.js";
 
-/** What the library does for `hira train`; `signal` asks to finish the step, save, and return. */
+/** What the library does for `hira train`; `interrupt` asks to finish the step, save, and return. */
 export interface TrainWork {
   /** Trains, loads the best checkpoint, answers the test split. */
-  train(options: TrainOptions, ui: ProgressUi, signal: AbortSignal): Promise<void>;
+  train(options: TrainOptions, ui: ProgressUi, interrupt: InterruptSignal): Promise<void>;
   /** --ckpt: answers a test split with what a run has trained. */
-  evaluate(options: TrainOptions, ui: ProgressUi, signal: AbortSignal): Promise<void>;
+  evaluate(options: TrainOptions, ui: ProgressUi, interrupt: InterruptSignal): Promise<void>;
   /** --dataset_analysis: prints the token lengths of the splits. */
   analyseDataset(options: TrainOptions, ui: ProgressUi): Promise<void>;
 }
@@ -51,7 +52,7 @@ export const trainCommand = (work: TrainWork): Command =>
         "answer BoolQ with the run's best checkpoint",
       ],
     ],
-    async run({ values, context: { ui, signal }, faults, throwFaults }) {
+    async run({ values, context: { ui, interrupt }, faults, throwFaults }) {
       const options = readTrainOptions(values, faults);
       throwFaults();
       const deepSpeed = await readDsConfig(options);
@@ -60,7 +61,7 @@ export const trainCommand = (work: TrainWork): Command =>
           ? options
           : { ...options, precision: deepSpeed.precision, deepSpeed };
       if (run.datasetAnalysis) await work.analyseDataset(run, ui);
-      else if (run.ckpt === undefined) await work.train(run, ui, signal);
-      else await work.evaluate(run, ui, signal);
+      else if (run.ckpt === undefined) await work.train(run, ui, interrupt);
+      else await work.evaluate(run, ui, interrupt);
     },
   });

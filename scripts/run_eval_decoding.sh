@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Answers the eight commonsense sets with a trained adapter, one after the other, with beams of 4.
+#
+#   scripts/run_eval_decoding.sh CKPT [FLAG...]
+#
+# CKPT is a run's folder, one of its checkpoints, or a peft adapter. Further flags go to every call of hira and win over
+# the ones here (--limit=200, --data_dir=DIR, --batch=4 ...). A set that is answered already is skipped; one that fails
+# does not keep the others from being answered, but the script then ends with exit code 1.
+# Score the answers with: hira score CKPT
+set -uo pipefail
+
+if [ $# -lt 1 ] || [ "${1#-}" != "$1" ]; then
+  echo "usage: $0 CKPT [FLAG...]" >&2
+  exit 2
+fi
+ckpt=$1
+shift
+hira=$(dirname "$0")/../bin/hira.js
+failed=()
+
+for dataset in boolq piqa siqa hellas winog arce arcc obqa; do
+  echo "== $dataset"
+  node "$hira" --dataset="$dataset" --batch=16 --output_folder=temp --ckpt="$ckpt" --beam_size=4 "$@"
+  status=$?
+  # A signal to stop is meant for the whole script.
+  if [ "$status" -eq 130 ] || [ "$status" -eq 143 ]; then exit "$status"; fi
+  if [ "$status" -ne 0 ]; then failed+=("$dataset (exit code $status)"); fi
+done
+
+if [ ${#failed[@]} -gt 0 ]; then
+  {
+    echo "error: ${#failed[@]} of 8 sets failed:"
+    printf '  %s\n' "${failed[@]}"
+  } >&2
+  exit 1
+fi

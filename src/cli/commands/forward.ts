@@ -1,0 +1,107 @@
+import type { ProgressUi } from "../../report/progress.js";
+import { defineCommand, type Command } from "../command.js";
+import type { FlagFault } from "../flag.js";
+import { flags, pickFlags } from "../options.js";
+import { readModelOptions, type DeviceOptions, type ModelOptions } from "../train-options.js";
+import type { Precision } from "../../core/precision.js";
+
+/** All that `hira forward` was asked for, checked. */
+export interface ForwardOptions extends ModelOptions, DeviceOptions {
+  readonly ckpt: string | undefined;
+  readonly loadOrder: number;
+  /** For the start values that `adapterInit` does not give. */
+  readonly seed: number | undefined;
+  /** JSON Lines: rows of input_ids, labels and, optionally, attention_mask. */
+  readonly input: string;
+  /** The safetensors file to write. */
+  readonly out: string;
+  readonly gradients: boolean;
+}
+
+/** --ckpt of the commands that do not evaluate. */
+export const adapterFlag = {
+  ...flags.ckpt,
+  group: "Model and method",
+  help: "Trained adapter: a run's folder, one of its checkpoints, or a peft adapter",
+} as const;
+
+/** --precision of the commands that take no --ds_config. */
+export const precisionFlag = {
+  ...flags.precision,
+  default: "fp32",
+  help: "Number type of the arithmetic",
+} as const;
+
+/** A file that a command cannot do without; where it is missing, a fault is added. */
+export const requireFile = (
+  name: "input" | "out",
+  value: string | null,
+  { ending, faults }: { readonly ending: string; readonly faults: FlagFault[] },
+): string => {
+  if (value === null)
+    faults.push({ what: `--${name}`, found: "nothing", expected: `a file, FILE${ending}` });
+  return value ?? "";
+};
+
+/** `hira forward`: logits, loss and gradients of given rows, for comparison with other programs. */
+export const forwardCommand = (
+  runForward: (options: ForwardOptions, ui: ProgressUi) => Promise<void>,
+): Command =>
+  defineCommand({
+    name: "forward",
+    summary: "Write logits, loss and gradients of given rows",
+    description:
+      "Takes all rows of the input as one batch, as they are; they must have one length. Writes logits [batch, seq, vocab], loss and, with --gradients, grad.<parameter> for everything that trains.",
+    flags: {
+      ...pickFlags([
+        "model_name",
+        "load_order",
+        "peft_type",
+        "r_ab",
+        "target_modules",
+        "init_ab",
+        "train_ab",
+        "rand_R",
+        "virtual_tokens",
+        "load_bit",
+        "adapter_init",
+        "device",
+        "threads",
+        "gradients",
+      ]),
+      ckpt: adapterFlag,
+      seed: {
+        ...flags.seed,
+        group: "Model and method",
+        help: "Seed of the start values that no file gives",
+      },
+      precision: precisionFlag,
+      input: {
+        ...flags.input,
+        help: "Rows of input_ids, labels and, optionally, attention_mask (.jsonl)",
+      },
+      out: { ...flags.out, placeholder: "file", help: "What to write (.safetensors)" },
+    },
+    examples: [
+      [
+        "hira forward --model=DIR --peft_type=hira --adapter_init=init.safetensors --input=rows.jsonl --out=out.safetensors --gradients",
+        "the first step's gradients from given start values",
+      ],
+    ],
+    async run({ values, context: { ui }, faults, throwFaults }) {
+      const options: ForwardOptions = {
+        ...readModelOptions(values, new Set(), faults),
+        device: values.device,
+        precision: values.precision as Precision,
+        threads: values.threads ?? undefined,
+        ckpt: values.ckpt ?? undefined,
+        loadOrder: values.load_order,
+        seed: values.seed ?? undefined,
+        input: requireFile("input", values.input, { ending: ".jsonl", faults }),
+        out: requireFile("out", values.out, { ending: ".safetensors", faults }),
+        gradients: values.gradients,
+      };
+      throwFaults();
+      await runForward(options, ui);
+    },
+  });

@@ -1,0 +1,113 @@
+import type { Precision } from "../../core/precision.js";
+import type { ProgressUi } from "../../report/progress.js";
+import type { InterruptSignal } from "../../train/interrupt.js";
+import { defineCommand, type Command } from "../command.js";
+import { flags, pickFlags } from "../options.js";
+import { readDoSample, type DeviceOptions } from "../train-options.js";
+import { adapterFlag, precisionFlag, requireFile } from "./forward.js";
+
+/** All that `hira generate` was asked for, checked. Decoding's names and meanings are those of DecodeSettings. */
+export interface GenerateCommandOptions extends DeviceOptions {
+  readonly modelName: string;
+  readonly ckpt: string | undefined;
+  readonly loadOrder: number;
+  readonly loadBit: number;
+  /** JSON Lines: rows of prompt or input_ids. */
+  readonly input: string;
+  /** JSON Lines: rows of new_tokens, text and score. */
+  readonly out: string;
+  /** The most prompts decoded together. */
+  readonly batch: number;
+  readonly seed: number | undefined;
+  readonly numBeams: number;
+  readonly numReturnSequences: number;
+  readonly maxNewTokens: number;
+  readonly lengthPenalty: number;
+  readonly noRepeatNgramSize: number;
+  readonly earlyStopping: boolean | "never";
+  readonly doSample: boolean;
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+}
+
+/** `hira generate`: continues prompts, with scores. */
+export const generateCommand = (
+  runGenerate: (
+    options: GenerateCommandOptions,
+    ui: ProgressUi,
+    interrupt: InterruptSignal,
+  ) => Promise<void>,
+): Command =>
+  defineCommand({
+    name: "generate",
+    summary: "Continue prompts from a file",
+    description:
+      "Takes rows with prompt or input_ids, and writes for each its best sequences: new_tokens, text where the model has a tokenizer, and score as transformers defines sequences_scores.",
+    flags: {
+      ...pickFlags(["model_name", "load_bit"]),
+      ckpt: adapterFlag,
+      load_order: flags.load_order,
+      batch: { ...flags.batch, group: "Decoding", help: "The most prompts decoded together" },
+      seed: { ...flags.seed, group: "Decoding", help: "With --do_sample: seed of what is drawn" },
+      max_new_tokens: { ...flags.max_new_tokens, default: 16, help: "Longest answer in tokens" },
+      beam_size: { ...flags.beam_size, default: 1, help: "Beams of the search" },
+      ...pickFlags([
+        "num_return_sequences",
+        "length_penalty",
+        "no_repeat_ngram_size",
+        "early_stopping",
+        "do_sample",
+        "temperature",
+        "top_k",
+        "top_p",
+        "device",
+        "threads",
+      ]),
+      precision: precisionFlag,
+      input: { ...flags.input, help: "Rows of prompt or input_ids (.jsonl)" },
+      out: { ...flags.out, placeholder: "file", help: "What to write (.jsonl)" },
+    },
+    finishOnSignal: true,
+    examples: [
+      [
+        "hira generate --model=DIR --input=prompts.jsonl --out=answers.jsonl --beam_size=4 --max_new_tokens=32",
+        "the best of four beams for every prompt",
+      ],
+    ],
+    async run({ values, context: { ui, interrupt }, faults, throwFaults }) {
+      const { early_stopping: earlyStopping } = values;
+      const options: GenerateCommandOptions = {
+        modelName: values.model_name,
+        ckpt: values.ckpt ?? undefined,
+        loadOrder: values.load_order,
+        loadBit: values.load_bit,
+        device: values.device,
+        precision: values.precision as Precision,
+        threads: values.threads ?? undefined,
+        input: requireFile("input", values.input, { ending: ".jsonl", faults }),
+        out: requireFile("out", values.out, { ending: ".jsonl", faults }),
+        batch: values.batch,
+        seed: values.seed ?? undefined,
+        numBeams: values.beam_size,
+        numReturnSequences: values.num_return_sequences,
+        maxNewTokens: values.max_new_tokens,
+        lengthPenalty: values.length_penalty,
+        noRepeatNgramSize: values.no_repeat_ngram_size,
+        earlyStopping: earlyStopping === "never" ? "never" : earlyStopping === "true",
+        doSample: readDoSample(values.do_sample, faults),
+        temperature: values.temperature,
+        topK: values.top_k,
+        topP: values.top_p,
+      };
+      const { numBeams, numReturnSequences, doSample } = options;
+      if (numReturnSequences > numBeams && !(doSample && numBeams === 1))
+        faults.push({
+          what: "--num_return_sequences",
+          found: String(numReturnSequences),
+          expected: `at most the ${String(numBeams)} of --beam_size`,
+        });
+      throwFaults();
+      await runGenerate(options, ui, interrupt);
+    },
+  });
