@@ -36,7 +36,7 @@ export interface EngineOptions {
   readonly provider?: Provider;
   readonly threads?: number;
   /** Whether to repack weights for speed, which takes their size in memory once more. Default false. */
-  readonly prepack?: boolean;
+  readonly prepack?: boolean | undefined;
   /** Bytes that the activations of one run over prompts may take; longer prompts are fed in pieces. Default 256 MiB. */
   readonly activationBytes?: number;
 }
@@ -168,7 +168,7 @@ export class LlamaEngine implements DecodeEngine {
     for (let prompt = 0; prompt < prompts; prompt++)
       for (let head = 0; head < kvHeads; head++)
         for (const slot of input.slotsOfPrompt) places.push(prompt, head, slot);
-    const inputs: Record<string, Tensor> = {
+    const feeds = {
       tokens: int64([prompts, seq], input.tokens),
       positions: int64([prompts, seq], input.positions),
       mask: input.mask,
@@ -176,6 +176,7 @@ export class LlamaEngine implements DecodeEngine {
       rows: int64([input.rows.length], input.rows),
       width: int64([1], [input.width]),
     };
+    const inputs: Record<string, Tensor> = { ...feeds };
     const outputs: Record<string, Tensor> = {};
     for (let layer = 0; layer < layers; layer++) {
       const names = cacheNames(layer);
@@ -187,15 +188,18 @@ export class LlamaEngine implements DecodeEngine {
       });
     }
     const { signal } = input;
-    const result = await this.#session.run(inputs, outputs, signal ? { signal } : {});
-    const { logProbs, ids } = result;
-    const found = {
-      logProbs: (logProbs?.data as Float32Array).slice(),
-      ids: (ids?.data as Int32Array).slice(),
-    };
-    logProbs?.dispose();
-    ids?.dispose();
-    return found;
+    try {
+      const { logProbs, ids } = await this.#session.run(inputs, outputs, signal ? { signal } : {});
+      const found = {
+        logProbs: (logProbs?.data as Float32Array).slice(),
+        ids: (ids?.data as Int32Array).slice(),
+      };
+      logProbs?.dispose();
+      ids?.dispose();
+      return found;
+    } finally {
+      for (const tensor of Object.values(feeds)) tensor.dispose();
+    }
   };
 }
 
