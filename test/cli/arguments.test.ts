@@ -61,7 +61,7 @@ for (const [typed, meant] of Object.entries(beginnings)) {
     const { canonical, faults } = read(typed, "1");
     if (meant.startsWith("ambiguous: ")) {
       t.is(faults[0]?.found, "an ambiguous flag");
-      t.is(faults[0].expected, `one of ${meant.slice("ambiguous: ".length)}`);
+      t.is(faults[0]?.expected, `one of ${meant.slice("ambiguous: ".length)}`);
     } else {
       t.deepEqual(faults, []);
       t.is(canonical[0]?.split("=")[0], meant);
