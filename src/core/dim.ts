@@ -1,7 +1,7 @@
 /**
  * A dimension: a whole number, or a polynomial in named sizes such as `"seq"`, `"batch*seq"`, `"beams+past"`.
  *
- * Strings are canonical (terms and factors sorted), so equal sizes are equal strings.
+ * Strings are canonical (terms and factors sorted, a plain number last), so equal sizes are equal strings.
  */
 export type Dim = number | string;
 export type Shape = readonly Dim[];
@@ -35,7 +35,7 @@ const format = (polynomial: Polynomial): Dim => {
   const [first] = terms;
   if (terms.length === 1 && first && first[0] === "") return first[1];
   return terms
-    .sort(([a], [b]) => (a < b ? 1 : -1))
+    .sort(([a], [b]) => (b === "" || (a !== "" && a < b) ? -1 : 1))
     .map(([key, coefficient]) => {
       if (key === "") return String(coefficient);
       return coefficient === 1 ? key : `${String(coefficient)}*${key}`;

@@ -1,3 +1,4 @@
+import { multiplyDims, type Dim } from "../../core/dim.js";
 import type { Graph } from "../../graph/graph.js";
 import type { Value } from "../../graph/op.js";
 
@@ -31,7 +32,7 @@ export const groupedAttention = (
   const [batch, seq] = dimsOf(q);
   const group = heads / kvHeads;
   const slots = keys.shape[2] ?? 0;
-  const rows = `${String(group)}*${String(seq)}`;
+  const rows = multiplyDims(group, seq);
   const grouped = g.transpose(g.reshape(q, [batch, seq, kvHeads, group, headDim]), [0, 2, 3, 1, 4]);
   const queries = g.reshape(grouped, [batch, kvHeads, rows, headDim]);
   const scores = g.matmul(queries, keys, { transB: true, alpha: headDim ** -0.5 });
@@ -39,7 +40,7 @@ export const groupedAttention = (
   const probabilities = g.reshape(g.softmax(masked, { axis: -1 }), [batch, kvHeads, rows, slots]);
   const context = g.reshape(g.matmul(probabilities, values), [batch, kvHeads, group, seq, headDim]);
   return g.reshape(g.transpose(context, [0, 3, 1, 2, 4]), [
-    `${String(batch)}*${String(seq)}`,
+    multiplyDims(batch, seq),
     heads * headDim,
   ]);
 };
@@ -56,7 +57,4 @@ export const causalMask = (g: Graph, columns: Value, keyBias: Value): Value => {
   return g.add(g.reshape(keyBias, [batch, 1, 1, 1, seq]), g.reshape(causal, [1, 1, 1, seq, seq]));
 };
 
-const dimsOf = (x: Value): readonly [batch: string | number, seq: string | number] => [
-  x.shape[0] ?? 0,
-  x.shape[1] ?? 0,
-];
+const dimsOf = (x: Value): readonly [batch: Dim, seq: Dim] => [x.shape[0] ?? 0, x.shape[1] ?? 0];
