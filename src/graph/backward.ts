@@ -1,4 +1,5 @@
 import { sameShape } from "../core/dim.js";
+import { isFloat } from "../core/dtype.js";
 import type { Graph } from "./graph.js";
 import { describe, type Op, type Value } from "./op.js";
 import { ops, type OpName } from "./ops/registry.js";
@@ -31,21 +32,21 @@ export const backward = (g: Graph, loss: Value, wrt: readonly Value[]): readonly
       if (!dy || !node.inputs.some((input) => depends.has(input.id))) continue;
       const op: Op = ops[node.op as OpName];
       const at = `${node.op}(${describe(node.inputs)})${node.scope === "" ? "" : ` in ${node.scope}`}`;
-      if (!op.gradient) throw new RangeError(`Cannot differentiate ${at}: the op has no gradient`);
-      const dInputs = op.gradient({
-        g,
-        inputs: node.inputs,
-        outputs: node.outputs,
-        dy,
-        dOutputs,
-        attrs: node.attrs,
-      });
-      node.inputs.forEach((input, i) => {
-        if (!depends.has(input.id)) return;
-        const gradient = dInputs[i];
-        if (!gradient)
-          throw new RangeError(`Cannot differentiate ${at}: input ${String(i)} has no gradient`);
-        accumulate(input, sumToShape(g, gradient, input, at));
+      const fail = (reason: string): never => {
+        throw new RangeError(`Cannot differentiate ${at}: ${reason}`);
+      };
+      const refuse = (expected: string): never => fail(`expected ${expected}`);
+      const { inputs, outputs, attrs } = node;
+      const side = op.takesAllGradients ? -1 : dOutputs.findIndex((d, i) => i > 0 && d);
+      if (side > 0) fail(`output ${String(side)} has no gradient`);
+      g.inScope(node.scope, () => {
+        const context = { g, inputs, outputs, dy, dOutputs, attrs, refuse };
+        const dInputs = op.gradient?.(context) ?? fail("the op has no gradient");
+        inputs.forEach((input, i) => {
+          if (!depends.has(input.id)) return;
+          const gradient = dInputs[i] ?? fail(`input ${String(i)} has no gradient`);
+          accumulate(input, sumToShape(g, gradient, input, at));
+        });
       });
     }
     return wrt.map((value, i) => {
@@ -57,27 +58,30 @@ export const backward = (g: Graph, loss: Value, wrt: readonly Value[]): readonly
     });
   });
 
-/** Ids of the values that depend on any of `roots`, the roots included. */
+/** Ids of the values through which a change of `roots` moves others, the roots included: floating-point ones alone. */
 const dependents = (g: Graph, roots: readonly Value[]): ReadonlySet<number> => {
   const ids = new Set(roots.map((root) => root.id));
   for (const node of g.nodes)
     if (node.inputs.some((input) => ids.has(input.id)))
-      for (const output of node.outputs) ids.add(output.id);
+      for (const output of node.outputs) if (isFloat(output.dtype)) ids.add(output.id);
   return ids;
 };
 
 /** Sums a gradient over the axes along which its value was broadcast. */
 const sumToShape = (g: Graph, gradient: Value, value: Value, at: string): Value => {
+  const wrong = (): never => {
+    throw new RangeError(
+      `Cannot differentiate ${at}: its rule made ${describe([gradient])}, expected ${describe([value])}`,
+    );
+  };
+  if (gradient.dtype !== value.dtype) wrong();
   if (sameShape(gradient.shape, value.shape)) return gradient;
   const extra = gradient.shape.length - value.shape.length;
   const axes = [...gradient.shape.keys()].filter((axis) => {
     const dim = value.shape[axis - extra];
     return axis < extra || (dim === 1 && gradient.shape[axis] !== 1);
   });
-  const summed = g.reduceSum(gradient, { axes, keepdims: true });
-  if (summed.shape.slice(Math.max(extra, 0)).join() !== value.shape.join() || extra < 0)
-    throw new RangeError(
-      `Cannot differentiate ${at}: its rule made ${describe([gradient])}, expected ${describe([value])}`,
-    );
-  return g.reshape(summed, value.shape);
+  const summed = gradient.shape.map((dim, axis) => (axes.includes(axis) ? 1 : dim)).slice(extra);
+  if (extra < 0 || !sameShape(summed, value.shape)) wrong();
+  return g.reshape(g.reduceSum(gradient, { axes, keepdims: true }), value.shape);
 };

@@ -1,6 +1,6 @@
 import { canonicalDim, dimTerms, type Dim, type Shape } from "../core/dim.js";
 import { allocate, elementCount, type DType, type TypedArray } from "../core/dtype.js";
-import type { Node, Op, TensorType, Value } from "./op.js";
+import { normalizeAxis, type Node, type Op, type TensorType, type Value } from "./op.js";
 import { ops, type OpName } from "./ops/registry.js";
 
 interface Constant {
@@ -83,7 +83,7 @@ export class Graph {
   /** Names the part of the model that `build` makes, for errors and profiles. */
   inScope<T>(name: string, build: () => T): T {
     const outer = this.#scope;
-    this.#scope = [...outer, name];
+    if (name !== "") this.#scope = [...outer, name];
     try {
       return build();
     } finally {
@@ -259,8 +259,9 @@ export class Graph {
   ): Value {
     const rank = x.shape.length;
     const pads: Dim[] = Array.from({ length: 2 * rank }, () => 0);
-    pads[attrs.axis] = attrs.before;
-    pads[rank + attrs.axis] = attrs.after;
+    const axis = normalizeAxis("Pad", attrs.axis, x);
+    pads[axis] = attrs.before;
+    pads[rank + axis] = attrs.after;
     return this.#one("Pad", [x, this.dims(pads), this.scalar(0, x.dtype)], attrs);
   }
 

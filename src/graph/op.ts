@@ -41,11 +41,13 @@ export interface GradientContext<Inputs, Attrs> {
   readonly g: Graph;
   readonly inputs: Inputs;
   readonly outputs: readonly Value[];
-  /** The gradient of the first output; an op with more outputs says which of them can have one. */
+  /** The gradient of the first output. */
   readonly dy: Value;
-  /** All gradients, by output; undefined where no later node reads that output. */
+  /** All gradients, by output; undefined where the loss does not depend on that output. */
   readonly dOutputs: readonly (Value | undefined)[];
   readonly attrs: Attrs;
+  /** @throws {RangeError} always: names the node, its place and types, and what the rule expects instead */
+  readonly refuse: (expected: string) => never;
 }
 
 /**
@@ -65,6 +67,8 @@ export interface Op<
   /** @throws {RangeError} if dtypes or shapes do not fit, naming them */
   infer(inputs: Inputs, attrs: Attrs): readonly TensorType[];
   gradient?(context: GradientContext<Inputs, Attrs>): readonly (Value | undefined)[];
+  /** True where the rule reads `dOutputs`; without it, only the first output can have a gradient. */
+  readonly takesAllGradients?: true;
   attributes?(attrs: Attrs): Readonly<Record<string, OnnxAttribute>>;
   /**
    * The same outputs from other ops, where the provider has no kernel for this one with this dtype.

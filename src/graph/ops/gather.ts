@@ -16,9 +16,8 @@ export const gather: Op<readonly [x: Value, indices: Value], { readonly axis: nu
     return [{ dtype: x.dtype, shape }];
   },
   attributes: ({ axis }) => ({ axis: { int: axis } }),
-  gradient({ g, dy, inputs: [x, indices], attrs: { axis } }) {
-    if (normalizeAxis("Gather", axis, x) !== 0)
-      throw new RangeError(`Cannot differentiate Gather: found axis ${String(axis)}, expected 0`);
+  gradient({ g, dy, inputs: [x, indices], attrs: { axis }, refuse }) {
+    if (normalizeAxis("Gather", axis, x) !== 0) refuse(`axis 0, not ${String(axis)}`);
     const count = multiplyDims(...indices.shape);
     const width = multiplyDims(...x.shape.slice(1));
     const at = g.expand(g.reshape(indices, [count, 1]), [count, width]);

@@ -11,14 +11,11 @@ export const reduceMean: Op<readonly [x: Value, axes: Value], ReductionAttrs> = 
   opType: "ReduceMean",
   infer: ([x], attrs) => [inferReduction("ReduceMean", x, attrs)],
   attributes: ({ keepdims }) => ({ keepdims: { int: Number(keepdims) } }),
-  gradient({ g, dy, inputs: [x], attrs: { axes } }) {
+  gradient({ g, dy, inputs: [x], attrs: { axes }, refuse }) {
     const n = multiplyDims(
       ...axes.map((axis) => x.shape[normalizeAxis("ReduceMean", axis, x)] ?? 1),
     );
-    if (typeof n !== "number")
-      throw new RangeError(
-        `Cannot differentiate ReduceMean: found the size "${n}", expected a number`,
-      );
+    if (typeof n !== "number") return refuse("axes whose sizes are numbers");
     const spread = g.expand(g.reshape(dy, keptShape(x, axes)), x.shape);
     return [g.mul(spread, g.scalar(1 / n, dy.dtype)), undefined];
   },

@@ -1,5 +1,5 @@
 import { type Dim, type Shape } from "../../core/dim.js";
-import { normalizeAxis, type TensorType, type Value } from "../op.js";
+import { normalizeAxis, refuse, type TensorType, type Value } from "../op.js";
 
 export interface ReductionAttrs {
   readonly axes: readonly number[];
@@ -15,6 +15,8 @@ export const inferReduction = (
   x: Value,
   { axes, keepdims }: ReductionAttrs,
 ): TensorType => {
+  // ONNX takes no axes for all axes.
+  if (axes.length === 0) refuse(op, [x], "at least one axis");
   const reduced = reducedAxes(op, x, axes);
   const shape: Dim[] = x.shape.map((dim, i) => (reduced.has(i) ? 1 : dim));
   return { dtype: x.dtype, shape: keepdims ? shape : shape.filter((_, i) => !reduced.has(i)) };

@@ -21,11 +21,8 @@ export const scatterElements: Op<
     return [{ dtype: data.dtype, shape: data.shape }];
   },
   attributes: ({ axis, reduction }) => ({ axis: { int: axis }, reduction: { string: reduction } }),
-  gradient({ g, dy, inputs: [, indices], attrs: { axis, reduction } }) {
-    if (reduction !== "add")
-      throw new RangeError(
-        'Cannot differentiate ScatterElements: found reduction "none", expected "add"',
-      );
+  gradient({ g, dy, inputs: [, indices], attrs: { axis, reduction }, refuse }) {
+    if (reduction !== "add") refuse(`reduction "add", not "${reduction}"`);
     return [dy, undefined, g.gatherElements(dy, indices, { axis })];
   },
 };

@@ -26,8 +26,9 @@ export const split: Op<
     }));
   },
   attributes: ({ axis }) => ({ axis: { int: axis } }),
+  takesAllGradients: true,
   gradient({ g, outputs, dOutputs, inputs: [x], attrs: { axis, sizesAtRunTime } }) {
-    const pieces = outputs.map((y, i) => dOutputs[i] ?? g.mul(y, g.scalar(0, y.dtype)));
+    const pieces = outputs.map((y, i) => dOutputs[i] ?? g.zeros(y.dtype, y.shape));
     const dx = g.concat(pieces, axis);
     return [sizesAtRunTime ? g.reshape(dx, x.shape, { sameCount: true }) : dx, undefined];
   },

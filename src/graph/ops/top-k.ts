@@ -1,4 +1,4 @@
-import type { Op, Value } from "../op.js";
+import { refuse, type Op, type Value } from "../op.js";
 
 /**
  * The k largest elements of the last axis, largest first, and their indices (int64). k is int64 [1], known at run time.
@@ -7,7 +7,9 @@ import type { Op, Value } from "../op.js";
  */
 export const topK: Op<readonly [x: Value, k: Value], { readonly size: string }> = {
   opType: "TopK",
-  infer([x], { size }) {
+  infer([x, k], { size }) {
+    if (x.shape.length === 0 || k.dtype !== "int64" || k.shape.join() !== "1")
+      refuse("TopK", [x, k], "a tensor with an axis, and k int64 [1]");
     const kept = [...x.shape.slice(0, -1), size];
     return [
       { dtype: x.dtype, shape: kept },
