@@ -114,6 +114,7 @@ class Reading {
     this.faults.push(
       `${path}: found ${shown}, expected ${quoteJson(expected)} (${flag}) or "auto"`,
     );
+    this.hints.add('With "auto" in the file, the flags decide');
   }
 
   /** A true or false of the file; undefined if it is missing or wrong. */
@@ -226,14 +227,14 @@ const readScheduler = (
     flag: "--warmup",
     absent: 1000,
   });
-  const total = params["total_num_steps"];
   if (totalSteps !== undefined)
     reading.match(params, "total_num_steps", {
       path: `${path}.total_num_steps`,
       expected: totalSteps,
       flag: "the updates of this run",
     });
-  else if (total !== "auto" && !(Number.isSafeInteger(total) && (total as number) > 0))
+  const total = params["total_num_steps"];
+  if (total !== "auto" && !(Number.isSafeInteger(total) && (total as number) > 0))
     reading.faults.push(
       `${path}.total_num_steps: found ${quoteJson(total)}, expected a whole number or "auto"`,
     );
