@@ -127,56 +127,49 @@ const encodeContexts = async (
   withBos: boolean,
 ): Promise<EncodedContexts> => {
   const bos = withBos ? (tokenizer.bosToken ?? "") : "";
-  const textOf = (input: string): string => bos + contextText(template, input);
   const { table } = await encodeTexts(
     tokenizer,
-    rows.map(({ context }) => textOf(context)),
+    rows.map(({ context }) => bos + contextText(template, context)),
     encoding,
   );
-  const shortened = new Map<number, Int32Array>();
-  for (const [row, { context }] of rows.entries()) {
-    const ids = table.at(row);
-    if (ids.length <= maxContextTokens) continue;
-    shortened.set(
-      row,
-      compat?.has("tokens") === true
-        ? ids.subarray(0, maxContextTokens)
-        : encodeLongestInput(tokenizer, context, textOf, maxContextTokens),
-    );
-  }
-  return { at: (row) => shortened.get(row) ?? table.at(row), cut: [...shortened.keys()] };
+  const cut = rows.flatMap((_, row) => (table.at(row).length > maxContextTokens ? [row] : []));
+  const tail =
+    cut.length === 0 || compat?.has("tokens") === true
+      ? []
+      : tailIds(tokenizer, template, bos, maxContextTokens);
+  const shorten = (ids: Int32Array): Int32Array => {
+    if (tail.length === 0) return ids.subarray(0, maxContextTokens);
+    const shortened = ids.slice(0, maxContextTokens);
+    shortened.set(tail, maxContextTokens - tail.length);
+    return shortened;
+  };
+  const shortened = new Map(cut.map((row) => [row, shorten(table.at(row))]));
+  return { at: (row) => shortened.get(row) ?? table.at(row), cut };
 };
 
 /**
- * The ids of the longest beginning of `input` whose text is not over the limit.
+ * The ids of what a template has behind the input, which take the end's place in a context that is cut.
  *
- * The text is cut and encoded anew, so the ids are exactly those of a row that ends there. Bisection: a longer text has
- * more ids but for a token at the seam, which costs at most that token.
+ * They are taken from behind a letter, since some tokenizers begin a text of its own with a space.
  * @throws {UserError} if not even the template alone has room
  */
-const encodeLongestInput = (
+const tailIds = (
   tokenizer: Tokenizer,
-  input: string,
-  textOf: (input: string) => string,
+  template: Template,
+  bos: string,
   maxTokens: number,
-): Int32Array => {
-  // Half of a surrogate pair is no character.
-  const encode = (length: number): number[] =>
-    tokenizer.encode(textOf(input.slice(0, length).replace(/[\ud800-\udbff]$/, "")));
-  let best = encode(0);
-  if (best.length > maxTokens)
+): readonly number[] => {
+  const alone = tokenizer.encode(bos + contextText(template, "")).length;
+  if (alone > maxTokens)
     throw new UserError(
-      `Cannot fit a context into ${String(maxTokens)} tokens: found ${String(best.length)} in the template alone`,
+      `Cannot fit a context into ${String(maxTokens)} tokens: found ${String(alone)} in the template alone`,
       "Allow more tokens",
     );
-  let [fits, tooLong] = [0, input.length];
-  while (tooLong - fits > 1) {
-    const middle = Math.floor((fits + tooLong) / 2);
-    const ids = encode(middle);
-    if (ids.length <= maxTokens) [fits, best] = [middle, ids];
-    else tooLong = middle;
-  }
-  return Int32Array.from(best);
+  const letter = tokenizer.encode("a");
+  const withLetter = tokenizer.encode(`a${template.tail}`);
+  return letter.every((id, i) => id === withLetter[i])
+    ? withLetter.slice(letter.length)
+    : tokenizer.encode(template.tail);
 };
 
 const requireLabels = (unlabelled: readonly number[], path: string): void => {
