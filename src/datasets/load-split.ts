@@ -47,8 +47,7 @@ export const loadSplit = async (
   const warning =
     readsTest && !compat.has("splits")
       ? `${name} has no validation rows: its test rows choose the best checkpoint, so the test accuracy is ` +
-        "too good. Hold rows out of train and name them with --validation=FILE (or put them beside the others as " +
-        "validation.json), or train on common_170k"
+        "too good. Put rows held out of train beside the others as validation.json, or train on common_170k"
       : undefined;
   return { ...loaded, rows, split, rowsInFile, warning };
 };
