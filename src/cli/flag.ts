@@ -100,7 +100,8 @@ export const faultsError = (faults: readonly FlagFault[], command: string): User
     : userErrorOfFaults(`Cannot run "hira ${command}"`, lines, hint);
 };
 
-const listed = (values: readonly (string | number)[]): string => {
+/** `a, b or c`. */
+export const listed = (values: readonly (string | number)[]): string => {
   const words = values.map(String);
   const last = words.pop() ?? "";
   return words.length === 0 ? last : `${words.join(", ")} or ${last}`;

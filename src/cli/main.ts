@@ -2,13 +2,12 @@ import { readFile } from "node:fs/promises";
 import { CommanderError } from "commander";
 import { config as loadDotenv } from "dotenv";
 import { didYouMean, UserError } from "../core/errors.js";
-import { commands } from "./commands.js";
 import { readArguments } from "./arguments.js";
 import { readCommandInput, type Command } from "./command.js";
 import { buildProgram } from "./help.js";
+import { exitCodeOf, installInterruptHandlers } from "./interrupt.js";
 import { printError } from "./print-error.js";
 import { InterruptedError, InterruptSignal } from "../train/interrupt.js";
-import { catchStopSignals, exitCodeOf } from "./signals.js";
 import { painterFor, type OutputStream } from "./style-text.js";
 import { terminalProgress } from "./terminal-progress.js";
 
@@ -70,16 +69,12 @@ const runCommandLine = async (
     words: readonly string[],
   ): Promise<void> => {
     const ui = terminalProgress({ stdout, stderr, environment });
-    const stop = command.finishOnSignal
-      ? catchStopSignals((name, first) => {
-          ui.warn(
-            first
-              ? `${name}: finishing this step and saving; once more stops without saving`
-              : `${name}: stopping without saving`,
-          );
+    const interrupt = new InterruptSignal();
+    const release = command.finishOnSignal
+      ? installInterruptHandlers(interrupt, (line) => {
+          ui.warn(line);
         })
-      : { interrupt: new InterruptSignal(), release: () => undefined };
-    const { interrupt } = stop;
+      : () => undefined;
     const context = {
       ui,
       note: (text: string) => void stderr.write(`${text}\n`),
@@ -97,7 +92,7 @@ const runCommandLine = async (
       if (!(error instanceof InterruptedError)) throw error;
     } finally {
       ui.close();
-      stop.release();
+      release();
     }
     if (interrupt.requested !== undefined) exitCode = exitCodeOf(interrupt.requested);
   };
@@ -125,6 +120,10 @@ const runCommandLine = async (
   return exitCode;
 };
 
+const ignoreClosedPipe = (error: NodeJS.ErrnoException): void => {
+  if (error.code !== "EPIPE") throw error;
+};
+
 /**
  * Runs `hira` with the words after the program's name and returns its exit code.
  *
@@ -136,11 +135,15 @@ export const main = async (
   replaced: Partial<MainSurroundings> = {},
 ): Promise<number> => {
   loadDotenv({ quiet: true });
+  // A reader that has seen enough, such as head, must not end a run.
+  for (const stream of [process.stdout, process.stderr]) {
+    if (stream.listenerCount("error", ignoreClosedPipe) === 0) stream.on("error", ignoreClosedPipe);
+  }
   const surroundings: MainSurroundings = {
     stdout: process.stdout,
     stderr: process.stderr,
     environment: process.env,
-    commands,
+    commands: replaced.commands ?? (await import("./commands.js")).commands,
     ...replaced,
   };
   try {

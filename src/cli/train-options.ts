@@ -4,7 +4,7 @@ import type { Precision } from "../core/precision.js";
 import { isPreTokenizedName } from "../datasets/registry.js";
 import { namedInitializers } from "../peft/init.js";
 import type { DeepSpeedConfig } from "../distributed/ds-config.js";
-import type { FlagFault, ValuesOf } from "./flag.js";
+import { listed, type FlagFault, type ValuesOf } from "./flag.js";
 import {
   flags,
   originalFlagNames,
@@ -247,7 +247,7 @@ const crossFaults = (values: TrainFlagValues, datasetFile: boolean): FlagFault[]
     faults.push({
       what: "--peft_type",
       found: "nothing",
-      expected: now.join(" or "),
+      expected: listed(now),
       hint: `Choose how to tune the model, for example --peft_type ${now[0]}`,
     });
   // Source: TrainingArguments of transformers, which counts whole updates from 1 up.

@@ -1,5 +1,6 @@
 import type { Command } from "../../src/cli/command.js";
-import { commands } from "../../src/cli/commands.js";
+import { dataSplitCommand } from "../../src/cli/commands/data-split.js";
+import { scoreCommand } from "../../src/cli/commands/score.js";
 import { trainCommand } from "../../src/cli/commands/train.js";
 import { main } from "../../src/cli/main.js";
 import type { TrainOptions } from "../../src/cli/train-options.js";
@@ -26,10 +27,13 @@ export interface MainResult {
   readonly stderr: string;
 }
 
+/** Commands that need no model. */
+const lightCommands = [scoreCommand, dataSplitCommand];
+
 /** Runs a command line with recorded streams. */
 export const runMain = async (
   argv: readonly string[],
-  table: readonly Command[] = commands,
+  table: readonly Command[] = lightCommands,
 ): Promise<MainResult> => {
   const [stdout, stderr] = [recordingStream(), recordingStream()];
   const code = await main(argv, { stdout, stderr, environment: {}, commands: table });
