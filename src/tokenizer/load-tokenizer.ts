@@ -35,10 +35,6 @@ export const loadTokenizer = async (
   });
 };
 
-/** Whether a model folder has a tokenizer that loadTokenizer can read. */
-export const hasTokenizer = (modelFolder: string): Promise<boolean> =>
-  isThere(join(modelFolder, "tokenizer.json"));
-
 const isThere = (path: string): Promise<boolean> =>
   access(path).then(
     () => true,
