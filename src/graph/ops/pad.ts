@@ -4,7 +4,7 @@ import { normalizeAxis, type Op, type Value } from "../op.js";
 /**
  * Zeros before and after the elements of one axis. `pads` is int64 [2 * rank], `zero` a scalar. Source: ONNX Pad, opset 18.
  *
- * dx is dy without them; it is defined where all sizes are numbers.
+ * dx is dy without them.
  */
 export const pad: Op<
   readonly [x: Value, pads: Value, zero: Value],
@@ -16,10 +16,9 @@ export const pad: Op<
     const shape = x.shape.map((dim, i) => (i === along ? addDims(before, dim, after) : dim));
     return [{ dtype: x.dtype, shape }];
   },
-  gradient({ g, dy, inputs: [x], attrs: { axis, before }, refuse }) {
-    const along = normalizeAxis("Pad", axis, x);
-    const size = x.shape[along];
-    if (typeof size !== "number") return refuse("an axis whose size is a number");
-    return [g.slice(dy, { axis: along, start: before, end: before + size }), undefined, undefined];
+  gradient({ g, dy, inputs: [x], attrs: { axis, before, after } }) {
+    const size = x.shape[normalizeAxis("Pad", axis, x)] ?? 0;
+    const [, dx] = g.split(dy, [before, size, after], axis);
+    return [dx, undefined, undefined];
   },
 };
