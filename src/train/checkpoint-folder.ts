@@ -129,14 +129,16 @@ export type ResolvedFolder =
   /** One checkpoint of hira; its run folder where that is still around it. */
   | { readonly kind: "checkpoint"; readonly folder: string; readonly runFolder: string | undefined }
   /** A peft adapter (adapter_config.json) of any program; --model must name its base. */
-  | { readonly kind: "adapter"; readonly folder: string };
+  | { readonly kind: "adapter"; readonly folder: string }
+  /** A plain model folder: what it answers before anything is trained. */
+  | { readonly kind: "model"; readonly folder: string };
 
 const runFiles = ["output.jsonl", "run.json"];
 const isRunFolder = (names: readonly string[]): boolean =>
   names.some((name) => checkpointStep(name) !== undefined || runFiles.includes(name));
 
 /**
- * Tells a run folder, one checkpoint and a peft adapter from one another by the files in them.
+ * Tells a run folder, one checkpoint, a peft adapter and a plain model from one another by the files in them.
  *
  * A checkpoint that hira began but that lacks its marker or a file is an error, not an adapter.
  * @throws {UserError} if the folder cannot be read or is none of them
@@ -158,10 +160,9 @@ export const resolveCheckpoint = async (path: string): Promise<ResolvedFolder> =
   }
   if (names.includes("adapter_config.json")) return { kind: "adapter", folder };
   if (isRunFolder(names)) return { kind: "run", folder };
+  if (names.includes("config.json")) return { kind: "model", folder };
   throw new UserError(
-    `Cannot load ${path}: found ${names.slice(0, 8).join(", ") || "an empty folder"}${names.length > 8 ? ", ..." : ""}, expected a run folder (checkpoint-*), one checkpoint, or a peft adapter (adapter_config.json)`,
-    names.includes("config.json")
-      ? `It is a model folder: give it as --model=${path}`
-      : "Give the folder that a training run has printed",
+    `Cannot load ${path}: found ${names.slice(0, 8).join(", ") || "an empty folder"}${names.length > 8 ? ", ..." : ""}, expected a run folder (checkpoint-*), one checkpoint, a peft adapter (adapter_config.json), or a model folder`,
+    "Give the folder that a training run has printed",
   );
 };

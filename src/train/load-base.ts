@@ -26,7 +26,7 @@ export const loadBase = async (
   const wanted = tokenizer === "required" || existsSync(join(folder.path, "tokenizer.json"));
   return {
     folder,
-    tokenizer: wanted ? await loadTokenizer(folder.path) : undefined,
+    tokenizer: wanted ? await loadTokenizer(folder.path, { modelName }) : undefined,
     weights: await openFrozenWeights(folder.weights, {
       storage: loadBit === 32 ? "float32" : "stored",
     }),

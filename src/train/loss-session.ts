@@ -125,7 +125,11 @@ export class LossSession {
     const session = await Session.create({
       model: encodeOnnx(graph),
       initializers: initializersOf(graph, weights),
-      disabledOptimizers: ["CommonSubexpressionElimination", "ConstantFolding"],
+      disabledOptimizers: [
+        "CommonSubexpressionElimination",
+        "ConstantFolding",
+        "FuseFp16InitializerToFp32NodeTransformer",
+      ],
       ...(threads !== undefined && { threads }),
     });
     const parameters: Record<string, Tensor> = {};

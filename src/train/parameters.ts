@@ -1,6 +1,7 @@
 import { elementCount } from "../core/dtype.js";
 import { Tensor } from "../runtime/tensor.js";
 import type { Adapter, AdapterParameter } from "../peft/adapter.js";
+import type { BaseTensors } from "../peft/init.js";
 
 /** Trainable parameters that the optimizer treats alike, end to end in flat buffers of [length] float32 elements. */
 export interface ParameterGroup {
@@ -30,11 +31,16 @@ export interface ParameterStore {
   readonly trainableCount: number;
 }
 
-/** Allocates the store and fills the values with `start` where it has them, else with each parameter's initializer. */
+/**
+ * Allocates the store and fills the values with `start` where it has them, else with each parameter's initializer.
+ *
+ * @param base the model's tensors in float32, for start values that depend on them (see float32Tensors)
+ */
 export const createParameterStore = (
   { parameters }: Pick<Adapter, "parameters">,
   seed: number,
   start: (parameter: AdapterParameter) => Float32Array | undefined,
+  base?: BaseTensors,
 ): ParameterStore => {
   const values = new Map<string, Tensor>();
   const gradients = new Map<string, Tensor>();
@@ -68,7 +74,7 @@ export const createParameterStore = (
     const { name, shape, init } = parameter;
     const tensor = values.get(name) ?? Tensor.zeros("float32", shape);
     values.set(name, tensor);
-    (tensor.data as Float32Array).set(start(parameter) ?? init(shape, seed, name));
+    (tensor.data as Float32Array).set(start(parameter) ?? init(shape, seed, name, base));
   }
   const trainableCount = groups.reduce((sum, { length }) => sum + length, 0);
   return { groups, parameters, values, gradients, m, v, trainableCount };

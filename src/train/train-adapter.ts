@@ -267,7 +267,8 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
       if (shouldStopEarly(evaluations, settings.earlyStopPatience)) break;
     }
     const interrupted = interrupt?.requested;
-    if (interrupted) await save();
+    // Without evaluations there is no best checkpoint: the last weights are the result, and are not thrown away.
+    if (interrupted || settings.evalStrategy === "no") await save();
     const trainSeconds = (performance.now() - started) / 1000;
     const { best } = evaluations;
     const reload = !interrupted && best !== undefined && job.runFolder !== undefined;

@@ -1,7 +1,6 @@
-import { join } from "node:path";
 import { UserError } from "../core/errors.js";
 import { loadModelFolder } from "../models/model-folder.js";
-import { readTensorAsFloat32 } from "../models/weights/safetensors.js";
+import { readTensorsAsFloat32 } from "../models/weights/safetensors.js";
 import { writeModelFolder } from "../models/write-model-folder.js";
 import type { Adapter } from "../peft/adapter.js";
 import { readAdapter, writeAdapter } from "../peft/adapter-files.js";
@@ -48,7 +47,7 @@ export const readTrainedWeights = async (
 ): Promise<void> => {
   const read =
     adapter.method.kind === "full"
-      ? await readModelTensors(folder)
+      ? await readTensorsAsFloat32((await loadModelFolder(folder)).weights)
       : new Map(
           [...(await readAdapter(folder, adapterBaseOf(base.folder.config))).values].map(
             ([name, { data }]) => [name, data] as const,
@@ -57,15 +56,8 @@ export const readTrainedWeights = async (
   const missing = [...store.values.keys()].filter((name) => !read.has(name));
   if (missing.length > 0)
     throw new UserError(
-      `Cannot load the weights in ${join(folder)}: found no ${missing.join(", ")}, expected the parameters of this run`,
+      `Cannot load the weights in ${folder}: found no ${missing.join(", ")}, expected the parameters of this run`,
     );
   for (const [name, tensor] of store.values)
     (tensor.data as Float32Array).set(read.get(name) ?? new Float32Array());
-};
-
-const readModelTensors = async (folder: string): Promise<ReadonlyMap<string, Float32Array>> => {
-  const { weights } = await loadModelFolder(folder);
-  const tensors = new Map<string, Float32Array>();
-  for (const [name, entry] of weights) tensors.set(name, await readTensorAsFloat32(entry));
-  return tensors;
 };

@@ -12,7 +12,7 @@ import { loadSplit, type LoadedSplit } from "../datasets/load-split.js";
 import { readPreTokenized } from "../datasets/pre-tokenized.js";
 import { findSingleDataset } from "../datasets/registry.js";
 import { keepRatio } from "../datasets/load-split.js";
-import type { BatchLayout } from "../datasets/build-batch.js";
+import { trainingLayout, type BatchLayout } from "../datasets/build-batch.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
 
@@ -83,13 +83,10 @@ export const loadTrainingData = async (
     return { loaded, encoded };
   };
   const [train, validation] = [await load("train"), await load("validation")];
-  const fixed = compat.has("pad")
-    ? { contextColumns: member.maxContextTokens, targetColumns: maxTargetTokens }
-    : {};
   return {
     train: train.encoded.rows,
     validation: validation.encoded.rows,
-    layout: { kind: "context-target", ...fixed },
+    layout: trainingLayout({ maxContextTokens: member.maxContextTokens, maxTargetTokens }, compat),
     padId: tokenizer.padId,
     evaluationBatchDivisor: member.evaluationBatchDivisor,
     warnings: [train, validation].flatMap(({ loaded, encoded }) => warningsOf(loaded, encoded)),

@@ -322,6 +322,15 @@ export const readTensorAsFloat32 = async (entry: TensorEntry): Promise<Float32Ar
   return toFloat32(entry.dtype, await readTensorData(entry));
 };
 
+/** All of a model's tensors in float32, by name. @throws {UserError} as readTensorAsFloat32 */
+export const readTensorsAsFloat32 = async (
+  entries: ReadonlyMap<string, TensorEntry>,
+): Promise<ReadonlyMap<string, Float32Array>> => {
+  const tensors = new Map<string, Float32Array>();
+  for (const [name, entry] of entries) tensors.set(name, await readTensorAsFloat32(entry));
+  return tensors;
+};
+
 const checkDataToWrite = ({ name, dtype, shape }: TensorToWrite, data: TypedArray): Uint8Array => {
   if (!(data instanceof dtypes[dtype].array))
     throw new TypeError(

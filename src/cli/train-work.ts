@@ -1,0 +1,61 @@
+import { analyseDataset, formatAnalysis, type AnalysedSplit } from "../datasets/analysis.js";
+import { resolveDataRoot } from "../datasets/data-root.js";
+import { encodeTrainingRows, targetTokensInTraining } from "../datasets/encode-rows.js";
+import { loadSplit } from "../datasets/load-split.js";
+import { findSingleDataset } from "../datasets/registry.js";
+import { splits, type Split } from "../datasets/rows.js";
+import { runEvaluation } from "../evaluate/run-evaluation.js";
+import { runTraining } from "../evaluate/run-training.js";
+import { loadTokenizer } from "../tokenizer/load-tokenizer.js";
+import { tokenCacheFolder } from "../tokenizer/token-cache.js";
+import type { TrainWork } from "./commands/train.js";
+import { originalFlags, type TrainOptions } from "./train-options.js";
+
+/** The three splits of a set, loaded and encoded as for training. */
+const analyseSplits = async (options: TrainOptions): Promise<string> => {
+  const dataset = findSingleDataset(options.dataset);
+  const { member } = dataset;
+  const { compat } = options;
+  const tokenizer = await loadTokenizer(options.modelName);
+  const root = await resolveDataRoot({ dataDir: options.dataDir });
+  const maxTargetTokens = targetTokensInTraining(member.maxNewTokens, options.maxNewTokens, compat);
+  const analyse = async (split: Split): Promise<AnalysedSplit> => {
+    const { path, rows } = await loadSplit(dataset, split, {
+      root,
+      ratio: options.datasetRatio,
+      compat,
+    });
+    const encoded = await encodeTrainingRows(rows, {
+      tokenizer,
+      template: member.template,
+      maxContextTokens: member.maxContextTokens,
+      maxTargetTokens,
+      compat,
+      path,
+      encoding: { cacheFolder: tokenCacheFolder() },
+    });
+    return { path, rows, encoded };
+  };
+  const found = new Map<Split, AnalysedSplit>();
+  for (const split of splits) found.set(split, await analyse(split));
+  const bySplit = Object.fromEntries(found) as Readonly<Record<Split, AnalysedSplit>>;
+  const columns = member.maxContextTokens + maxTargetTokens;
+  return formatAnalysis(dataset.name, analyseDataset(bySplit, { batch: options.batch, columns }));
+};
+
+/** What `hira train` does, by the library. */
+export const trainWork: TrainWork = {
+  async train(options, ui, interrupt) {
+    const record = {
+      argv: process.argv.slice(2),
+      flags: options.flags,
+      originalFlags: originalFlags(options),
+    };
+    await runTraining(options, record, ui, interrupt);
+  },
+  evaluate: (options, ui, interrupt) =>
+    runEvaluation(options, (replaced) => originalFlags(options, replaced), ui, interrupt),
+  async analyseDataset(options, ui) {
+    ui.line(await analyseSplits(options));
+  },
+};

@@ -1,0 +1,136 @@
+import { existsSync } from "node:fs";
+import type { Compat } from "../core/compat.js";
+import { UserError } from "../core/errors.js";
+import type { JsonObject } from "../core/json-file.js";
+import { loadModelFolder } from "../models/model-folder.js";
+import { readTensorsAsFloat32 } from "../models/weights/safetensors.js";
+import { llamaTensors } from "../models/llama-config.js";
+import type { LiveAdapter } from "../decode/decode-graph.js";
+import { createFullAdapter } from "../peft/adapter.js";
+import { readAdapter, readAdapterConfig } from "../peft/adapter-files.js";
+import { adapterBaseOf, adapterOfDescription } from "../peft/build-adapter.js";
+import { fft } from "../peft/fft.js";
+import { zeros } from "../peft/init.js";
+import type { ProgressUi } from "../report/progress.js";
+import { readRunFlags } from "../report/run-json.js";
+import { Tensor } from "../runtime/tensor.js";
+import { readCheckpoint } from "../train/checkpoint.js";
+import { pickCheckpoint, resolveCheckpoint } from "../train/checkpoint-folder.js";
+import { loadBase, type BaseModel } from "../train/load-base.js";
+
+export interface TrainedModelOptions {
+  /** A run folder, one checkpoint, a peft adapter, or a plain model. */
+  readonly ckpt: string;
+  readonly loadOrder: number;
+  /** The base model; counts where the files name none, or name a folder that is gone. */
+  readonly modelName: string;
+  readonly loadBit: number;
+  readonly compat: Compat;
+  readonly tokenizer: "required" | "optional";
+}
+
+/** What was trained, on its base. */
+export interface TrainedModel {
+  readonly base: BaseModel;
+  /** Undefined for a plain model. */
+  readonly adapted: LiveAdapter | undefined;
+  /** Where the base model was loaded from. */
+  readonly modelName: string;
+  /** The folder that the weights were read from. */
+  readonly folder: string;
+  /** The flags of the run that trained it; undefined for a peft adapter. */
+  readonly runFlags: JsonObject | undefined;
+}
+
+const textOf = (value: unknown): string | undefined =>
+  typeof value === "string" && value !== "" ? value : undefined;
+
+/** The base model's folder: the recorded one where it is still there, else the one on the command line. */
+const baseFolder = (recorded: string | undefined, given: string): string =>
+  recorded !== undefined && existsSync(recorded) ? recorded : given;
+
+/**
+ * Opens what was trained: of a run folder the best checkpoint (see pickCheckpoint), one checkpoint, a peft adapter, or a plain model.
+ *
+ * @throws {UserError} if nothing complete is there, its base model is not found, or they do not fit
+ */
+export const openTrained = async (
+  options: TrainedModelOptions,
+  ui: ProgressUi,
+): Promise<TrainedModel> => {
+  const found = await resolveCheckpoint(options.ckpt);
+  if (found.kind === "model") {
+    const base = await loadBase(found.folder, options);
+    return {
+      base,
+      adapted: undefined,
+      modelName: found.folder,
+      folder: found.folder,
+      runFlags: undefined,
+    };
+  }
+  let { folder } = found;
+  let runFolder = found.kind === "checkpoint" ? found.runFolder : undefined;
+  if (found.kind === "run") {
+    const { best, evalLoss, skipped } = await pickCheckpoint(found.folder, options.loadOrder);
+    for (const { folder: skippedFolder, reason } of skipped)
+      ui.warn(`${skippedFolder} is not a checkpoint: ${reason}`);
+    folder = best.folder;
+    runFolder = found.folder;
+    ui.line(
+      `Loading ${best.folder}${evalLoss === undefined ? "" : ` (score: ${String(evalLoss)})`}`,
+    );
+  }
+  const runFlags = runFolder === undefined ? undefined : await readRunFlags(runFolder);
+  const isModel =
+    found.kind !== "adapter" && (await readCheckpoint(folder, "sizes")).weights === "model";
+  if (isModel) return openFull(folder, options, runFlags);
+
+  const { baseModel } = await readAdapterConfig(folder);
+  const modelName = baseFolder(textOf(runFlags?.model_name) ?? baseModel, options.modelName);
+  const base = await loadBase(modelName, options);
+  const { config } = base.folder;
+  const { adapter: description, values } = await readAdapter(folder, adapterBaseOf(config));
+  const adapter = adapterOfDescription(description, config, options.compat);
+  const tensors = [...values].map(
+    ([name, { shape, data }]) => [name, Tensor.fromArray("float32", shape, data)] as const,
+  );
+  return { base, adapted: { adapter, values: new Map(tensors) }, modelName, folder, runFlags };
+};
+
+/** A checkpoint of full fine-tuning is a model folder of its own. */
+const openFull = async (
+  folder: string,
+  options: TrainedModelOptions,
+  runFlags: JsonObject | undefined,
+): Promise<TrainedModel> => {
+  const base = await loadBase(folder, options);
+  const shapes = llamaTensors(base.folder.config);
+  const adapter = createFullAdapter(
+    fft,
+    {
+      rank: 1,
+      initA: zeros,
+      initB: zeros,
+      trainA: true,
+      trainB: true,
+      randomR: false,
+      biasTwice: false,
+    },
+    shapes,
+  );
+  const { weights } = await loadModelFolder(folder);
+  const values = await readTensorsAsFloat32(weights);
+  const tensors = [...shapes].map(([name, shape]) => {
+    const data = values.get(name);
+    if (!data) throw new UserError(`Cannot load ${folder}: found no "${name}"`);
+    return [name, Tensor.fromArray("float32", shape, data)] as const;
+  });
+  return {
+    base,
+    adapted: { adapter, values: new Map(tensors) },
+    modelName: folder,
+    folder,
+    runFlags,
+  };
+};

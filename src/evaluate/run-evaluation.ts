@@ -1,0 +1,156 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { UserError } from "../core/errors.js";
+import { findDataset, findSingleDataset } from "../datasets/registry.js";
+import { originalHiraConfig, writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
+import type { ProgressUi } from "../report/progress.js";
+import { currentMemoryBytes } from "../runtime/memory.js";
+import type { InterruptSignal } from "../train/interrupt.js";
+import { analyseAdapter, writeAdapterAnalysis } from "./adapter-analysis.js";
+import { openTrained, type TrainedModel } from "./open-trained.js";
+import { openPredictor, predictSet, type PredictionSettings } from "./predict.js";
+import { countParameters } from "./run-training.js";
+
+export interface EvaluationRunOptions extends PredictionSettings {
+  readonly ckpt: string | undefined;
+  readonly loadOrder: number;
+  readonly modelName: string;
+  readonly loadBit: number;
+  readonly dataset: string;
+  readonly computeRank: boolean;
+  readonly computeNorm: boolean;
+}
+
+/**
+ * The name of an evaluation file: output_<order>_<dataset>[_maxT=n][_beam=n]_eval.jsonl, with the last two parts only where
+ * the flags were given.
+ * Source: the --ckpt branch of train_hira.py.
+ */
+export const evaluationFileName = (
+  {
+    loadOrder,
+    maxNewTokens,
+    beamSize,
+  }: Pick<EvaluationRunOptions, "loadOrder" | "maxNewTokens" | "beamSize">,
+  dataset: string,
+): string =>
+  [
+    `output_${String(loadOrder)}_${dataset}`,
+    ...(maxNewTokens === undefined ? [] : [`maxT=${String(maxNewTokens)}`]),
+    ...(beamSize === undefined ? [] : [`beam=${String(beamSize)}`]),
+    "eval.jsonl",
+  ].join("_");
+
+/**
+ * --ckpt: answers the test split of a set (common_all: of eight) with what was trained, into files beside it.
+ *
+ * A file that is there is left as it is and its set skipped, unless --compute_rank or --compute_norm asks for more.
+ * @param originalFlags line 1 of the files, for the flags that the trained model brings with it
+ * @throws {UserError} if there is nothing complete to load, or the data are missing
+ */
+export const runEvaluation = async (
+  options: EvaluationRunOptions,
+  originalFlags: (replaced: Readonly<Record<string, unknown>>) => OutputFile["flags"],
+  ui: ProgressUi,
+  interrupt: InterruptSignal,
+): Promise<void> => {
+  const { ckpt } = options;
+  if (ckpt === undefined) throw new RangeError("Cannot evaluate without a checkpoint");
+  const found = findDataset(options.dataset);
+  const names = found.kind === "group" ? found.members : [found.name];
+  const analyses = options.computeRank || options.computeNorm;
+  if (!existsSync(ckpt))
+    throw new UserError(
+      `Cannot evaluate --ckpt=${ckpt}: found no such folder, expected a run's folder, one of its checkpoints, or a peft adapter`,
+    );
+  const todo = names.map(findSingleDataset).filter((dataset) => {
+    const path = join(ckpt, evaluationFileName(options, dataset.name));
+    if (analyses || !existsSync(path)) return true;
+    ui.line(`${path}: File exists, skipped.`);
+    return false;
+  });
+  if (todo.length === 0) return;
+  const model = await openTrained({ ...options, ckpt, tokenizer: "required" }, ui);
+  if (analyses) await writeAnalysis(model, ckpt, options, ui);
+  const { tokenizer } = model.base;
+  if (!tokenizer) throw new RangeError("Cannot answer rows without a tokenizer");
+  const predictor = await openPredictor(model.base, tokenizer, model.adapted, todo, options);
+  try {
+    for (const dataset of todo) {
+      interrupt.throwIfRequested();
+      const path = join(ckpt, evaluationFileName(options, dataset.name));
+      const rows = await predictSet(dataset, predictor, options, ui, interrupt.abort);
+      await writeOutputJsonl(path, {
+        flags: originalFlags(replacedFlags(model)),
+        adapterConfig: configOf(model),
+        summary: { memUsedMiB: Math.round(currentMemoryBytes() / 2 ** 20), trainSeconds: -1 },
+        parameters: countParameters(model.base, model.adapted?.adapter),
+        rows,
+      });
+      ui.line(`Wrote ${path}`);
+    }
+  } finally {
+    predictor.dispose();
+  }
+};
+
+/** The flags that a trained model brings with it, over the command line's. */
+const replacedFlags = ({
+  runFlags,
+  adapted,
+  modelName,
+}: TrainedModel): Readonly<Record<string, unknown>> => {
+  if (!runFlags) return { peft_type: adapted?.adapter.method.name ?? null, model_name: modelName };
+  const names = ["peft_type", "model_name", "r_ab", "rand_R", "target_modules"];
+  return Object.fromEntries(
+    names.filter((name) => runFlags[name] !== undefined).map((name) => [name, runFlags[name]]),
+  );
+};
+
+const configOf = ({ adapted, modelName, runFlags }: TrainedModel): OutputFile["adapterConfig"] => {
+  if (!adapted || adapted.adapter.method.kind === "full") return undefined;
+  const { options, targets } = adapted.adapter;
+  const text = (name: string, fallback: string) => {
+    const value = runFlags?.[name];
+    return typeof value === "string" ? value : fallback;
+  };
+  const [initA = "kaiming", initB = "zero"] = text("init_ab", "kaiming,zero").split(",");
+  const named = text(
+    "target_modules",
+    [...new Set(targets.map(({ path }) => path.split(".").at(-1)))].join(","),
+  );
+  return originalHiraConfig({
+    modelName,
+    initA: initA.trim(),
+    initB: initB.trim(),
+    randR: options.randomR,
+    rank: options.rank,
+    targetModules: named.split(",").map((name) => name.trim()),
+    trainA: text("train_ab", "yy").startsWith("y"),
+    trainB: text("train_ab", "yy").endsWith("y"),
+  });
+};
+
+const writeAnalysis = async (
+  { base, adapted }: TrainedModel,
+  folder: string,
+  options: EvaluationRunOptions,
+  ui: ProgressUi,
+): Promise<void> => {
+  if (!adapted)
+    throw new UserError(
+      `Cannot analyse ${folder}: found a plain model, expected something trained`,
+      "--compute_rank and --compute_norm look at an adapter's update",
+    );
+  const analysis = await analyseAdapter(base.weights, adapted, {
+    rank: options.computeRank,
+    norm: options.computeNorm,
+    progress: ui,
+  });
+  const path = join(
+    folder,
+    evaluationFileName(options, options.dataset).replace(/_eval\.jsonl$/, "_adapter.json"),
+  );
+  await writeAdapterAnalysis(path, analysis);
+  ui.line(`Wrote ${path}`);
+};

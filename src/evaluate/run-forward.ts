@@ -1,0 +1,118 @@
+import { UserError } from "../core/errors.js";
+import { buildBatch } from "../datasets/build-batch.js";
+import { readPreTokenized } from "../datasets/pre-tokenized.js";
+import { writeSafetensors, type TensorToWrite } from "../models/weights/safetensors.js";
+import type { Adapter } from "../peft/adapter.js";
+import { buildAdapter, type AdapterSettings } from "../peft/build-adapter.js";
+import type { ProgressUi } from "../report/progress.js";
+import { loadBase, type BaseModel } from "../train/load-base.js";
+import { LossSession } from "../train/loss-session.js";
+import { createParameterStore, type ParameterStore } from "../train/parameters.js";
+import { openTrained } from "./open-trained.js";
+import { fillStore, requirePeftType } from "./run-training.js";
+
+export interface ForwardRunOptions extends AdapterSettings {
+  readonly modelName: string;
+  readonly ckpt: string | undefined;
+  readonly loadOrder: number;
+  readonly peftType: string | undefined;
+  readonly adapterInit: string | undefined;
+  readonly seed: number | undefined;
+  readonly loadBit: number;
+  readonly threads: number | undefined;
+  readonly input: string;
+  readonly out: string;
+  readonly gradients: boolean;
+}
+
+interface Opened {
+  readonly base: BaseModel;
+  readonly adapter: Adapter | undefined;
+  readonly store: ParameterStore | undefined;
+}
+
+const open = async (options: ForwardRunOptions, ui: ProgressUi): Promise<Opened> => {
+  const { modelName, ckpt, loadBit } = options;
+  if (ckpt !== undefined) {
+    const { base, adapted } = await openTrained(
+      { ...options, ckpt, compat: new Set(), tokenizer: "optional" },
+      ui,
+    );
+    if (!adapted) return { base, adapter: undefined, store: undefined };
+    const store = createParameterStore(
+      adapted.adapter,
+      0,
+      ({ name }) => adapted.values.get(name)?.data as Float32Array | undefined,
+    );
+    return { base, adapter: adapted.adapter, store };
+  }
+  const base = await loadBase(modelName, { loadBit, tokenizer: "optional" });
+  if (options.peftType === undefined) return { base, adapter: undefined, store: undefined };
+  const adapter = buildAdapter(
+    requirePeftType(options.peftType),
+    base.folder.config,
+    options,
+    new Set(),
+  );
+  return { base, adapter, store: await fillStore(base, adapter, options, ui) };
+};
+
+/**
+ * `hira forward`: the rows of a file as one batch, as given. Writes `logits` [batch, seq, vocab], `loss` (the mean over the
+ * labelled tokens) and, with gradients, `grad.<parameter>` for everything that trains.
+ *
+ * @throws {UserError} if the rows differ in length, or gradients are asked of a model on which nothing trains
+ */
+export const runForward = async (options: ForwardRunOptions, ui: ProgressUi): Promise<void> => {
+  const { base, adapter, store } = await open(options, ui);
+  const { config, tokenIds } = base.folder;
+  const { rows } = await readPreTokenized(options.input, { vocabularySize: config.vocabSize });
+  const lengths = [...new Set(rows.map(({ ids }) => ids.length))].sort((a, b) => a - b);
+  if (lengths.length > 1)
+    throw new UserError(
+      `Cannot take ${options.input} as one batch: found rows of ${lengths.join(", ")} tokens, expected one length`,
+      "Pad the rows, with attention_mask 0 and labels -100 on the padding",
+    );
+  if (options.gradients && !adapter)
+    throw new UserError(
+      "Cannot compute --gradients: found neither --peft_type nor --ckpt, expected something that trains",
+      "Choose --peft_type=fft for the gradient of every weight",
+    );
+  const batch = buildBatch(rows, { layout: { kind: "right-padded" }, padId: tokenIds.padId ?? 0 });
+  const session = await LossSession.create(
+    {
+      config,
+      adapter,
+      maxPositions: batch.seq,
+      chunks: 1,
+      gradients: options.gradients,
+      recomputeLayers: false,
+      allLogits: true,
+    },
+    base.weights,
+    store,
+    { threads: options.threads },
+  );
+  const { loss, logits = new Float32Array() } = await session.run(batch, 1 / batch.labelledTokens);
+  session.dispose();
+  const gradients = [...(options.gradients ? (store?.gradients ?? []) : [])].map(
+    ([name, tensor]): TensorToWrite => ({
+      name: `grad.${name}`,
+      dtype: "float32",
+      shape: tensor.shape,
+      data: tensor.data,
+    }),
+  );
+  await writeSafetensors(options.out, [
+    {
+      name: "logits",
+      dtype: "float32",
+      shape: [batch.batch, batch.seq, config.vocabSize],
+      data: logits,
+    },
+    { name: "loss", dtype: "float32", shape: [], data: Float32Array.of(loss) },
+    ...gradients,
+  ]);
+  ui.line(`loss ${String(loss)}`);
+  ui.line(`Wrote ${options.out}`);
+};
