@@ -2,6 +2,7 @@ import type { DType } from "../core/dtype.js";
 import { backward } from "../graph/backward.js";
 import { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
+import { foldConstants } from "../graph/passes/fold-constants.js";
 import { lower } from "../graph/passes/lower.js";
 import { prune } from "../graph/passes/prune.js";
 import { recompute } from "../graph/passes/recompute.js";
@@ -120,7 +121,7 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
       );
     });
   }
-  return lower(recompute(shareSubexpressions(prune(g))));
+  return lower(recompute(foldConstants(shareSubexpressions(prune(g)))));
 };
 
 const sumOfLosses = (
