@@ -3,6 +3,7 @@ import { didYouMean } from "../core/errors.js";
 import type { Precision } from "../core/precision.js";
 import { isPreTokenizedName } from "../datasets/registry.js";
 import { namedInitializers } from "../peft/init.js";
+import type { MoraType } from "../peft/method.js";
 import type { DeepSpeedConfig } from "../distributed/ds-config.js";
 import { listed, type FlagFault, type ValuesOf } from "./flag.js";
 import {
@@ -20,6 +21,9 @@ export const trainFlags = pickFlags([
   "validation",
   "shuffle",
   "adapter_init",
+  "lora_alpha",
+  "r_lora",
+  "mora_type",
   "max_grad_norm",
   "max_steps",
   "compat",
@@ -45,6 +49,10 @@ export interface ModelOptions {
   /** Bits that hold a frozen weight; 16 is "as stored". */
   readonly loadBit: number;
   readonly rank: number;
+  readonly loraAlpha: number;
+  /** The rank of HiLoRA's additive part. */
+  readonly rLora: number;
+  readonly moraType: MoraType;
   /** As given: endings of module names with commas between them, see selectTargets. */
   readonly targetModules: string;
   /** Names of namedInitializers. */
@@ -218,6 +226,9 @@ export const readModelOptions = (
     | "adapter_init"
     | "load_bit"
     | "r_ab"
+    | "lora_alpha"
+    | "r_lora"
+    | "mora_type"
     | "target_modules"
     | "init_ab"
     | "train_ab"
@@ -232,6 +243,9 @@ export const readModelOptions = (
   adapterInit: values.adapter_init ?? undefined,
   loadBit: values.load_bit,
   rank: values.r_ab,
+  loraAlpha: values.lora_alpha,
+  rLora: values.r_lora ?? values.r_ab,
+  moraType: values.mora_type as MoraType,
   targetModules: checkTargets(values.target_modules, faults),
   initAb: readInitAb(values.init_ab, compat, faults),
   trainAb: readTrainAb(values.train_ab, faults),

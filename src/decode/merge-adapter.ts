@@ -28,21 +28,23 @@ export const mergeAdapter = async (
   adapter: Adapter,
   values: ReadonlyMap<string, Tensor>,
 ): Promise<FrozenWeights> => {
-  const { method, options, targets } = adapter;
+  const { method, targets } = adapter;
   if (method.kind === "full") return replaceWeights(weights, values);
   const merged = new Map<string, Tensor>();
-  // Layers of one shape share a session.
+  // Layers of one shape, rank and alpha share a session.
   const sessions = new Map<string, Session>();
   try {
     for (const module of targets) {
       const name = `${module.path}.weight`;
       const weight = weights.tensor(name);
-      const parameters = parametersOf(module, method, options, values);
+      const options = adapter.optionsOf(module);
+      const parameters = moduleParameters(module, method, options, values);
       const key = [
         weight.dtype,
         module.outFeatures,
         module.inFeatures,
-        ...Object.keys(parameters),
+        options.alpha,
+        ...Object.entries(parameters).flatMap(([short, { shape }]) => [short, ...shape]),
       ].join();
       const session =
         sessions.get(key) ?? (await mergeSession(weight, parameters, method, options));
@@ -56,7 +58,8 @@ export const mergeAdapter = async (
   return replaceWeights(weights, merged);
 };
 
-const parametersOf = (
+/** The values of one layer's parameters by their short names. @throws {RangeError} if one is missing */
+export const moduleParameters = (
   module: LinearModule,
   method: LinearMethod,
   options: MethodOptions,
@@ -66,7 +69,7 @@ const parametersOf = (
     Object.keys(method.parameters(module, options)).map((short) => {
       const value = values.get(`${module.path}.${short}`);
       if (!value)
-        throw new RangeError(`Cannot merge ${module.path}: found no value of its ${short}`);
+        throw new RangeError(`Cannot compute with ${module.path}: found no value of its ${short}`);
       return [short, value];
     }),
   );

@@ -1,6 +1,5 @@
 import { elementCount } from "../core/dtype.js";
-import { widenBfloat16, widenFloat16 } from "../core/half.js";
-import { replaceWeights, type FrozenWeights } from "../models/weights/frozen-weights.js";
+import { replaceWeights, widened, type FrozenWeights } from "../models/weights/frozen-weights.js";
 import { Tensor } from "../runtime/tensor.js";
 import type { LiveAdapter } from "./decode-graph.js";
 import { LlamaEngine, type EngineOptions } from "./engine.js";
@@ -50,9 +49,9 @@ const widenWithin = (
     .filter(([, { dtype }]) => dtype === "bfloat16" || dtype === "float16");
   const bytes = narrow.reduce((sum, [, { shape }]) => sum + 4 * elementCount(shape), 0);
   if (bytes > memoryBytes) return { weights, spentBytes: 0 };
-  const wide = narrow.map(([name, { dtype, shape, data }]): [string, Tensor] => {
-    const widen = dtype === "bfloat16" ? widenBfloat16 : widenFloat16;
-    return [name, Tensor.fromArray("float32", shape, widen(data as Uint16Array))];
-  });
+  const wide = narrow.map(([name, tensor]): [string, Tensor] => [
+    name,
+    Tensor.fromArray("float32", tensor.shape, widened(tensor)),
+  ]);
   return { weights: replaceWeights(weights, new Map(wide)), spentBytes: bytes };
 };

@@ -61,9 +61,11 @@ export const backward = (g: Graph, loss: Value, wrt: readonly Value[]): readonly
 /** Ids of the values through which a change of `roots` moves others, the roots included: floating-point ones alone. */
 const dependents = (g: Graph, roots: readonly Value[]): ReadonlySet<number> => {
   const ids = new Set(roots.map((root) => root.id));
-  for (const node of g.nodes)
-    if (node.inputs.some((input) => ids.has(input.id)))
+  for (const node of g.nodes) {
+    const op: Op = ops[node.op as OpName];
+    if (!op.stopsGradient && node.inputs.some((input) => ids.has(input.id)))
       for (const output of node.outputs) if (isFloat(output.dtype)) ids.add(output.id);
+  }
   return ids;
 };
 

@@ -181,6 +181,8 @@ export class Graph {
   sigmoid = (x: Value): Value => this.#one("Sigmoid", [x]);
   tanh = (x: Value): Value => this.#one("Tanh", [x]);
   silu = (x: Value): Value => this.#one("Silu", [x]);
+  /** x as a constant: no gradient flows through it. */
+  detach = (x: Value): Value => this.#one("Detach", [x]);
   identity = (x: Value): Value => this.#one("Identity", [x]);
   shapeOf = (x: Value): Value => this.#one("Shape", [x]);
   where = (condition: Value, a: Value, b: Value): Value => this.#one("Where", [condition, a, b]);

@@ -69,6 +69,8 @@ export interface Op<
   gradient?(context: GradientContext<Inputs, Attrs>): readonly (Value | undefined)[];
   /** True where the rule reads `dOutputs`; without it, only the first output can have a gradient. */
   readonly takesAllGradients?: true;
+  /** True for an op whose outputs count as constants, though its inputs change. */
+  readonly stopsGradient?: true;
   attributes?(attrs: Attrs): Readonly<Record<string, OnnxAttribute>>;
   /**
    * The same outputs from other ops, where the provider has no kernel for this one with this dtype.

@@ -1,6 +1,8 @@
-import { flag, JsonFields, positive, share, size } from "../core/json-fields.js";
+import { flag, JsonFields, positive, share, size, type Kind } from "../core/json-fields.js";
 import type { JsonObject } from "../core/json-file.js";
 import type { LinearModule } from "../models/adapter.js";
+import type { MoraType } from "./method.js";
+import { moraSide } from "./mora.js";
 import { namePeftTargets, peftPattern, peftTargets } from "./adapter-targets.js";
 
 /** What an adapter's files are checked against: the model that it belongs to. */
@@ -17,11 +19,13 @@ export interface AdaptedModule {
   readonly rank: number;
   /** LoRA and its kin only: the update is scaled by alpha / rank, rsLoRA's by alpha / sqrt(rank). */
   readonly alpha?: number;
+  /** HiLoRA only: the rank of its additive part, whose scale is alpha / additiveRank. */
+  readonly additiveRank?: number;
 }
 
-/** An adapter of low-rank matrices beside linear layers. */
+/** An adapter of small matrices beside linear layers. */
 export interface LowRankAdapter {
-  readonly method: "hira" | "lora" | "rslora" | "dora";
+  readonly method: "hira" | "lora" | "rslora" | "dora" | "mora" | "hilora";
   /** Where the base model was when the adapter was made, if the files say so. */
   readonly baseModel: string | undefined;
   /** By module path. */
@@ -30,6 +34,8 @@ export interface LowRankAdapter {
   readonly dropout: number;
   /** HiRA with a frozen random matrix R in place of W0 (--rand_R). */
   readonly randomR: boolean;
+  /** MoRA only. */
+  readonly moraType?: MoraType;
 }
 
 /** An adapter of virtual tokens; what trained them (an encoder, a projection) is not in peft's files. */
@@ -113,21 +119,40 @@ const commonConfig = (adapter: AdapterDescription): JsonObject => ({
   task_type: "CAUSAL_LM",
 });
 
-/** Tensors of low-rank matrices: A [rank, in], B [out, rank], R [out, in], magnitude [out], by their ends in the file. */
+/** The shapes of one module's tensors by their short names: what the method's `parameters` says, from an adapter's files. */
+const shapesOf = (
+  { method, randomR, moraType = 6 }: LowRankAdapter,
+  { rank, additiveRank = rank }: AdaptedModule,
+  module: LinearModule,
+): Readonly<Record<string, readonly number[]>> => {
+  const { inFeatures, outFeatures } = module;
+  if (method === "mora") {
+    const side = moraSide(module, { rank, moraType });
+    return { M: [side, side] };
+  }
+  return {
+    A: [rank, inFeatures],
+    B: [outFeatures, rank],
+    ...(randomR && { R: [outFeatures, inFeatures] }),
+    ...(method === "dora" && { magnitude: [outFeatures] }),
+    ...(method === "hilora" && {
+      loraA: [additiveRank, inFeatures],
+      loraB: [outFeatures, additiveRank],
+    }),
+  };
+};
+
+/** The tensors of an adapter's modules, by their ends in the file. */
 const lowRankTensors = (
   adapter: LowRankAdapter,
   base: AdapterBase,
   suffixes: Readonly<Record<string, string>>,
 ): readonly AdapterTensor[] =>
-  base.modules.flatMap(({ path, inFeatures, outFeatures }) => {
+  base.modules.flatMap((module) => {
+    const { path } = module;
     const adapted = adapter.modules.get(path);
     if (adapted === undefined) return [];
-    const shapes: Readonly<Record<string, readonly number[]>> = {
-      A: [adapted.rank, inFeatures],
-      B: [outFeatures, adapted.rank],
-      ...(adapter.randomR && { R: [outFeatures, inFeatures] }),
-      ...(adapter.method === "dora" && { magnitude: [outFeatures] }),
-    };
+    const shapes = shapesOf(adapter, adapted, module);
     return Object.entries(shapes).map(([short, shape]) => ({
       name: `${path}.${short}`,
       fileName: `base_model.model.${path}.${suffixes[short] ?? short}`,
@@ -345,6 +370,104 @@ const peftLora: AdapterFormat<LowRankAdapter> = {
   aliases: aliasesOf(loraSuffixes),
 };
 
+const moraSuffixes = { M: "lora_A.weight" };
+const moraTypes: Kind<MoraType> = {
+  name: "1 or 6",
+  is: (value): value is MoraType => value === 1 || value === 6,
+};
+
+/**
+ * MoRA as its authors' fork of peft writes it: LORA with `use_mora`, and M as `lora_A` [side, side].
+ *
+ * The peft package refuses the tensors: they are no LoRA of rank r. Source: kongds/MoRA, peft-mora/src/peft/tuners/lora.
+ */
+const moraFormat: AdapterFormat<LowRankAdapter> = {
+  title: "MoRA",
+  reads: (config) => config.peft_type === "LORA" && config.use_mora === true,
+  writes: (adapter): adapter is LowRankAdapter => adapter.method === "mora",
+  parse(config, base, faults) {
+    const fields = new JsonFields(config, "", faults);
+    const rankOf = peftPattern(fields, "rank_pattern", fields.number("r", size));
+    const targets = peftTargets(fields, base.modules);
+    checkTask(fields);
+    const withoutEffect = ["alpha_pattern", "init_lora_weights", "lora_alpha", "use_mora"];
+    checkOtherFields(
+      config,
+      [...targetFields, "bias", "lora_dropout", "mora_type", ...withoutEffect],
+      fields,
+    );
+    return {
+      method: "mora",
+      baseModel: baseModelOf(config),
+      modules: new Map(targets.map(({ path }) => [path, { rank: rankOf(path) }])),
+      dropout: fields.optional("lora_dropout", share, 0),
+      randomR: false,
+      moraType: fields.optional("mora_type", moraTypes, 1),
+    };
+  },
+  configOf: (adapter, base) => ({
+    ...commonConfig(adapter),
+    ...targetConfig(adapter, base),
+    bias: "none",
+    hira_note:
+      "y = x W0^T + decompress(compress(x) M^T), for the peft fork of github.com/kongds/MoRA; the peft package has no MoRA",
+    init_lora_weights: true,
+    lora_dropout: adapter.dropout,
+    mora_type: adapter.moraType ?? 6,
+    peft_type: "LORA",
+    use_mora: true,
+  }),
+  tensors: (adapter, base) => lowRankTensors(adapter, base, moraSuffixes),
+  aliases: aliasesOf(moraSuffixes),
+};
+
+const hiloraSuffixes = {
+  A: "hira_A",
+  B: "hira_B",
+  loraA: "lora_A.weight",
+  loraB: "lora_B.weight",
+};
+
+/** HiRA and LoRA on the same layers, which peft cannot hold in one adapter: a type that it refuses. */
+const hiloraFormat: AdapterFormat<LowRankAdapter> = {
+  title: "HiLoRA",
+  reads: (config) => config.peft_type === "HILORA",
+  writes: (adapter): adapter is LowRankAdapter => adapter.method === "hilora",
+  parse(config, base, faults) {
+    const fields = new JsonFields(config, "", faults);
+    const rankOf = peftPattern(fields, "rank_pattern", fields.number("r", size));
+    const additiveRank = fields.number("r_lora", size);
+    const alpha = fields.number("lora_alpha", positive);
+    const targets = peftTargets(fields, base.modules);
+    checkTask(fields);
+    checkOtherFields(config, [...targetFields, "lora_alpha", "lora_dropout", "r_lora"], fields);
+    return {
+      method: "hilora",
+      baseModel: baseModelOf(config),
+      modules: new Map(
+        targets.map(({ path }) => [path, { rank: rankOf(path), alpha, additiveRank }]),
+      ),
+      dropout: fields.optional("lora_dropout", share, 0),
+      randomR: false,
+    };
+  },
+  configOf(adapter, base) {
+    const [first] = adapter.modules.values();
+    return {
+      ...commonConfig(adapter),
+      ...targetConfig(adapter, base),
+      hira_note:
+        "y = x (W0 * (1 + B A))^T + lora_alpha / r_lora * x loraA^T loraB^T; the peft package has no such method",
+      lora_alpha: first?.alpha ?? 1,
+      lora_dropout: adapter.dropout,
+      peft_type: "HILORA",
+      r_lora: first?.additiveRank ?? 1,
+    };
+  },
+  tensors: (adapter, base) => lowRankTensors(adapter, base, hiloraSuffixes),
+  aliases: aliasesOf(hiloraSuffixes),
+};
+
 /**
  * Methods of virtual tokens: one tensor, `prompt_embeddings` [virtual tokens, width], which is what the encoder gave.
  *
@@ -462,11 +585,17 @@ const peftPromptTuning = promptFormat({
   ownConfig: { prompt_tuning_init: "RANDOM", prompt_tuning_init_text: null },
 });
 
-/** Every layout, in the order in which a config is offered to them: the authors' HiRA must come before LoRA. */
+/**
+ * Every layout, in the order in which a config is offered to them: the authors' HiRA and MoRA must come before LoRA.
+ *
+ * Names of tensors are tried in this order too: `lora_A` is HiLoRA's loraA where there is one, else LoRA's A.
+ */
 export const adapterFormats: readonly AdapterFormat[] = [
   peftHira,
   hiraWithR,
   authorsHira,
+  hiloraFormat,
+  moraFormat,
   peftLora,
   peftPrefix,
   peftPTuning,

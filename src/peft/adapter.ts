@@ -3,8 +3,14 @@ import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import type { LinearModule, ModelHooks } from "../models/adapter.js";
 import type { WeightAccess } from "../models/weights/frozen-weights.js";
-import { zeros } from "./init.js";
-import type { LinearMethod, MethodOptions, ParameterSpec, PeftMethod } from "./method.js";
+import { requireBase } from "./init.js";
+import {
+  defaultMethodOptions,
+  type LinearMethod,
+  type MethodOptions,
+  type ParameterSpec,
+  type PeftMethod,
+} from "./method.js";
 
 export interface AdapterParameter extends ParameterSpec {
   /** `<module path>.<short name>`; under full fine-tuning the tensor's own name. */
@@ -17,6 +23,8 @@ export interface AdapterParameter extends ParameterSpec {
 export interface Adapter {
   readonly method: PeftMethod;
   readonly options: MethodOptions;
+  /** The options of one of `targets`: its own rank and alpha. */
+  optionsOf(module: LinearModule): MethodOptions;
   /** The layers that the method changes. */
   readonly targets: readonly LinearModule[];
   readonly parameters: readonly AdapterParameter[];
@@ -41,35 +49,56 @@ const plainLinear = (
     module.bias ? access.weight(`${module.path}.bias`) : undefined,
   );
 
+const shapeText = ({ path, outFeatures, inFeatures }: LinearModule): string =>
+  `${path} [${String(outFeatures)}, ${String(inFeatures)}]`;
+
+/** @throws {UserError} listing the layers that the rank does not fit, by what is wrong with them */
+const checkRanks = (
+  method: LinearMethod,
+  targets: readonly LinearModule[],
+  optionsOf: (module: LinearModule) => MethodOptions,
+): void => {
+  const fitsSmallerSide = ({ inFeatures, outFeatures }: LinearModule, { rank }: MethodOptions) =>
+    rank >= 1 && rank <= Math.min(inFeatures, outFeatures)
+      ? undefined
+      : "a rank from 1 to the smaller side";
+  const unfit = method.unfit ?? fitsSmallerSide;
+  const faults = targets.flatMap((module) => {
+    const options = optionsOf(module);
+    const expected = unfit(module, options);
+    return expected === undefined ? [] : [{ module, rank: options.rank, expected }];
+  });
+  const [first] = faults;
+  if (!first) return;
+  const ranks = [...new Set(faults.map(({ rank }) => rank))].join(", ");
+  throw new UserError(
+    `Cannot use --r_ab=${ranks} on ${faults.map(({ module }) => shapeText(module)).join(", ")}: expected ${first.expected}`,
+    "Choose a smaller --r_ab, or other --target_modules",
+  );
+};
+
 /**
  * Puts a method that changes linear layers onto `targets`.
  *
+ * `options` count for all of them, and `ofModule` for one.
  * @throws {UserError} listing the layers that the rank does not fit
  */
 export const createLinearAdapter = (
   method: LinearMethod,
-  options: MethodOptions,
+  given: Partial<MethodOptions>,
   targets: readonly LinearModule[],
-  { rankOf = () => options.rank }: { readonly rankOf?: (module: LinearModule) => number } = {},
+  ofModule: (module: LinearModule) => Partial<MethodOptions> = () => ({}),
 ): Adapter => {
-  const unfit = targets.filter(
-    ({ inFeatures, outFeatures }) =>
-      options.rank < 1 || options.rank > Math.min(inFeatures, outFeatures),
-  );
-  if (unfit.length > 0)
-    throw new UserError(
-      `Cannot use --r_ab=${String(options.rank)} on ${unfit.map(({ path, outFeatures, inFeatures }) => `${path} [${String(outFeatures)}, ${String(inFeatures)}]`).join(", ")}: expected a rank from 1 to the smaller side`,
-      "Choose a smaller --r_ab, or other --target_modules",
-    );
+  const options: MethodOptions = { ...defaultMethodOptions, ...given };
+  const optionsOf = (module: LinearModule): MethodOptions => ({ ...options, ...ofModule(module) });
+  checkRanks(method, targets, optionsOf);
   const specs = new Map(
-    targets.map((module) => [
-      module.path,
-      method.parameters(module, { ...options, rank: rankOf(module) }),
-    ]),
+    targets.map((module) => [module.path, method.parameters(module, optionsOf(module))]),
   );
   return {
     method,
     options,
+    optionsOf,
     targets,
     parameters: [...specs].flatMap(([path, parameters]) =>
       Object.entries(parameters).map(([short, spec]) => ({
@@ -90,25 +119,26 @@ export const createLinearAdapter = (
           weight: frozen.weight(`${module.path}.weight`),
           bias: module.bias ? frozen.weight(`${module.path}.bias`) : undefined,
         };
-        return method.linear(g, x, tensors, Object.fromEntries(values), options);
+        return method.linear(g, x, tensors, Object.fromEntries(values), optionsOf(module));
       },
     }),
   };
 };
 
-/** Full fine-tuning: every tensor of the checkpoint is a parameter; start values are the checkpoint's. */
+/** Full fine-tuning: every tensor of the checkpoint is a parameter, and starts with the checkpoint's values. */
 export const createFullAdapter = (
   method: PeftMethod,
-  options: MethodOptions,
+  given: Partial<MethodOptions>,
   tensors: ReadonlyMap<string, readonly number[]>,
 ): Adapter => ({
   method,
-  options,
+  options: { ...defaultMethodOptions, ...given },
+  optionsOf: () => ({ ...defaultMethodOptions, ...given }),
   targets: [],
   parameters: [...tensors].map(([name, shape]) => ({
     name,
     shape,
-    init: zeros,
+    init: (_shape, _seed, tensor, base) => requireBase(base, tensor),
     trainable: true,
     decays: shape.length > 1,
   })),

@@ -2,15 +2,18 @@ import type { Compat } from "../core/compat.js";
 import { llamaLinearModules } from "../models/llama.js";
 import { llamaTensors, type LlamaConfig } from "../models/llama-config.js";
 import { createFullAdapter, createLinearAdapter, type Adapter } from "./adapter.js";
-import type { AdapterBase, AdapterDescription } from "./adapter-formats.js";
+import type { AdapterBase, AdapterDescription, LowRankAdapter } from "./adapter-formats.js";
 import { kaimingUniform, namedInitializers } from "./init.js";
-import type { MethodOptions, PeftMethod } from "./method.js";
+import type { MethodOptions, MoraType, PeftMethod } from "./method.js";
 import { peftMethods, type PeftType } from "./registry.js";
 import { selectTargets } from "./targets.js";
 
 /** What the flags say of a method; see cli/options.ts. */
 export interface AdapterSettings {
   readonly rank: number;
+  readonly loraAlpha: number;
+  readonly rLora: number;
+  readonly moraType: MoraType;
   readonly targetModules: string;
   readonly initAb: { readonly A: string; readonly B: string };
   readonly trainAb: { readonly A: boolean; readonly B: boolean };
@@ -33,6 +36,9 @@ export const buildAdapter = (
   const method: PeftMethod = peftMethods[peftType];
   const options: MethodOptions = {
     rank: settings.rank,
+    alpha: settings.loraAlpha,
+    additiveRank: settings.rLora,
+    moraType: settings.moraType,
     initA: initializer(settings.initAb.A),
     initB: initializer(settings.initAb.B),
     trainA: settings.trainAb.A,
@@ -60,12 +66,23 @@ export const describeAdapter = (
 ): AdapterDescription | undefined => {
   const { method, options, targets } = adapter;
   if (method.kind === "full") return undefined;
+  const name = method.name as LowRankAdapter["method"];
+  const scaled = name !== "hira" && name !== "mora";
   return {
-    method: "hira",
+    method: name,
     baseModel,
-    modules: new Map(targets.map(({ path }) => [path, { rank: options.rank }])),
+    modules: new Map(
+      targets.map((module) => {
+        const { rank, alpha, additiveRank } = adapter.optionsOf(module);
+        return [
+          module.path,
+          { rank, ...(scaled && { alpha }), ...(name === "hilora" && { additiveRank }) },
+        ];
+      }),
+    ),
     dropout: 0,
-    randomR: options.randomR,
+    randomR: name === "hira" && options.randomR,
+    ...(name === "mora" && { moraType: options.moraType }),
   };
 };
 
@@ -75,19 +92,16 @@ export const adapterOfDescription = (
   config: LlamaConfig,
   compat: Compat,
 ): Adapter => {
-  if (!("modules" in description) || description.method !== "hira")
+  if (!("modules" in description))
     throw new RangeError(`Cannot build an adapter of the method "${description.method}"`);
-  const targets = llamaLinearModules(config).filter(({ path }) => description.modules.has(path));
-  const options: MethodOptions = {
-    rank: Math.max(...[...description.modules.values()].map(({ rank }) => rank)),
-    initA: kaimingUniform,
-    initB: initializer("zero"),
-    trainA: true,
-    trainB: true,
-    randomR: description.randomR,
+  const { method, modules, moraType, randomR } = description;
+  const targets = llamaLinearModules(config).filter(({ path }) => modules.has(path));
+  const options: Partial<MethodOptions> = {
+    randomR,
     biasTwice: compat.has("rand-r"),
+    ...(moraType !== undefined && { moraType }),
   };
-  return createLinearAdapter(peftMethods.hira, options, targets, {
-    rankOf: ({ path }) => description.modules.get(path)?.rank ?? options.rank,
-  });
+  return createLinearAdapter(peftMethods[method], options, targets, ({ path }) => ({
+    ...modules.get(path),
+  }));
 };

@@ -1,7 +1,18 @@
 import { randomStream } from "../core/random.js";
 
-/** Fills a tensor of the given shape with start values, as a pure function of (seed, parameter name). */
-export type Initializer = (shape: readonly number[], seed: number, name: string) => Float32Array;
+/** The base model's tensors in float32, by name: what start values may depend on. */
+export type BaseTensors = (name: string) => Float32Array;
+
+/**
+ * Fills a tensor of the given shape with start values, as a pure function of (seed, parameter name) and, for a few
+ * methods, of the model's own tensors.
+ */
+export type Initializer = (
+  shape: readonly number[],
+  seed: number,
+  name: string,
+  base?: BaseTensors,
+) => Float32Array;
 
 const count = (shape: readonly number[]): number => shape.reduce((n, dim) => n * dim, 1);
 
@@ -34,6 +45,25 @@ export const kaimingUniform: Initializer = (shape, seed, name) => {
   const bound = 1 / Math.sqrt(shape.at(-1) ?? 1);
   return uniform(-bound, bound)(shape, seed, name);
 };
+
+/** A tensor of the base model. @throws {RangeError} where an adapter is filled without its model */
+export const requireBase = (base: BaseTensors | undefined, tensor: string): Float32Array => {
+  if (!base) throw new RangeError(`Cannot start from "${tensor}": found no base model`);
+  return base(tensor);
+};
+
+/** The Euclidean norm of every row of one of the model's matrices [rows, ...]: [rows]. */
+export const rowNormsOf =
+  (tensor: string): Initializer =>
+  ([rows = 0], _seed, _name, base) => {
+    const data = requireBase(base, tensor);
+    const width = data.length / rows;
+    return Float32Array.from({ length: rows }, (_, row) => {
+      let square = 0;
+      for (let i = row * width; i < (row + 1) * width; i++) square += (data[i] ?? 0) ** 2;
+      return Math.sqrt(square);
+    });
+  };
 
 /** The start values that --init_ab names. */
 export const namedInitializers: Readonly<Record<string, Initializer>> = {

@@ -1,7 +1,7 @@
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import type { LinearModule } from "../models/adapter.js";
-import type { Initializer } from "./init.js";
+import { kaimingUniform, zeros, type Initializer } from "./init.js";
 
 export interface ParameterSpec {
   readonly shape: readonly number[];
@@ -16,9 +16,16 @@ export interface FrozenLinear {
   readonly bias: Value | undefined;
 }
 
+/** What the flags say; a method reads what concerns it. */
 export interface MethodOptions {
   /** --r_ab */
   readonly rank: number;
+  /** --lora_alpha: LoRA and its kin scale their update by alpha / rank, rsLoRA by alpha / sqrt(rank). */
+  readonly alpha: number;
+  /** --r_lora: the rank of HiLoRA's additive part, whose scale is alpha / additiveRank. */
+  readonly additiveRank: number;
+  /** --mora_type: how MoRA cuts the input and lays out the result. */
+  readonly moraType: MoraType;
   /** Start values of A and B, by the first letter of --init_ab's names. */
   readonly initA: Initializer;
   readonly initB: Initializer;
@@ -30,16 +37,36 @@ export interface MethodOptions {
   readonly biasTwice: boolean;
 }
 
+/** 1 shares rows and columns, for large ranks; 6 tells chunks apart by rotation, for small ones. */
+export type MoraType = 1 | 6;
+
+/** The flags' defaults. */
+export const defaultMethodOptions: MethodOptions = {
+  rank: 16,
+  alpha: 8,
+  additiveRank: 16,
+  moraType: 6,
+  initA: kaimingUniform,
+  initB: zeros,
+  trainA: true,
+  trainB: true,
+  randomR: false,
+  biasTwice: false,
+};
+
 /**
  * A method that changes linear layers: its parameters, how a layer computes, and the merged weight.
  *
- * `linear` and `mergedWeight` come from one expression, so that a merged model is the adapted one.
+ * `linear` and `mergedWeight` come from one expression, so that a merged model is the adapted one. The options that they
+ * get are those of the module: its own rank and alpha.
  */
 export interface LinearMethod {
   readonly kind: "linear";
   readonly name: string;
   /** Parameters by their short names ("A", "B"); the full name is `<module path>.<short name>`. */
   parameters(module: LinearModule, options: MethodOptions): Readonly<Record<string, ParameterSpec>>;
+  /** What is wrong with the rank for this module, as "expected ..."; absent, it goes from 1 to the smaller side. */
+  readonly unfit?: (module: LinearModule, options: MethodOptions) => string | undefined;
   linear(
     g: Graph,
     x: Value,
@@ -62,3 +89,6 @@ export interface FullMethod {
 }
 
 export type PeftMethod = LinearMethod | FullMethod;
+
+/** The values of one module's parameters, by their short names. */
+export type ParameterValues = Readonly<Record<string, Value>>;

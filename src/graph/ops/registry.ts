@@ -1,6 +1,7 @@
 import { add } from "./add.js";
 import { cast } from "./cast.js";
 import { concat } from "./concat.js";
+import { detach } from "./detach.js";
 import { div } from "./div.js";
 import { exp } from "./exp.js";
 import { expand } from "./expand.js";
@@ -41,6 +42,7 @@ export const ops = {
   Add: add,
   Cast: cast,
   Concat: concat,
+  Detach: detach,
   Div: div,
   Exp: exp,
   Expand: expand,

@@ -1,5 +1,6 @@
 import { isFloat, type DType } from "../../core/dtype.js";
 import { UserError } from "../../core/errors.js";
+import { widenBfloat16, widenFloat16 } from "../../core/half.js";
 import type { Graph } from "../../graph/graph.js";
 import type { Value } from "../../graph/op.js";
 import { MappedFile } from "../../runtime/mapped-file.js";
@@ -54,6 +55,19 @@ export const openFrozenWeights = async (
   }
   return { tensor: (name) => requireTensor(tensors, name), names: tensors.keys(), ownedBytes };
 };
+
+/** A tensor's elements in float32: its own memory where it has that dtype, else a widened copy. */
+export const widened = ({ dtype, data }: Pick<Tensor, "dtype" | "data">): Float32Array => {
+  if (dtype === "bfloat16") return widenBfloat16(data as Uint16Array);
+  if (dtype === "float16") return widenFloat16(data as Uint16Array);
+  return data as Float32Array;
+};
+
+/** A model's tensors in float32 by name, for start values that depend on them. */
+export const float32Tensors =
+  (weights: Pick<FrozenWeights, "tensor">) =>
+  (name: string): Float32Array =>
+    widened(weights.tensor(name));
 
 /** The same weights with some tensors replaced, as when an adapter is merged into them. */
 export const replaceWeights = (

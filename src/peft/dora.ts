@@ -1,0 +1,48 @@
+import type { Graph } from "../graph/graph.js";
+import type { Value } from "../graph/op.js";
+import { rowNormsOf } from "./init.js";
+import { addedWeight, loraScale, lowRankParameters, lowRankUpdate } from "./lora.js";
+import type { LinearMethod, MethodOptions, ParameterValues } from "./method.js";
+
+/** V = W0 + alpha / rank * B A [out, in], and magnitude / ||V|| [out], the norm of each row of V being a constant. */
+const direction = (
+  g: Graph,
+  weight: Value,
+  parameters: ParameterValues,
+  options: MethodOptions,
+): { readonly V: Value; readonly scale: Value } => {
+  const V = addedWeight(g, weight, parameters, loraScale(options));
+  const norm = g.sqrt(g.reduceSum(g.mul(V, V), { axes: [1] }));
+  return { V, scale: g.div(parameters.magnitude as Value, g.detach(norm)) };
+};
+
+/**
+ * DoRA: W = magnitude * V / ||V|| row by row, V = W0 + alpha / rank * B A. A [rank, in], B [out, rank], magnitude [out].
+ *
+ * The magnitude starts at the row norms of W0, so an untrained adapter leaves the model as it was. The norm is taken as a
+ * constant in the backward pass (section 4.3), so V is formed for its norm alone: y = (x W0^T + s x A^T B^T) * scale needs
+ * no gradient of the size of W0.
+ * Source: Liu et al., "DoRA", ICML 2024; tuners/lora/dora.py of peft 0.21.2.
+ */
+export const dora: LinearMethod = {
+  kind: "linear",
+  name: "dora",
+  parameters: (module, options) => ({
+    ...lowRankParameters(module, options),
+    magnitude: {
+      shape: [module.outFeatures],
+      init: rowNormsOf(`${module.path}.weight`),
+      trainable: true,
+    },
+  }),
+  linear(g, x, { weight, bias }, parameters, options) {
+    const { scale } = direction(g, weight, parameters, options);
+    const update = lowRankUpdate(g, x, parameters, loraScale(options));
+    const y = g.mul(g.add(g.linear(x, weight), update), scale);
+    return bias ? g.add(y, bias) : y;
+  },
+  mergedWeight(g, weight, parameters, options) {
+    const { V, scale } = direction(g, weight, parameters, options);
+    return g.mul(V, g.reshape(scale, [V.shape[0] ?? 0, 1]));
+  },
+};

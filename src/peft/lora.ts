@@ -1,0 +1,58 @@
+import type { Graph } from "../graph/graph.js";
+import type { Value } from "../graph/op.js";
+import type { LinearModule } from "../models/adapter.js";
+import type { LinearMethod, MethodOptions, ParameterSpec, ParameterValues } from "./method.js";
+
+/** A [rank, in] and B [out, rank] of one module. */
+export const lowRankParameters = (
+  { inFeatures, outFeatures }: LinearModule,
+  { rank, initA, initB, trainA, trainB }: MethodOptions,
+): Readonly<Record<"A" | "B", ParameterSpec>> => ({
+  A: { shape: [rank, inFeatures], init: initA, trainable: trainA },
+  B: { shape: [outFeatures, rank], init: initB, trainable: trainB },
+});
+
+/** scale * x A^T B^T: [rows, out]. Two products with a small side; B A is never formed. */
+export const lowRankUpdate = (
+  g: Graph,
+  x: Value,
+  { A, B }: ParameterValues,
+  scale: number,
+): Value =>
+  g.matmul(g.matmul(x, A as Value, { transB: true }), B as Value, { transB: true, alpha: scale });
+
+/** W0 + scale * B A: [out, in]. */
+export const addedWeight = (
+  g: Graph,
+  weight: Value,
+  { A, B }: ParameterValues,
+  scale: number,
+): Value => g.add(weight, g.matmul(B as Value, A as Value, { alpha: scale }));
+
+/** LoRA's scale: alpha / rank. */
+export const loraScale = ({ alpha, rank }: MethodOptions): number => alpha / rank;
+
+const loraMethod = (name: string, scaleOf: (options: MethodOptions) => number): LinearMethod => ({
+  kind: "linear",
+  name,
+  parameters: lowRankParameters,
+  linear: (g, x, { weight, bias }, parameters, options) =>
+    g.add(g.linear(x, weight, bias), lowRankUpdate(g, x, parameters, scaleOf(options))),
+  mergedWeight: (g, weight, parameters, options) =>
+    addedWeight(g, weight, parameters, scaleOf(options)),
+});
+
+/**
+ * LoRA: y = x W0^T + bias + alpha / rank * x A^T B^T. A [rank, in], B [out, rank].
+ *
+ * B starts at zero, so an untrained adapter leaves the model as it was. No gradient of the size of W0 is formed.
+ * Source: Hu et al., "LoRA", ICLR 2022.
+ */
+export const lora = loraMethod("lora", loraScale);
+
+/**
+ * rsLoRA: LoRA with the scale alpha / sqrt(rank), under which large ranks go on learning.
+ *
+ * Source: Kalajdzievski, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA".
+ */
+export const rslora = loraMethod("rslora", ({ alpha, rank }) => alpha / Math.sqrt(rank));

@@ -1,0 +1,188 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { ExecutionContext } from "ava";
+import { llamaLinearModules } from "../../src/models/llama.js";
+import { loadModelFolder } from "../../src/models/model-folder.js";
+import {
+  float32Tensors,
+  openFrozenWeights,
+  type FrozenWeights,
+} from "../../src/models/weights/frozen-weights.js";
+import {
+  readSafetensorsHeader,
+  readTensorAsFloat32,
+  readTensorData,
+} from "../../src/models/weights/safetensors.js";
+import type { LlamaConfig } from "../../src/models/llama-config.js";
+import type { Adapter } from "../../src/peft/adapter.js";
+import { selectTargets } from "../../src/peft/targets.js";
+import { AdamW, clipFactor } from "../../src/train/adamw.js";
+import { LossSession, type TokenBatch } from "../../src/train/loss-session.js";
+import { clearGradients, createParameterStore } from "../../src/train/parameters.js";
+
+/** The float32 tensors of a safetensors file. */
+export const readTensors = async (path: string): Promise<ReadonlyMap<string, Float32Array>> => {
+  const { entries } = await readSafetensorsHeader(path);
+  const read = [...entries.values()].filter(({ dtype }) => dtype === "float32");
+  return new Map(
+    await Promise.all(
+      read.map(async (entry) => [entry.name, await readTensorAsFloat32(entry)] as const),
+    ),
+  );
+};
+
+/** batch.safetensors of the goldens. */
+export const readBatch = async (
+  path: string,
+): Promise<TokenBatch & { readonly baseLogits: Float32Array }> => {
+  const { entries } = await readSafetensorsHeader(path);
+  const data = async (name: string) => {
+    const entry = entries.get(name);
+    if (!entry) throw new Error(`no ${name} in ${path}`);
+    return readTensorData(entry);
+  };
+  const labels = (await data("labels")) as BigInt64Array;
+  return {
+    batch: 4,
+    seq: 24,
+    inputIds: (await data("input_ids")) as BigInt64Array,
+    attentionMask: Uint8Array.from((await data("attention_mask")) as BigInt64Array, Number),
+    labels: Int32Array.from(labels, Number),
+    baseLogits: (await data("base_logits")) as Float32Array,
+  };
+};
+
+/** |a - b| / |b|, over all elements. */
+export const distance = (a: Float32Array, b: Float32Array): number => {
+  let [difference, size] = [0, 0];
+  for (const [i, x] of b.entries()) {
+    difference += ((a[i] ?? NaN) - x) ** 2;
+    size += x ** 2;
+  }
+  return size === 0 ? Math.sqrt(difference) : Math.sqrt(difference / size);
+};
+
+/** The modules that the goldens adapt. */
+export const goldenTargets = (config: LlamaConfig) =>
+  selectTargets(llamaLinearModules(config), "q_proj,k_proj,v_proj,up_proj,down_proj");
+
+interface Golden {
+  readonly loss: readonly number[];
+  readonly grad_norm: readonly number[];
+  readonly lr: readonly number[];
+  readonly loss_after: number;
+}
+
+/** The goldens' model, batch and stored numbers. */
+export const openGoldens = async (folder: string) => {
+  const model = await loadModelFolder(join(folder, "tiny-llama"));
+  const weights = await openFrozenWeights(model.weights, { storage: "stored" });
+  const stored = JSON.parse(await readFile(join(folder, "training.json"), "utf8")) as {
+    readonly methods: Readonly<Record<string, Golden>>;
+    readonly probe_loss: Readonly<Record<string, number>>;
+  };
+  return {
+    config: model.config,
+    weights,
+    stored,
+    batch: await readBatch(join(folder, "batch.safetensors")),
+    init: await readTensors(join(folder, "init.safetensors")),
+    gradients: await readTensors(join(folder, "first_gradients.safetensors")),
+    finals: await readTensors(join(folder, "final_weights.safetensors")),
+  };
+};
+
+/** A method as the goldens know it. */
+export interface GoldenCase {
+  /** Its name in the stored files. */
+  readonly name: string;
+  readonly adapter: (config: LlamaConfig) => Adapter;
+  /** Where gradients were taken. */
+  readonly places: readonly ("start" | "probe")[];
+  /** The stored name of a parameter, where it differs; undefined for one that has no stored numbers and does not train. */
+  readonly storedName?: (parameter: string) => string | undefined;
+}
+
+/**
+ * Holds a method's losses (2e-5), gradient norms and gradients (1e-4) and final weights (1e-3) against PyTorch's, with and
+ * without gradient checkpointing.
+ */
+export const checkGolden = async (
+  t: ExecutionContext,
+  folder: string,
+  { name, adapter: build, places, storedName = (parameter) => parameter }: GoldenCase,
+): Promise<void> => {
+  const { config, weights, stored, batch, init, gradients, finals } = await openGoldens(folder);
+  const golden = stored.methods[name];
+  if (!golden) throw new Error(`no ${name} in training.json`);
+  const adapter = build(config);
+  const close = (a: number, b: number | undefined, tolerance: number, what: string) =>
+    t.true(Math.abs(a / (b ?? NaN) - 1) < tolerance, `${what}: ${String(a)}, ${String(b)}`);
+
+  for (const recomputeLayers of [false, true]) {
+    const runAt = async (where: "start" | "probe") => {
+      const store = createParameterStore(
+        adapter,
+        1,
+        (parameter) => {
+          const known = storedName(parameter.name);
+          return known === undefined
+            ? undefined
+            : (init.get(known) ?? init.get(`${known}_${where}`));
+        },
+        float32Tensors(weights),
+      );
+      const session = await openSession(config, adapter, weights, store, recomputeLayers);
+      return { store, session };
+    };
+    for (const where of places) {
+      const { store, session } = await runAt(where);
+      const { loss } = await session.run(batch, 1 / 13);
+      close(loss, stored.probe_loss[`${name}/${where}`], 2e-5, `${where} loss`);
+      for (const [parameter, gradient] of store.gradients) {
+        const expected = gradients.get(`${name}/${where}/${storedName(parameter) ?? ""}`);
+        if (!expected) throw new Error(`no gradient of ${parameter}`);
+        const error = distance(gradient.data as Float32Array, expected);
+        t.true(error < 1e-4, `${where} gradient of ${parameter}: ${String(error)}`);
+      }
+      session.dispose();
+    }
+
+    const { store, session } = await runAt("start");
+    const optimizer = await AdamW.create(store, {
+      beta1: 0.9,
+      beta2: 0.999,
+      epsilon: 1e-8,
+      weightDecay: 0.01,
+    });
+    for (const [step, expected] of golden.loss.entries()) {
+      clearGradients(store);
+      const { loss } = await session.run(batch, 1 / 13);
+      const norm = await optimizer.gradientNorm();
+      close(loss, expected, 2e-5, `step ${String(step)}`);
+      close(norm, golden.grad_norm[step], 1e-4, `norm of step ${String(step)}`);
+      await optimizer.update(step + 1, golden.lr[step] ?? NaN, clipFactor(norm, 1));
+    }
+    for (const [parameter, value] of store.values) {
+      const expected = finals.get(`${name}/${storedName(parameter) ?? ""}`);
+      if (!expected) continue;
+      const error = distance(value.data as Float32Array, expected);
+      t.true(error < 1e-3, `final ${parameter}: ${String(error)}`);
+    }
+    optimizer.dispose();
+    session.dispose();
+  }
+};
+
+const openSession = (
+  config: LlamaConfig,
+  adapter: Adapter,
+  weights: FrozenWeights,
+  store: ReturnType<typeof createParameterStore>,
+  recomputeLayers: boolean,
+): Promise<LossSession> =>
+  LossSession.create(
+    { config, adapter, maxPositions: 24, chunks: 3, gradients: true, recomputeLayers },
+    weights,
+    store,
+  );
