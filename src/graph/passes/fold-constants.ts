@@ -95,7 +95,7 @@ const binary =
       const y = b.data[offsetOf(b.shape, place)];
       const z = typeof x === "bigint" ? whole(x, y as bigint) : real(x as number, y as number);
       if (z === undefined) return undefined;
-      data[i++] = z as never;
+      data[i++] = z;
     }
     return data;
   };
