@@ -4,7 +4,7 @@ import { UserError } from "../core/errors.js";
 import { elementCount } from "../core/dtype.js";
 import { findDataset, findSingleDataset } from "../datasets/registry.js";
 import { hashModelFiles } from "../models/model-folder.js";
-import { readTensorsAsFloat32 } from "../models/weights/safetensors.js";
+import { float32Tensors } from "../models/weights/frozen-weights.js";
 import type { Adapter } from "../peft/adapter.js";
 import { readAdapterInit } from "../peft/adapter-init.js";
 import { buildAdapter, type AdapterSettings } from "../peft/build-adapter.js";
@@ -118,12 +118,11 @@ export const fillStore = async (
     ui.warn(
       `${options.adapterInit ?? ""}: ${String(given.unused.length)} tensors are no parameters of this run: ${given.unused.slice(0, 5).join(", ")}${given.unused.length > 5 ? ", ..." : ""}`,
     );
-  const stored =
-    adapter.method.kind === "full" ? await readTensorsAsFloat32(base.folder.weights) : undefined;
   return createParameterStore(
     adapter,
     options.seed ?? DEFAULT_SEED,
-    ({ name }) => given?.values.get(name) ?? stored?.get(name),
+    ({ name }) => given?.values.get(name),
+    float32Tensors(base.weights),
   );
 };
 

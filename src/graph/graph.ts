@@ -179,6 +179,7 @@ export class Graph {
   sqrt = (x: Value): Value => this.#one("Sqrt", [x]);
   reciprocal = (x: Value): Value => this.#one("Reciprocal", [x]);
   sigmoid = (x: Value): Value => this.#one("Sigmoid", [x]);
+  relu = (x: Value): Value => this.#one("Relu", [x]);
   tanh = (x: Value): Value => this.#one("Tanh", [x]);
   silu = (x: Value): Value => this.#one("Silu", [x]);
   /** x as a constant: no gradient flows through it. */

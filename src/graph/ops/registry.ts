@@ -18,6 +18,7 @@ import { reciprocal } from "./reciprocal.js";
 import { reduceMax } from "./reduce-max.js";
 import { reduceMean } from "./reduce-mean.js";
 import { reduceSum } from "./reduce-sum.js";
+import { relu } from "./relu.js";
 import { reshape } from "./reshape.js";
 import { rmsNorm } from "./rms-norm.js";
 import { rotaryEmbedding } from "./rotary-embedding.js";
@@ -60,6 +61,7 @@ export const ops = {
   ReduceMax: reduceMax,
   ReduceMean: reduceMean,
   ReduceSum: reduceSum,
+  Relu: relu,
   Reshape: reshape,
   RmsNorm: rmsNorm,
   RotaryEmbedding: rotaryEmbedding,

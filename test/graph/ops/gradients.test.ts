@@ -67,6 +67,15 @@ const refusals: readonly Refusal[] = [
       /^Cannot differentiate TopK\(float32 \[2, 3\] and int64 \[1\]\): the op has no gradient$/,
   },
   {
+    op: "Detach",
+    title: "lets no gradient through: its result is a constant",
+    build: (g) => {
+      const value = x(g);
+      return [whole(g, g.detach(value)), value];
+    },
+    message: /depends on none of the trainable values$/,
+  },
+  {
     op: "LessOrEqual",
     title: "lets no gradient through: its result is no number",
     build: (g) => {

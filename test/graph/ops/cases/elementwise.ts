@@ -63,6 +63,7 @@ export const elementwiseCases = {
     }),
   ],
   Sigmoid: unary((g, x) => g.sigmoid(x)),
+  Relu: unary((g, x) => g.relu(x)),
   Tanh: unary((g, x) => g.tanh(x)),
   Silu: unary((g, x) => g.silu(x)),
   Identity: unary((g, x) => g.identity(x)),
