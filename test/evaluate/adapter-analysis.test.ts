@@ -12,22 +12,18 @@ import type { LinearModule } from "../../src/models/adapter.js";
 import { createFullAdapter, createLinearAdapter } from "../../src/peft/adapter.js";
 import { fft } from "../../src/peft/fft.js";
 import { hira } from "../../src/peft/hira.js";
-import { normal, zeros } from "../../src/peft/init.js";
+import { lora } from "../../src/peft/lora.js";
+import { normal, ones, zeros } from "../../src/peft/init.js";
 import type { LinearMethod, MethodOptions } from "../../src/peft/method.js";
+import { peftMethods } from "../../src/peft/registry.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 import { makeTempFolder } from "../support/temp-folder.js";
 
 const options: Partial<MethodOptions> = {
   rank: 2,
+  alpha: 2,
   initA: normal(0.01),
   initB: normal(0.01),
-};
-
-/** W = W0 + B A: an update of rank 2 at most. */
-const additive: LinearMethod = {
-  ...hira,
-  name: "additive",
-  mergedWeight: (g, weight, { A, B }) => (A && B ? g.add(weight, g.matmul(B, A)) : weight),
 };
 
 const noBase = (): Float32Array => new Float32Array();
@@ -99,7 +95,7 @@ const normsOf = (
 
 for (const [method, element, rank] of [
   [hira, (w: number, ba: number) => w * ba, 40],
-  [additive, (_w: number, ba: number) => ba, 2],
+  [lora, (_w: number, ba: number) => ba, 2],
 ] as const)
   test(`analyseAdapter finds rank ${String(rank)} and the norms of an update of two factors under ${method.name}`, async (t) => {
     const adapted = live(method, 11);
@@ -120,6 +116,17 @@ for (const [method, element, rank] of [
     });
   });
 
+for (const method of Object.values(peftMethods).filter((m) => m.kind === "linear"))
+  test(`analyseAdapter computes the update of ${method.name} in float64`, async (t) => {
+    const adapter = createLinearAdapter(method, options, modules);
+    const values = adapter.parameters.map(({ name, shape }) => {
+      const data = name.endsWith("magnitude") ? ones : normal(0.01);
+      return [name, Tensor.fromArray("float32", shape, data(shape, 3, name, noBase))] as const;
+    });
+    const found = await analyse({ adapter, values: new Map(values) });
+    for (const { rank = 0, updateNorm = 0 } of found.modules) t.true(rank >= 2 && updateNorm > 0);
+  });
+
 test("analyseAdapter counts singular values above a thousandth of the largest", async (t) => {
   // W0 has the singular values 5, 0.5, 0.0051, 0.0049 and zeros; the update is W0 * (1 1^T) = W0.
   const singular = [5, 0.5, 0.0051, 0.0049];
@@ -128,13 +135,16 @@ test("analyseAdapter counts singular values above a thousandth of the largest", 
   singular.forEach((value, i) => (data[i * columns + (i + 3)] = value));
   const module = linear("layer", rows, columns);
   const adapter = createLinearAdapter(hira, { ...options, rank: 1 }, [module]);
-  const ones = (shape: readonly number[]) =>
-    Tensor.fromArray("float32", shape, new Float32Array(shape[0]! * shape[1]!).fill(1));
   const found = await analyseAdapter(
     { tensor: () => Tensor.fromArray("float32", [rows, columns], data) },
     {
       adapter,
-      values: new Map(adapter.parameters.map(({ name, shape }) => [name, ones(shape)])),
+      values: new Map(
+        adapter.parameters.map(({ name, shape }) => [
+          name,
+          Tensor.fromArray("float32", shape, ones(shape, 0, name, noBase)),
+        ]),
+      ),
     },
     { rank: true, norm: true, progress: quiet },
   );
