@@ -219,8 +219,13 @@ export class Graph {
   reshape(x: Value, shape: Shape, { sameCount = false } = {}): Value {
     const to = shape.map(canonicalDim);
     if (to.join() === x.shape.join()) return x;
-    const target = this.dims(to, x.shape);
-    return this.#one("Reshape", [x, target], { to, sameCount });
+    const shorthand = reshapeShorthand(to, x.shape);
+    const target = shorthand ? this.integers(shorthand) : this.dims(to);
+    return this.#one("Reshape", [x, target], {
+      to,
+      sameCount,
+      zeroCopies: shorthand !== undefined,
+    });
   }
 
   transpose = (x: Value, perm: readonly number[]): Value => this.#one("Transpose", [x], { perm });
@@ -321,20 +326,9 @@ export class Graph {
     });
   }
 
-  /**
-   * Sizes as int64 [length]: a constant where ONNX can do with one.
-   *
-   * `from` is the shape of the tensor that is reshaped, which allows 0 (take the size over) and one -1 (take what is left).
-   */
-  dims(sizes: readonly Dim[], from?: Shape): Value {
+  /** Sizes as int64 [length]: a constant where all are numbers, otherwise computed in each run. */
+  dims(sizes: readonly Dim[]): Value {
     if (sizes.every((size) => typeof size === "number")) return this.integers(sizes);
-    if (from) {
-      const shorthand = sizes.map((size, i) =>
-        typeof size === "number" ? size : size === from[i] ? 0 : -1,
-      );
-      if (shorthand.filter((size) => size === -1).length <= 1 && !sizes.includes(0))
-        return this.integers(shorthand);
-    }
     return memoized(this.#shapes, sizes.join(), () =>
       this.concat(
         sizes.map((size) => this.#sizeOf(size)),
@@ -374,6 +368,20 @@ export class Graph {
     return { id: this.#nextId++, dtype, shape, producer, index };
   }
 }
+
+/**
+ * Sizes of a reshaped tensor that ONNX completes at run time: 0 takes the size over from the same axis of `from`, one -1 takes
+ * what is left.
+ *
+ * @returns undefined where that does not say it all
+ */
+const reshapeShorthand = (sizes: Shape, from: Shape): readonly number[] | undefined => {
+  const shorthand = sizes.map((size, i) =>
+    typeof size === "number" ? size : size === from[i] ? 0 : -1,
+  );
+  const unknown = shorthand.filter((size) => size === -1).length;
+  return unknown <= 1 && !sizes.includes(0) ? shorthand : undefined;
+};
 
 interface Reduction {
   readonly axes: readonly number[];

@@ -8,7 +8,12 @@ import { refuse, type Op, type Value } from "../op.js";
  */
 export const reshape: Op<
   readonly [x: Value, shape: Value],
-  { readonly to: Shape; readonly sameCount: boolean }
+  {
+    readonly to: Shape;
+    readonly sameCount: boolean;
+    /** Whether a 0 in `shape` stands for x's size along that axis; otherwise it is a size of 0. */
+    readonly zeroCopies: boolean;
+  }
 > = {
   opType: "Reshape",
   infer([x], { to, sameCount }) {
@@ -16,6 +21,7 @@ export const reshape: Op<
       refuse("Reshape", [x], `a tensor with as many elements as [${to.join(", ")}]`);
     return [{ dtype: x.dtype, shape: to }];
   },
+  attributes: ({ zeroCopies }) => ({ allowzero: { int: Number(!zeroCopies) } }),
   gradient: ({ g, dy, inputs: [x], attrs: { sameCount } }) => [
     g.reshape(dy, x.shape, { sameCount }),
     undefined,
