@@ -51,7 +51,7 @@ export interface AdapterAnalysisOptions {
  *
  * The singular values of the update U are the square roots of the eigenvalues of U U^T or U^T U, whichever is smaller. Their
  * error is about 1e-8 of the largest, far below the share of 1e-3 that the rank is counted at.
- * @throws {UserError} under full fine-tuning, and if an update is not finite
+ * @throws {UserError} under full fine-tuning and methods of virtual tokens, and if an update is not finite
  */
 export const analyseAdapter = async (
   weights: Pick<FrozenWeights, "tensor">,
@@ -59,9 +59,9 @@ export const analyseAdapter = async (
   { rank, norm, progress }: AdapterAnalysisOptions,
 ): Promise<AdapterAnalysis> => {
   const { method, targets } = adapter;
-  if (method.kind === "full")
+  if (method.kind !== "linear")
     throw new UserError(
-      `Cannot compute rank and norm of a model trained with --peft_type=${method.name}: found no target modules, expected an adapter`,
+      `Cannot compute rank and norm of what --peft_type=${method.name} has trained: found no target modules, expected an adapter that changes linear layers`,
       "Leave out --compute_rank and --compute_norm",
     );
   const modules: ModuleAnalysis[] = [];

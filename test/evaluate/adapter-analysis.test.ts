@@ -185,7 +185,10 @@ test("analyseAdapter says that full fine-tuning has no targets", async (t) => {
   const error = await t.throwsAsync(analyse({ adapter, values: new Map() }), {
     instanceOf: UserError,
   });
-  t.regex(error.message, /--peft_type=fft: found no target modules, expected an adapter/);
+  t.regex(
+    error.message,
+    /--peft_type=fft has trained: found no target modules, expected an adapter/,
+  );
 });
 
 test("analyseAdapter refuses an update that is not finite", async (t) => {
