@@ -1,18 +1,26 @@
-import { runForward } from "../evaluate/run-forward.js";
-import { runGeneration } from "../evaluate/run-generation.js";
 import type { Command } from "./command.js";
 import { dataSplitCommand } from "./commands/data-split.js";
 import { forwardCommand } from "./commands/forward.js";
 import { generateCommand } from "./commands/generate.js";
 import { scoreCommand } from "./commands/score.js";
 import { trainCommand } from "./commands/train.js";
-import { trainWork } from "./train-work.js";
+
+// What computes is loaded when it is called: help, scores and mistakes need no ONNX Runtime.
+const trainWork = async () => (await import("./train-work.js")).trainWork;
 
 /** Every command, in the order in which the help lists them. A line that starts with a flag is one of `train`. */
 export const commands: readonly Command[] = [
-  trainCommand(trainWork),
+  trainCommand({
+    train: async (...given) => (await trainWork()).train(...given),
+    evaluate: async (...given) => (await trainWork()).evaluate(...given),
+    analyseDataset: async (...given) => (await trainWork()).analyseDataset(...given),
+  }),
   scoreCommand,
-  forwardCommand(runForward),
-  generateCommand(runGeneration),
+  forwardCommand(async (...given) =>
+    (await import("../evaluate/run-forward.js")).runForward(...given),
+  ),
+  generateCommand(async (...given) =>
+    (await import("../evaluate/run-generation.js")).runGeneration(...given),
+  ),
   dataSplitCommand,
 ];

@@ -43,6 +43,7 @@ export interface TrainingRunOptions
   readonly outputFolder: string;
   readonly expName: string;
   readonly logSteps: number;
+  readonly deepSpeed?: { readonly totalSteps?: number | undefined } | undefined;
   readonly seed: number | undefined;
   readonly threads: number | undefined;
   readonly maxNewTokens: number | undefined;
@@ -153,6 +154,8 @@ export const runTraining = async (
     padId: base.folder.tokenIds.padId ?? 0,
   });
   for (const warning of data.warnings) ui.warn(warning);
+  requireSameLength(options, data.train.length);
+  requireNoDropout(base);
   const adapter = buildAdapter(peftType, config, options, options.compat);
   const store = await fillStore(base, adapter, options, ui);
   const parameters = countParameters(base, adapter);
@@ -218,6 +221,26 @@ export const runTraining = async (
     rows,
   });
   return runFolder;
+};
+
+/** A schedule that a ds_config gives its own length must have the run's. */
+const requireSameLength = (options: TrainingRunOptions, rows: number): void => {
+  const { totalSteps } = planTraining(options, rows);
+  const named = options.deepSpeed?.totalSteps;
+  if (named !== undefined && named !== totalSteps)
+    throw new UserError(
+      `Cannot follow the scheduler of --ds_config: found total_num_steps ${String(named)}, expected the run's ${String(totalSteps)} updates`,
+      'Write "auto", or set --epoch or --max_steps so that they agree',
+    );
+};
+
+/** Training without the model's own dropout would be another training. */
+const requireNoDropout = ({ folder: { config, path } }: BaseModel): void => {
+  if (config.attentionDropout > 0)
+    throw new UserError(
+      `Cannot train ${path}: found attention_dropout ${String(config.attentionDropout)} in config.json, expected 0`,
+      "Attention dropout is not built: set it to 0 in a copy of the model's folder",
+    );
 };
 
 const trainLetters = ({ trainAb }: AdapterSettings): string =>
