@@ -339,6 +339,28 @@ export const flags = {
     choices: [1, 6],
     help: "How mora cuts the input: 6 rotates its pieces (small ranks), 1 adds them up (large ranks)",
   },
+  prefix_projection: {
+    ours: true,
+    kind: "switch",
+    group: "Model and method",
+    help: "A small network makes the prefix in training",
+  },
+  encoder_hidden_size: {
+    ours: true,
+    kind: "integer",
+    group: "Model and method",
+    default: null,
+    min: 1,
+    help: "Inner width of what makes virtual tokens (p-tuning, --prefix_projection); if not given, that of a token",
+  },
+  prompt_init_text: {
+    ours: true,
+    kind: "text",
+    group: "Model and method",
+    placeholder: "text",
+    default: null,
+    help: "prompt-tuning starts from the embeddings of this text's tokens, repeated or cut to --virtual_tokens",
+  },
   max_grad_norm: {
     ours: true,
     kind: "number",

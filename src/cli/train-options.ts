@@ -24,6 +24,9 @@ export const trainFlags = pickFlags([
   "lora_alpha",
   "r_lora",
   "mora_type",
+  "prefix_projection",
+  "encoder_hidden_size",
+  "prompt_init_text",
   "max_grad_norm",
   "max_steps",
   "compat",
@@ -60,6 +63,9 @@ export interface ModelOptions {
   readonly trainAb: { readonly A: boolean; readonly B: boolean };
   readonly randR: boolean;
   readonly virtualTokens: number;
+  readonly prefixProjection: boolean;
+  readonly encoderHiddenSize: number | undefined;
+  readonly promptInitText: string | undefined;
 }
 
 export interface DataOptions {
@@ -234,6 +240,9 @@ export const readModelOptions = (
     | "train_ab"
     | "rand_R"
     | "virtual_tokens"
+    | "prefix_projection"
+    | "encoder_hidden_size"
+    | "prompt_init_text"
   >,
   compat: Compat,
   faults: FlagFault[],
@@ -251,6 +260,9 @@ export const readModelOptions = (
   trainAb: readTrainAb(values.train_ab, faults),
   randR: values.rand_R,
   virtualTokens: values.virtual_tokens,
+  prefixProjection: values.prefix_projection,
+  encoderHiddenSize: values.encoder_hidden_size ?? undefined,
+  promptInitText: values.prompt_init_text ?? undefined,
 });
 
 /** What must hold between the flags of `hira train`, whatever each one's own limits. */

@@ -11,6 +11,7 @@
  * - `loss-mean`: losses are means of the micro-batches' means, eval_loss is weighted by rows
  * - `seed`: the data order is seeded with 42, whatever --seed
  * - `rand-r`: --rand_R adds the bias twice
+ * - `mask`: with virtual tokens, padding is attended to in training
  * - `text`: fft ignores eos in decoding; decoded text is cleaned of spaces; the pad text goes before the cut at eos
  * - `names`: --max_new_tokens sets the training target's length; --beam_size is in the name though unused
  * - `scorer`: no answer equals no answer; a missing set counts as -1 in the average
@@ -26,6 +27,7 @@ export const compatNames = [
   "loss-mean",
   "seed",
   "rand-r",
+  "mask",
   "text",
   "names",
   "scorer",

@@ -5,6 +5,7 @@ import { shareSubexpressions } from "../graph/passes/share-subexpressions.js";
 import { MASKED } from "../models/blocks/attention.js";
 import type { LlamaConfig } from "../models/llama-config.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
+import { virtualId } from "../peft/virtual-tokens.js";
 import type { Provider } from "../runtime/providers.js";
 import { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
@@ -24,12 +25,13 @@ import type {
   StepInput,
 } from "./step-engine.js";
 import { TreeCache } from "./tree-cache.js";
+import { bakeLiveAdapter, prefixOf, type Prefix } from "./virtual-tokens.js";
 
 export interface EngineOptions {
   readonly config: LlamaConfig;
   /** The model's tensors; float32 ones compute fastest, narrower ones are widened in every step. */
   readonly weights: Pick<FrozenWeights, "tensor">;
-  /** The longest prompt and its new tokens together. */
+  /** The longest prompt and its new tokens together; virtual tokens come on top. */
   readonly maxPositions: number;
   /** An adapter that is not merged into `weights`. */
   readonly live?: LiveAdapter | undefined;
@@ -51,6 +53,10 @@ export class LlamaEngine implements DecodeEngine {
   readonly #session: Session;
   readonly #config: LlamaConfig;
   readonly #activationBytes: number;
+  /** Ids in front of every prompt. */
+  #virtualIds: readonly number[] = [];
+  /** Keys and values in front of every prompt's. */
+  #prefix: Prefix | undefined;
 
   private constructor(session: Session, options: EngineOptions) {
     this.#session = session;
@@ -61,7 +67,10 @@ export class LlamaEngine implements DecodeEngine {
   }
 
   /** @throws what Session.create throws */
-  static async create(options: EngineOptions): Promise<LlamaEngine> {
+  static async create(given: EngineOptions): Promise<LlamaEngine> {
+    const live = given.live && (await bakeLiveAdapter(given.live, given.config));
+    const virtual = live?.adapter.virtual;
+    const options = { ...given, maxPositions: given.maxPositions + (virtual?.count ?? 0), live };
     const graph = shareSubexpressions(prune(lower(buildDecodeGraph(options))));
     const { provider, threads, prepack } = options;
     const session = await Session.create({
@@ -73,7 +82,16 @@ export class LlamaEngine implements DecodeEngine {
       ...(threads !== undefined && { threads }),
       ...(prepack !== undefined && { prepack }),
     });
-    return new LlamaEngine(session, options);
+    const engine = new LlamaEngine(session, given);
+    if (virtual?.form === "embeddings")
+      engine.#virtualIds = Array.from({ length: virtual.count }, (_, i) =>
+        virtualId(given.config.vocabSize, i),
+      );
+    else if (virtual) {
+      const table = live?.values.get(virtual.result)?.data as Float32Array;
+      engine.#prefix = prefixOf(table, given.config);
+    }
+    return engine;
   }
 
   /** @throws {RangeError} if a prompt is empty, or reaches beyond `maxPositions` with its new tokens */
@@ -89,10 +107,14 @@ export class LlamaEngine implements DecodeEngine {
         `Cannot decode ${String(longest)} tokens and ${String(maxNewTokens)} new ones: found more than the engine's ${String(this.maxPositions)} positions`,
       );
     const shape = { ...this.#config, numBeams };
-    const cache = new TreeCache(shape, lengths, maxNewTokens - 1);
+    const front = this.#virtualIds.length + (this.#prefix?.length ?? 0);
+    const slots = lengths.map((length) => front + length);
+    const cache = new TreeCache(shape, slots, maxNewTokens - 1);
     try {
-      const candidates = await this.#feedPrompts(cache, prompts, width, signal);
-      return { run: new LlamaRun(this.#feed, cache, lengths, numBeams, signal), candidates };
+      if (this.#prefix) cache.writePrefix(this.#prefix.layers);
+      const whole = prompts.map(({ ids }) => [...this.#virtualIds, ...ids]);
+      const candidates = await this.#feedPrompts(cache, whole, width, signal);
+      return { run: new LlamaRun(this.#feed, cache, slots, numBeams, signal), candidates };
     } catch (error) {
       cache.dispose();
       throw error;
@@ -103,14 +125,15 @@ export class LlamaEngine implements DecodeEngine {
     this.#session.dispose();
   }
 
-  /** Runs the prompts, padded at the right: by causality no token sees the padding. */
+  /** Runs the prompts behind the prefix, padded at the right: by causality no token sees the padding. */
   async #feedPrompts(
     cache: TreeCache,
-    prompts: readonly Prompt[],
+    prompts: readonly (readonly number[])[],
     width: number,
     signal: AbortSignal | undefined,
   ): Promise<Candidates> {
     const { slots } = cache;
+    const first = this.#prefix?.length ?? 0;
     const result = {
       beams: 1,
       width,
@@ -118,7 +141,7 @@ export class LlamaEngine implements DecodeEngine {
       ids: new Int32Array(prompts.length * width),
     };
     const piece = this.#pieceLength(prompts.length, slots);
-    for (let start = 0; start < slots; start += piece) {
+    for (let start = first; start < slots; start += piece) {
       const seq = Math.min(piece, slots - start);
       const columns = Array.from({ length: seq }, (_, i) => start + i);
       const mask = new Float32Array(seq * slots).fill(MASKED);
@@ -127,11 +150,11 @@ export class LlamaEngine implements DecodeEngine {
       prompts.forEach((_, prompt) => {
         masks.set(mask, prompt * mask.length);
       });
-      const ending = prompts.flatMap(({ ids }, prompt) =>
-        ids.length > start && ids.length <= start + seq ? [prompt] : [],
+      const ending = prompts.flatMap(({ length }, prompt) =>
+        first + length > start && first + length <= start + seq ? [prompt] : [],
       );
       const found = await this.#feed(cache, {
-        tokens: prompts.flatMap(({ ids }) => columns.map((column) => ids[column] ?? 0)),
+        tokens: prompts.flatMap((ids) => columns.map((column) => ids[column - first] ?? 0)),
         positions: prompts.flatMap(() => columns),
         slotsOfPrompt: columns,
         mask: Tensor.fromArray("float32", [prompts.length, 1, 1, seq, slots], masks),
@@ -139,7 +162,9 @@ export class LlamaEngine implements DecodeEngine {
         rows:
           ending.length === 0
             ? [0]
-            : ending.map((prompt) => prompt * seq + (prompts[prompt]?.ids.length ?? 1) - 1 - start),
+            : ending.map(
+                (prompt) => prompt * seq + first + (prompts[prompt]?.length ?? 1) - 1 - start,
+              ),
         width,
         signal,
       });

@@ -1,4 +1,5 @@
 import { elementCount } from "../core/dtype.js";
+import { UserError } from "../core/errors.js";
 import { Graph } from "../graph/graph.js";
 import { encodeOnnx } from "../graph/onnx/encode.js";
 import { lower } from "../graph/passes/lower.js";
@@ -9,19 +10,24 @@ import type { LinearMethod, MethodOptions } from "../peft/method.js";
 import { Session } from "../runtime/session.js";
 import type { Tensor } from "../runtime/tensor.js";
 
-/** Bytes that the merged weights of an adapter take: float32 copies of its targets. */
-export const mergedBytes = ({ method, targets }: Adapter): number =>
-  method.kind === "full"
-    ? 0
-    : targets.reduce(
-        (sum, { inFeatures, outFeatures }) => sum + 4 * elementCount([outFeatures, inFeatures]),
-        0,
-      );
+/**
+ * Bytes that the merged weights of an adapter take: float32 copies of its targets. Infinity for virtual tokens, which no
+ * weights can hold.
+ */
+export const mergedBytes = ({ method, targets }: Adapter): number => {
+  if (method.kind === "virtual") return Infinity;
+  if (method.kind === "full") return 0;
+  return targets.reduce(
+    (sum, { inFeatures, outFeatures }) => sum + 4 * elementCount([outFeatures, inFeatures]),
+    0,
+  );
+};
 
 /**
  * The model's weights with an adapter in them: W in place of W0 in every target, float32.
  *
  * `values` are the adapter's parameters by name; under full fine-tuning they are the weights. Nothing is written to `weights`.
+ * @throws {UserError} on virtual tokens
  */
 export const mergeAdapter = async (
   weights: FrozenWeights,
@@ -30,6 +36,11 @@ export const mergeAdapter = async (
 ): Promise<FrozenWeights> => {
   const { method, targets } = adapter;
   if (method.kind === "full") return replaceWeights(weights, values);
+  if (method.kind === "virtual")
+    throw new UserError(
+      `Cannot merge ${method.name}: its virtual tokens are no part of the weights`,
+      "Use the adapter beside its base model",
+    );
   const merged = new Map<string, Tensor>();
   // Layers of one shape, rank and alpha share a session.
   const sessions = new Map<string, Session>();

@@ -80,6 +80,22 @@ export class TreeCache {
   }
 
   /**
+   * Writes keys and values into the first slots of every prompt: `layers` has those of each layer, keys then values, as
+   * [kvHeads, length, headDim].
+   */
+  writePrefix(layers: readonly Float32Array[]): void {
+    const { kvHeads, headDim } = this.#shape;
+    this.#buffers.forEach((buffer, at) => {
+      const source = layers[at] ?? new Float32Array();
+      const size = source.length / kvHeads;
+      for (let row = 0; row < this.#prompts * kvHeads; row++) {
+        const head = row % kvHeads;
+        buffer.set(source.subarray(head * size, (head + 1) * size), row * this.#capacity * headDim);
+      }
+    });
+  }
+
+  /**
    * Lets every beam go on from its parent ([prompts, numBeams]) and gives it a slot.
    * @returns the slot of beam 0; that of beam b is b further
    */

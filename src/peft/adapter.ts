@@ -10,6 +10,7 @@ import {
   type MethodOptions,
   type ParameterSpec,
   type PeftMethod,
+  type VirtualTokens,
 } from "./method.js";
 
 export interface AdapterParameter extends ParameterSpec {
@@ -28,6 +29,8 @@ export interface Adapter {
   /** The layers that the method changes. */
   readonly targets: readonly LinearModule[];
   readonly parameters: readonly AdapterParameter[];
+  /** What stands in front of the text, for methods of virtual tokens. */
+  readonly virtual?: VirtualTokens;
   /** The model's hooks inside a graph in which `parameter` gives each parameter's value. */
   hooks(
     g: Graph,
@@ -37,7 +40,7 @@ export interface Adapter {
 }
 
 /** y = x weight^T + bias with tensors of the checkpoint. */
-const plainLinear = (
+export const plainLinear = (
   g: Graph,
   access: Pick<WeightAccess, "weight">,
   x: Value,

@@ -1,12 +1,19 @@
 import type { Compat } from "../core/compat.js";
+import { UserError } from "../core/errors.js";
 import { llamaLinearModules } from "../models/llama.js";
 import { llamaTensors, type LlamaConfig } from "../models/llama-config.js";
 import { createFullAdapter, createLinearAdapter, type Adapter } from "./adapter.js";
-import type { AdapterBase, AdapterDescription, LowRankAdapter } from "./adapter-formats.js";
+import type {
+  AdapterBase,
+  AdapterDescription,
+  LowRankAdapter,
+  PromptAdapter,
+} from "./adapter-formats.js";
 import { kaimingUniform, namedInitializers } from "./init.js";
 import type { MethodOptions, MoraType, PeftMethod } from "./method.js";
 import { peftMethods, type PeftType } from "./registry.js";
 import { selectTargets } from "./targets.js";
+import { createVirtualAdapter } from "./virtual-tokens.js";
 
 /** What the flags say of a method; see cli/options.ts. */
 export interface AdapterSettings {
@@ -18,6 +25,17 @@ export interface AdapterSettings {
   readonly initAb: { readonly A: string; readonly B: string };
   readonly trainAb: { readonly A: boolean; readonly B: boolean };
   readonly randR: boolean;
+  readonly virtualTokens: number;
+  readonly prefixProjection: boolean;
+  /** Undefined: as wide as what the encoder makes virtual tokens from. */
+  readonly encoderHiddenSize: number | undefined;
+  /** Undefined: a random start. */
+  readonly promptInitText: string | undefined;
+}
+
+/** What turns text into token ids: a tokenizer. */
+interface TextEncoder {
+  encode(text: string): readonly number[];
 }
 
 const initializer = (name: string) => namedInitializers[name] ?? kaimingUniform;
@@ -32,6 +50,7 @@ export const buildAdapter = (
   config: LlamaConfig,
   settings: AdapterSettings,
   compat: Compat,
+  tokenizer?: TextEncoder,
 ): Adapter => {
   const method: PeftMethod = peftMethods[peftType];
   const options: MethodOptions = {
@@ -45,12 +64,38 @@ export const buildAdapter = (
     trainB: settings.trainAb.B,
     randomR: settings.randR,
     biasTwice: compat.has("rand-r"),
+    virtualTokens: settings.virtualTokens,
+    prefixProjection: settings.prefixProjection,
+    encoderHiddenSize: settings.encoderHiddenSize,
+    promptInitIds:
+      settings.promptInitText === undefined
+        ? []
+        : encodeInitText(settings.promptInitText, method, tokenizer),
+    masksPadding: !compat.has("mask"),
   };
+  if (method.kind === "virtual") return createVirtualAdapter(method, options, config);
   if (method.kind === "full") return createFullAdapter(method, options, llamaTensors(config));
   const targets = selectTargets(llamaLinearModules(config), settings.targetModules, {
     asWritten: compat.has("targets"),
   });
   return createLinearAdapter(method, options, targets);
+};
+
+/** The tokens of --prompt_init_text, without special ones. @throws {UserError} without a use, a tokenizer or a token */
+const encodeInitText = (
+  text: string,
+  { name }: PeftMethod,
+  tokenizer: TextEncoder | undefined,
+): readonly number[] => {
+  const refuse = (found: string, expected: string): never => {
+    throw new UserError(
+      `Cannot start from --prompt_init_text=${JSON.stringify(text)}: found ${found}, expected ${expected}`,
+    );
+  };
+  if (name !== "prompt-tuning") return refuse(`--peft_type ${name}`, "prompt-tuning");
+  if (!tokenizer) return refuse("no tokenizer in the model folder", "tokenizer.json");
+  const ids = tokenizer.encode(text);
+  return ids.length === 0 ? refuse("no token in it", "some text") : ids;
 };
 
 /** What adapter files are checked against. */
@@ -66,6 +111,12 @@ export const describeAdapter = (
 ): AdapterDescription | undefined => {
   const { method, options, targets } = adapter;
   if (method.kind === "full") return undefined;
+  if (method.kind === "virtual")
+    return {
+      method: method.name as PromptAdapter["method"],
+      baseModel,
+      virtualTokens: options.virtualTokens,
+    };
   const name = method.name as LowRankAdapter["method"];
   const scaled = name !== "hira" && name !== "mora";
   return {
@@ -92,8 +143,11 @@ export const adapterOfDescription = (
   config: LlamaConfig,
   compat: Compat,
 ): Adapter => {
-  if (!("modules" in description))
-    throw new RangeError(`Cannot build an adapter of the method "${description.method}"`);
+  if ("virtualTokens" in description) {
+    const { virtualTokens } = description;
+    const options = { virtualTokens, masksPadding: !compat.has("mask") };
+    return createVirtualAdapter(peftMethods[description.method], options, config, { baked: true });
+  }
   const { method, modules, moraType, randomR } = description;
   const targets = llamaLinearModules(config).filter(({ path }) => modules.has(path));
   const options: Partial<MethodOptions> = {

@@ -1,6 +1,7 @@
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import type { LinearModule } from "../models/adapter.js";
+import type { LlamaConfig } from "../models/llama-config.js";
 import { kaimingUniform, zeros, type Initializer } from "./init.js";
 
 export interface ParameterSpec {
@@ -26,6 +27,16 @@ export interface MethodOptions {
   readonly additiveRank: number;
   /** --mora_type: how MoRA cuts the input and lays out the result. */
   readonly moraType: MoraType;
+  /** --virtual_tokens */
+  readonly virtualTokens: number;
+  /** --prefix_projection: a small network makes the prefix. */
+  readonly prefixProjection: boolean;
+  /** --encoder_hidden_size: the inner width of what makes virtual tokens; undefined for the width of what it makes. */
+  readonly encoderHiddenSize: number | undefined;
+  /** The tokens of --prompt_init_text; empty for a random start. */
+  readonly promptInitIds: readonly number[];
+  /** False only under --compat=mask: with virtual tokens, the authors' program attends to padding in training. */
+  readonly masksPadding: boolean;
   /** Start values of A and B, by the first letter of --init_ab's names. */
   readonly initA: Initializer;
   readonly initB: Initializer;
@@ -46,6 +57,11 @@ export const defaultMethodOptions: MethodOptions = {
   alpha: 8,
   additiveRank: 16,
   moraType: 6,
+  virtualTokens: 8,
+  prefixProjection: false,
+  encoderHiddenSize: undefined,
+  promptInitIds: [],
+  masksPadding: true,
   initA: kaimingUniform,
   initB: zeros,
   trainA: true,
@@ -88,7 +104,39 @@ export interface FullMethod {
   readonly name: string;
 }
 
-export type PeftMethod = LinearMethod | FullMethod;
+/**
+ * Virtual tokens in front of the text, which alone train: rows [virtual tokens, width], as such or made by a small encoder.
+ *
+ * The text's columns are numbered from --virtual_tokens on, padding included.
+ */
+export interface VirtualTokenMethod {
+  readonly kind: "virtual";
+  readonly name: string;
+  /** What a row is: keys and values of every layer, or an embedding. */
+  readonly form: "keys-values" | "embeddings";
+  /** The rows' name: that of the one parameter where nothing makes them. */
+  readonly result: "table" | "embedding";
+  /** Parameters by their full names. */
+  parameters(config: LlamaConfig, options: MethodOptions): Readonly<Record<string, ParameterSpec>>;
+  /** The rows from the parameters' values. */
+  rows(g: Graph, parameters: ParameterValues): Value;
+}
+
+/** The virtual tokens of an adapter: how many, what the model gets of them, and how that is computed. */
+export interface VirtualTokens {
+  readonly count: number;
+  readonly form: VirtualTokenMethod["form"];
+  /** The name of the parameter that holds the rows where no encoder makes them. */
+  readonly result: VirtualTokenMethod["result"];
+  /** Whether the rows are that parameter, and not what an encoder makes of others. */
+  readonly baked: boolean;
+  /** False: padding is attended to, as the authors' program does (--compat=mask). */
+  readonly masksPadding: boolean;
+  /** The rows [count, width], from the values of the adapter's parameters. */
+  rows(g: Graph, parameter: (name: string) => Value): Value;
+}
+
+export type PeftMethod = LinearMethod | FullMethod | VirtualTokenMethod;
 
 /** The values of one module's parameters, by their short names. */
 export type ParameterValues = Readonly<Record<string, Value>>;

@@ -5,6 +5,9 @@ import { hira } from "./hira.js";
 import { lora, rslora } from "./lora.js";
 import { mora } from "./mora.js";
 import type { PeftMethod } from "./method.js";
+import { pTuning } from "./p-tuning.js";
+import { prefix } from "./prefix.js";
+import { promptTuning } from "./prompt-tuning.js";
 
 /** Every method, by the value of --peft_type. */
 export const peftMethods = {
@@ -14,6 +17,9 @@ export const peftMethods = {
   dora,
   mora,
   hilora,
+  prefix,
+  "p-tuning": pTuning,
+  "prompt-tuning": promptTuning,
   fft,
 } satisfies Readonly<Record<string, PeftMethod>>;
 

@@ -13,6 +13,7 @@ import { buildLlama, buildLlamaHead } from "../models/llama.js";
 import type { LlamaConfig } from "../models/llama-config.js";
 import { accessFrozenWeights } from "../models/weights/frozen-weights.js";
 import { plainHooks, type Adapter } from "../peft/adapter.js";
+import { splitPrefix } from "../peft/virtual-tokens.js";
 
 export interface LossGraphOptions {
   readonly config: LlamaConfig;
@@ -20,7 +21,7 @@ export interface LossGraphOptions {
   readonly typeOf: (name: string) => { readonly dtype: DType; readonly shape: readonly number[] };
   /** Undefined: the plain model. */
   readonly adapter: Adapter | undefined;
-  /** Positions that the rotary tables hold: the longest row. */
+  /** The columns of the longest batch, virtual tokens not counted. */
   readonly maxPositions: number;
   /** Into how many parts the labelled rows are cut, so that their logits are never all in memory. */
   readonly chunks: number;
@@ -72,7 +73,22 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
   };
   const frozen = accessFrozenWeights(g, options.typeOf);
   const hooks = adapter ? adapter.hooks(g, frozen, parameter) : plainHooks(g, frozen);
-  const mask = causalMask(g, columns, keyBias);
+  const causal = causalMask(g, columns, keyBias);
+  const prefix =
+    adapter?.virtual?.form === "keys-values"
+      ? splitPrefix(g, adapter.virtual.rows(g, parameter), config)
+      : undefined;
+  const prefixLength = prefix ? (adapter?.virtual?.count ?? 0) : 0;
+  const mask = prefix
+    ? g.concat([g.zeros("float32", ["batch", 1, 1, "seq", prefixLength]), causal], 4)
+    : causal;
+  /** Keys or values of the batch, behind those of the prefix. */
+  const behindPrefix = (front: Value | undefined, x: Value): Value => {
+    const own = splitHeads(g, x, config);
+    if (!front) return own;
+    const { kvHeads, headDim } = config;
+    return g.concat([g.expand(front, ["batch", kvHeads, prefixLength, headDim]), own], 2);
+  };
   const selectRows = (x: Value): Value => g.gather(x, labelRows, { axis: 0 });
   const lastHidden = (lastRows: ((x: Value) => Value) | undefined): Value =>
     buildLlama(
@@ -81,15 +97,20 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
       {
         inputIds,
         positions,
-        maxPositions: options.maxPositions,
+        maxPositions: options.maxPositions + (adapter?.virtual?.count ?? 0),
         recomputeLayers: options.recomputeLayers,
       },
       {
         ...hooks,
-        attend: ({ q, k, v }) =>
+        attend: ({ layer, q, k, v }) =>
           groupedAttention(
             g,
-            { q, keys: splitHeads(g, k, config), values: splitHeads(g, v, config), mask },
+            {
+              q,
+              keys: behindPrefix(prefix?.[layer]?.keys, k),
+              values: behindPrefix(prefix?.[layer]?.values, v),
+              mask,
+            },
             config,
           ),
         ...(lastRows && { lastRows }),

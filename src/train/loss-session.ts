@@ -3,6 +3,8 @@ import { MASKED } from "../models/blocks/attention.js";
 import { initializersOf, type FrozenWeights } from "../models/weights/frozen-weights.js";
 import { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
+import type { VirtualTokens } from "../peft/method.js";
+import { virtualId } from "../peft/virtual-tokens.js";
 import { noLoss } from "../datasets/encoded-rows.js";
 import {
   accumulatorName,
@@ -54,16 +56,52 @@ export const labelledRows = ({
   return { rows: BigInt64Array.from(rows), ids: BigInt64Array.from(ids) };
 };
 
-/** The feeds of a loss graph for one batch. Positions count each row's real tokens from 0. */
-const feedsOf = (batch: TokenBatch, lossScale: number, chunks: number): Record<string, Tensor> => {
+/** The batch with `count` virtual tokens, by the ids from `firstId` on, in front of every row. */
+const withVirtualTokens = (
+  { batch, seq, inputIds, attentionMask, labels }: TokenBatch,
+  count: number,
+  firstId: number,
+): TokenBatch => {
+  const width = count + seq;
+  const wide = {
+    batch,
+    seq: width,
+    inputIds: new BigInt64Array(batch * width),
+    attentionMask: new Uint8Array(batch * width).fill(1),
+    labels: new Int32Array(batch * width).fill(noLoss),
+  };
+  for (let row = 0; row < batch; row++) {
+    const [from, to] = [row * seq, row * width];
+    for (let i = 0; i < count; i++) wide.inputIds[to + i] = BigInt(firstId + i);
+    wide.inputIds.set(inputIds.subarray(from, from + seq), to + count);
+    wide.attentionMask.set(attentionMask.subarray(from, from + seq), to + count);
+    wide.labels.set(labels.subarray(from, from + seq), to + count);
+  }
+  return wide;
+};
+
+/**
+ * The feeds of a loss graph for one batch.
+ *
+ * Positions count each row's real tokens from 0; behind virtual tokens they count columns, padding included, as peft does.
+ */
+const feedsOf = (
+  batch: TokenBatch,
+  lossScale: number,
+  chunks: number,
+  virtual: VirtualTokens | undefined,
+): Record<string, Tensor> => {
   const { batch: rows, seq, inputIds, attentionMask } = batch;
   const positions = new BigInt64Array(rows * seq);
   const keyBias = new Float32Array(rows * seq);
+  const first = virtual?.form === "keys-values" ? virtual.count : 0;
   for (let row = 0; row < rows; row++) {
     let next = 0n;
-    for (let i = row * seq; i < (row + 1) * seq; i++) {
-      if (attentionMask[i]) positions[i] = next++;
-      else keyBias[i] = MASKED;
+    for (let column = 0; column < seq; column++) {
+      const i = row * seq + column;
+      if (virtual) positions[i] = BigInt(first + column);
+      else if (attentionMask[i]) positions[i] = next++;
+      if (!attentionMask[i] && virtual?.masksPadding !== false) keyBias[i] = MASKED;
     }
   }
   const labelled = labelledRows(batch);
@@ -90,21 +128,39 @@ const feedsOf = (batch: TokenBatch, lossScale: number, chunks: number): Record<s
   return tensors;
 };
 
+/** A copy of logits [batch, columns, vocab] without the first columns of every row. */
+const dropColumns = ({ shape, data }: Tensor, count: number): Float32Array => {
+  const [batch = 0, columns = 0, vocab = 0] = shape;
+  const rows = data as Float32Array;
+  if (count === 0) return rows.slice();
+  const kept = new Float32Array(batch * (columns - count) * vocab);
+  for (let row = 0; row < batch; row++)
+    kept.set(
+      rows.subarray((row * columns + count) * vocab, (row + 1) * columns * vocab),
+      row * (columns - count) * vocab,
+    );
+  return kept;
+};
+
 /** A model with its loss, ready to run; with gradients, each run adds to the store's. */
 export class LossSession {
   readonly #session: Session;
   readonly #chunks: number;
+  readonly #virtual: VirtualTokens | undefined;
+  readonly #vocabSize: number;
   readonly #parameters: Readonly<Record<string, Tensor>>;
   readonly #outputs: Readonly<Record<string, Tensor>>;
 
   private constructor(
     session: Session,
-    chunks: number,
+    { chunks, adapter, config }: Pick<LossGraphOptions, "chunks" | "adapter" | "config">,
     parameters: Readonly<Record<string, Tensor>>,
     outputs: Readonly<Record<string, Tensor>>,
   ) {
     this.#session = session;
     this.#chunks = chunks;
+    this.#virtual = adapter?.virtual;
+    this.#vocabSize = config.vocabSize;
     this.#parameters = parameters;
     this.#outputs = outputs;
   }
@@ -141,26 +197,32 @@ export class LossSession {
         outputs[gradientName(name)] = tensor;
       }
     }
-    return new LossSession(session, options.chunks, parameters, outputs);
+    return new LossSession(session, options, parameters, outputs);
   }
 
   /**
    * loss = lossScale * sum of -log p over the batch's labels.
    *
-   * `logits` [batch, seq, vocab] where the graph was built with them.
+   * `logits` [batch, seq, vocab], of the batch's own columns, where the graph was built with them.
    */
   async run(
     batch: TokenBatch,
     lossScale: number,
     signal?: AbortSignal,
   ): Promise<{ readonly loss: number; readonly logits: Float32Array | undefined }> {
-    const feeds = feedsOf(batch, lossScale, this.#chunks);
+    const virtual = this.#virtual;
+    const columnsInFront = virtual?.form === "embeddings" ? virtual.count : 0;
+    const whole =
+      columnsInFront > 0
+        ? withVirtualTokens(batch, columnsInFront, virtualId(this.#vocabSize, 0))
+        : batch;
+    const feeds = feedsOf(whole, lossScale, this.#chunks, virtual);
     const made = await this.#session.run({ ...feeds, ...this.#parameters }, this.#outputs, {
       ...(signal && { signal }),
     });
     const loss = (made.loss?.data as Float32Array)[0] ?? NaN;
     made.loss?.dispose();
-    const logits = made.logits && (made.logits.data as Float32Array).slice();
+    const logits = made.logits && dropColumns(made.logits, columnsInFront);
     made.logits?.dispose();
     for (const tensor of Object.values(feeds)) tensor.dispose();
     return { loss, logits };

@@ -1,5 +1,6 @@
 import type { Compat } from "../core/compat.js";
 import { UserError } from "../core/errors.js";
+import type { BatchLayout } from "../datasets/build-batch.js";
 import { listRows } from "../datasets/encode-rows.js";
 import type { LlamaConfig } from "../models/llama-config.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
@@ -141,11 +142,12 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
   const evaluationBatch = Math.max(1, Math.floor(settings.batch / data.evaluationBatchDivisor));
   const seed = settings.seed ?? DEFAULT_SEED;
   const orderSeed = compat.has("seed") ? DEFAULT_SEED : seed;
+  const layout = layoutOf(data.layout, adapter, compat);
   const batches = planMicroBatches({
     rows: data.train,
     batch: settings.batch,
     gradAcc,
-    layout: data.layout,
+    layout,
     padId: data.padId,
     orderOf: (epoch) =>
       settings.shuffle
@@ -299,7 +301,7 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
       {
         rows,
         batch: evaluationBatch,
-        layout: data.layout,
+        layout,
         padId: data.padId,
         mean: compat.has("loss-mean") ? "rows" : "tokens",
       },
@@ -314,6 +316,13 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
     };
   }
 };
+
+/**
+ * Behind virtual tokens, positions count columns: rows start in column 0, so that no result depends on the rows beside
+ * them. Under compat "pad" they stay where the authors' program has them.
+ */
+const layoutOf = (layout: BatchLayout, { virtual }: Adapter, compat: Compat): BatchLayout =>
+  virtual && !compat.has("pad") ? { kind: "right-padded" } : layout;
 
 const loadBest = async (job: TrainingJob, step: number): Promise<void> => {
   const { folder } = await readCheckpoint(

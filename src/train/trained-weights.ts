@@ -1,18 +1,35 @@
+import { join } from "node:path";
 import { UserError } from "../core/errors.js";
 import { loadModelFolder } from "../models/model-folder.js";
-import { readTensorsAsFloat32 } from "../models/weights/safetensors.js";
+import {
+  readSafetensorsHeader,
+  readTensorsAsFloat32,
+  writeSafetensors,
+  type TensorToWrite,
+} from "../models/weights/safetensors.js";
 import { writeModelFolder } from "../models/write-model-folder.js";
 import type { Adapter } from "../peft/adapter.js";
 import { readAdapter, writeAdapter } from "../peft/adapter-files.js";
+import { bakeVirtualTokens } from "../peft/bake-virtual-tokens.js";
 import { adapterBaseOf, describeAdapter } from "../peft/build-adapter.js";
+import type { Tensor } from "../runtime/tensor.js";
 import type { BaseModel } from "./load-base.js";
 import type { ParameterStore } from "./parameters.js";
 
-/** The elements of every parameter by name. */
-const elementsOf = ({ values }: ParameterStore): ReadonlyMap<string, Float32Array> =>
-  new Map([...values].map(([name, tensor]) => [name, tensor.data as Float32Array]));
+/** What makes virtual tokens, beside the adapter that holds what it made: peft's files have no place for it. */
+const encoderFile = "encoder.safetensors";
 
-/** Writes what was trained: a peft adapter folder, or for full fine-tuning a model folder in float32. */
+const hasEncoder = ({ virtual }: Adapter): boolean => virtual !== undefined && !virtual.baked;
+
+/** The elements of every tensor by name. */
+const elementsOf = (tensors: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Float32Array> =>
+  new Map([...tensors].map(([name, tensor]) => [name, tensor.data as Float32Array]));
+
+/**
+ * Writes what was trained: a peft adapter folder, or for full fine-tuning a model folder in float32.
+ *
+ * Where an encoder makes virtual tokens, the adapter holds these, and a file of its own the encoder.
+ */
 export const writeTrainedWeights = async (
   folder: string,
   base: Pick<BaseModel, "folder">,
@@ -21,22 +38,23 @@ export const writeTrainedWeights = async (
 ): Promise<void> => {
   const description = describeAdapter(adapter, base.folder.path);
   if (description) {
-    await writeAdapter(folder, description, adapterBaseOf(base.folder.config), elementsOf(store));
+    if (hasEncoder(adapter))
+      await writeSafetensors(join(folder, encoderFile), tensorsOf(store.values));
+    const values = elementsOf(await bakeVirtualTokens(adapter, store.values));
+    await writeAdapter(folder, description, adapterBaseOf(base.folder.config), values);
     return;
   }
   await writeModelFolder({
     path: folder,
     rawConfig: base.folder.rawConfig,
-    tensors: [...store.values].map(([name, tensor]) => ({
-      name,
-      dtype: "float32",
-      shape: tensor.shape,
-      data: tensor.data,
-    })),
+    tensors: tensorsOf(store.values),
     dtype: "float32",
     copyFrom: base.folder.path,
   });
 };
+
+const tensorsOf = (tensors: ReadonlyMap<string, Tensor>): readonly TensorToWrite[] =>
+  [...tensors].map(([name, { shape, data }]) => ({ name, dtype: "float32", shape, data }));
 
 /** Reads them back into the store. @throws {UserError} if the folder holds another adapter */
 export const readTrainedWeights = async (
@@ -45,14 +63,7 @@ export const readTrainedWeights = async (
   adapter: Adapter,
   store: ParameterStore,
 ): Promise<void> => {
-  const read =
-    adapter.method.kind === "full"
-      ? await readTensorsAsFloat32((await loadModelFolder(folder)).weights)
-      : new Map(
-          [...(await readAdapter(folder, adapterBaseOf(base.folder.config))).values].map(
-            ([name, { data }]) => [name, data] as const,
-          ),
-        );
+  const read = await readWeights(folder, base, adapter);
   const missing = [...store.values.keys()].filter((name) => !read.has(name));
   if (missing.length > 0)
     throw new UserError(
@@ -60,4 +71,18 @@ export const readTrainedWeights = async (
     );
   for (const [name, tensor] of store.values)
     (tensor.data as Float32Array).set(read.get(name) ?? new Float32Array());
+};
+
+/** Everything in a folder of trained weights, by parameter name. */
+const readWeights = async (
+  folder: string,
+  base: Pick<BaseModel, "folder">,
+  adapter: Adapter,
+): Promise<ReadonlyMap<string, Float32Array>> => {
+  if (adapter.method.kind === "full")
+    return readTensorsAsFloat32((await loadModelFolder(folder)).weights);
+  if (hasEncoder(adapter))
+    return readTensorsAsFloat32((await readSafetensorsHeader(join(folder, encoderFile))).entries);
+  const { values } = await readAdapter(folder, adapterBaseOf(base.folder.config));
+  return new Map([...values].map(([name, { data }]) => [name, data]));
 };

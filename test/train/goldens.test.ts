@@ -10,6 +10,8 @@ import { hira } from "../../src/peft/hira.js";
 import { lora } from "../../src/peft/lora.js";
 import type { LinearMethod, MethodOptions } from "../../src/peft/method.js";
 import { mora } from "../../src/peft/mora.js";
+import { prefix } from "../../src/peft/prefix.js";
+import { createVirtualAdapter } from "../../src/peft/virtual-tokens.js";
 import { LossSession } from "../../src/train/loss-session.js";
 import {
   checkGolden,
@@ -57,6 +59,19 @@ const cases: Readonly<Record<string, GoldenCase>> = {
     adapter: onTargets(frozen(hilora, ["loraA", "loraB"])),
     places: startAndProbe,
     storedName: (parameter) => (/\.lora[AB]$/.test(parameter) ? undefined : parameter),
+  },
+  "prefix tuning": {
+    name: "prefix",
+    adapter: (config) => createVirtualAdapter(prefix, { virtualTokens: 8 }, config),
+    places: ["start"],
+    storedName: () => "prefix",
+  },
+  "prefix tuning that attends to padding": {
+    name: "prefix_nomask",
+    adapter: (config) =>
+      createVirtualAdapter(prefix, { virtualTokens: 8, masksPadding: false }, config),
+    places: ["start"],
+    storedName: () => "prefix",
   },
   "full fine-tuning": {
     name: "full",

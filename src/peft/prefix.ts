@@ -1,0 +1,38 @@
+import { normal } from "./init.js";
+import type { VirtualTokenMethod } from "./method.js";
+import { linearLayer, linearParameters } from "./encoder-layers.js";
+import { rowWidth } from "./virtual-tokens.js";
+
+/**
+ * Prefix tuning: keys and values of virtual tokens in front of every layer's own, [virtual tokens, layers * 2 * kvHeads *
+ * headDim], a row being [layer, key | value, head, headDim].
+ *
+ * The keys are not rotated; the text's positions begin behind them. They start from N(0, 1). With --prefix_projection they
+ * are tanh(E W1^T + b1) W2^T + b2, and E, W1, b1, W2, b2 train: files then hold the result.
+ * Source: Li and Liang, "Prefix-Tuning"; tuners/prefix_tuning of peft 0.21.2.
+ */
+export const prefix: VirtualTokenMethod = {
+  kind: "virtual",
+  name: "prefix",
+  form: "keys-values",
+  result: "table",
+  parameters(config, { virtualTokens, prefixProjection, encoderHiddenSize }) {
+    const width = rowWidth("keys-values", config);
+    if (!prefixProjection)
+      return { table: { shape: [virtualTokens, width], init: normal(1), trainable: true } };
+    const tokenDim = config.kvHeads * config.headDim;
+    const hidden = encoderHiddenSize ?? tokenDim;
+    return {
+      "encoder.embedding": { shape: [virtualTokens, tokenDim], init: normal(1), trainable: true },
+      ...linearParameters("encoder.0", tokenDim, hidden),
+      ...linearParameters("encoder.2", hidden, width),
+    };
+  },
+  rows(g, parameters) {
+    const { table, "encoder.embedding": embedding } = parameters;
+    if (table) return table;
+    if (!embedding) throw new RangeError("Cannot build a prefix: found neither table nor encoder");
+    const hidden = g.tanh(linearLayer(g, embedding, parameters, "encoder.0"));
+    return linearLayer(g, hidden, parameters, "encoder.2");
+  },
+};

@@ -1,0 +1,113 @@
+import { UserError } from "../core/errors.js";
+import type { Graph } from "../graph/graph.js";
+import type { Value } from "../graph/op.js";
+import type { LlamaConfig } from "../models/llama-config.js";
+import type { WeightAccess } from "../models/weights/frozen-weights.js";
+import { plainLinear, type Adapter, type AdapterParameter } from "./adapter.js";
+import { zeros } from "./init.js";
+import {
+  defaultMethodOptions,
+  type MethodOptions,
+  type ParameterSpec,
+  type VirtualTokenMethod,
+  type VirtualTokens,
+} from "./method.js";
+
+/** The width of a row: keys and values of all layers, or an embedding. */
+export const rowWidth = (
+  form: VirtualTokenMethod["form"],
+  config: Pick<LlamaConfig, "layers" | "kvHeads" | "headDim" | "hiddenSize">,
+): number =>
+  form === "embeddings" ? config.hiddenSize : config.layers * 2 * config.kvHeads * config.headDim;
+
+/**
+ * An adapter of virtual tokens.
+ *
+ * @throws {UserError} if they leave no position for the text
+ * @param options.baked true gives what a folder holds: the rows themselves, without the encoder that made them
+ */
+export const createVirtualAdapter = (
+  method: VirtualTokenMethod,
+  given: Partial<MethodOptions>,
+  config: LlamaConfig,
+  { baked = false }: { readonly baked?: boolean } = {},
+): Adapter => {
+  const options: MethodOptions = { ...defaultMethodOptions, ...given };
+  const { form, result } = method;
+  if (options.virtualTokens >= config.maxPositionEmbeddings)
+    throw new UserError(
+      `Cannot use --virtual_tokens=${String(options.virtualTokens)}: expected fewer than the model's ${String(config.maxPositionEmbeddings)} positions`,
+    );
+  const width = rowWidth(form, config);
+  const specs: Readonly<Record<string, ParameterSpec>> = baked
+    ? { [result]: { shape: [options.virtualTokens, width], init: zeros, trainable: true } }
+    : method.parameters(config, options);
+  const names = Object.keys(specs);
+  const parameters: readonly AdapterParameter[] = Object.entries(specs).map(([name, spec]) => ({
+    ...spec,
+    name,
+    // transformers' rule, by the end of the name.
+    decays: !name.endsWith("bias"),
+  }));
+  const virtual: VirtualTokens = {
+    count: options.virtualTokens,
+    form,
+    result,
+    baked: names.length === 1 && names[0] === result,
+    masksPadding: options.masksPadding,
+    rows: (g, parameter) =>
+      g.inScope(method.name, () =>
+        baked
+          ? parameter(result)
+          : method.rows(g, Object.fromEntries(names.map((name) => [name, parameter(name)]))),
+      ),
+  };
+  return {
+    method,
+    options,
+    optionsOf: () => options,
+    targets: [],
+    parameters,
+    virtual,
+    hooks: (g, frozen, parameter) => ({
+      ...frozen,
+      ...(form === "embeddings" && {
+        embed: embedVirtual(g, frozen, config.vocabSize, virtual.rows(g, parameter)),
+      }),
+      linear: (x, module) => plainLinear(g, frozen, x, module),
+    }),
+  };
+};
+
+/** The id by which the model is given virtual token `index`: ids from the vocabulary's size on are virtual. */
+export const virtualId = (vocabSize: number, index: number): number => vocabSize + index;
+
+/** Embeddings of ids of which those from `vocabSize` on are virtual tokens: rows of `rows` [count, hidden]. */
+const embedVirtual =
+  (g: Graph, frozen: WeightAccess, vocabSize: number, rows: Value): WeightAccess["embed"] =>
+  (name, ids) => {
+    const isText = g.lessOrEqual(ids, g.scalar(vocabSize - 1, "int64"));
+    const zero = g.scalar(0, "int64");
+    const textIds = g.where(isText, ids, zero);
+    const virtualIds = g.where(isText, zero, g.sub(ids, g.scalar(vocabSize, "int64")));
+    return g.where(
+      g.reshape(isText, [...ids.shape, 1]),
+      frozen.embed(name, textIds),
+      g.gather(rows, virtualIds, { axis: 0 }),
+    );
+  };
+
+/** Keys and values of every layer [1, kvHeads, count, headDim], of rows [count, layers * (key, value) * kvHeads * headDim]. */
+export const splitPrefix = (
+  g: Graph,
+  rows: Value,
+  { layers, kvHeads, headDim }: Pick<LlamaConfig, "layers" | "kvHeads" | "headDim">,
+): readonly { readonly keys: Value; readonly values: Value }[] => {
+  const [count = 0] = rows.shape;
+  const table = g.transpose(g.reshape(rows, [count, 2 * layers, kvHeads, headDim]), [1, 2, 0, 3]);
+  const pieces = g.split(table, Array<number>(2 * layers).fill(1), 0);
+  return Array.from({ length: layers }, (_, layer) => ({
+    keys: pieces[2 * layer] as Value,
+    values: pieces[2 * layer + 1] as Value,
+  }));
+};

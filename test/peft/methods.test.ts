@@ -1,0 +1,237 @@
+import { readFileSync } from "node:fs";
+import test from "ava";
+import { UserError } from "../../src/core/errors.js";
+import { LlamaEngine } from "../../src/decode/engine.js";
+import { generate } from "../../src/decode/generate.js";
+import { mergeAdapter } from "../../src/decode/merge-adapter.js";
+import { defaultDecodeSettings } from "../../src/decode/settings.js";
+import { readAdapter } from "../../src/peft/adapter-files.js";
+import {
+  adapterBaseOf,
+  adapterOfDescription,
+  buildAdapter,
+  describeAdapter,
+  type AdapterSettings,
+} from "../../src/peft/build-adapter.js";
+import { peftMethods, type PeftType } from "../../src/peft/registry.js";
+import { Tensor } from "../../src/runtime/tensor.js";
+import { readTrainedWeights, writeTrainedWeights } from "../../src/train/trained-weights.js";
+import { peftFixture } from "../support/adapter-base.js";
+import {
+  drawnStore,
+  largestDifference,
+  loadTinyBase,
+  logitsOf,
+  startStore,
+} from "../support/adapted-model.js";
+import { loadModelFolder } from "../../src/models/model-folder.js";
+import { makeTempFolder } from "../support/temp-folder.js";
+
+const ids = [1, 5, 9, 13, 2, 7];
+const defaults: AdapterSettings = {
+  rank: 2,
+  loraAlpha: 3,
+  rLora: 1,
+  moraType: 6,
+  targetModules: "q_proj,k_proj,up_proj,down_proj",
+  initAb: { A: "kaiming", B: "zero" },
+  trainAb: { A: true, B: true },
+  randR: false,
+  virtualTokens: 3,
+  prefixProjection: false,
+  encoderHiddenSize: 5,
+  promptInitText: undefined,
+};
+
+interface Variant {
+  readonly peftType: PeftType;
+  readonly settings?: Partial<AdapterSettings>;
+}
+
+const linear: Readonly<Record<string, Variant>> = {
+  HiRA: { peftType: "hira" },
+  "HiRA with R": { peftType: "hira", settings: { randR: true } },
+  LoRA: { peftType: "lora" },
+  rsLoRA: { peftType: "rslora" },
+  DoRA: { peftType: "dora" },
+  "MoRA of type 6": { peftType: "mora" },
+  "MoRA of type 1": { peftType: "mora", settings: { moraType: 1 } },
+  HiLoRA: { peftType: "hilora" },
+};
+const virtual: Readonly<Record<string, Variant>> = {
+  "prefix tuning": { peftType: "prefix" },
+  "prefix tuning with a projection": { peftType: "prefix", settings: { prefixProjection: true } },
+  "prompt tuning": { peftType: "prompt-tuning" },
+  "p-tuning": { peftType: "p-tuning" },
+};
+
+const open = async ({ peftType, settings }: Variant) => {
+  const model = await loadTinyBase();
+  const adapter = buildAdapter(peftType, model.config, { ...defaults, ...settings }, new Set());
+  return { model, adapter };
+};
+
+for (const [title, variant] of Object.entries(linear)) {
+  test(`an untrained adapter is the base model: ${title}`, async (t) => {
+    const { model, adapter } = await open(variant);
+    const { values } = startStore(adapter, model);
+    const base = await logitsOf(model, ids);
+    t.true(largestDifference(await logitsOf(model, ids, { adapter, values }), base) < 1e-5);
+  });
+
+  test(`merged equals unmerged: ${title}`, async (t) => {
+    const { model, adapter } = await open(variant);
+    const { values } = drawnStore(adapter, model);
+    const live = await logitsOf(model, ids, { adapter, values });
+    t.true(largestDifference(live, await logitsOf(model, ids)) > 0.05);
+    const weights = await mergeAdapter(model.weights, adapter, values);
+    t.true(largestDifference(await logitsOf({ ...model, weights }, ids), live) < 1e-4);
+  });
+}
+
+for (const [title, variant] of Object.entries({ ...linear, ...virtual })) {
+  test(`an adapter folder holds all of an adapter: ${title}`, async (t) => {
+    const { model, adapter } = await open(variant);
+    const store = drawnStore(adapter, model);
+    const expected = await logitsOf(model, ids, { adapter, values: store.values });
+    const folder = await makeTempFolder(t);
+    const base = { folder: await loadModelFolder(peftFixture("base")) };
+    await writeTrainedWeights(folder, base, adapter, store);
+
+    const read = await readAdapter(folder, adapterBaseOf(model.config));
+    const again = adapterOfDescription(read.adapter, model.config, new Set());
+    const values = new Map(
+      [...read.values].map(([name, { shape, data }]) => [
+        name,
+        Tensor.fromArray("float32", shape, data),
+      ]),
+    );
+    t.is(again.method, adapter.method);
+    t.true(
+      largestDifference(await logitsOf(model, ids, { adapter: again, values }), expected) < 1e-6,
+    );
+    t.deepEqual(describeAdapter(again, ""), { ...read.adapter, baseModel: "" });
+
+    const other = startStore(adapter, model);
+    await readTrainedWeights(folder, base, adapter, other);
+    for (const [name, { data }] of store.values) t.deepEqual(other.values.get(name)?.data, data);
+  });
+}
+
+const stored = JSON.parse(readFileSync(peftFixture("logits.json"), "utf8")) as {
+  readonly logits: Readonly<Record<string, readonly number[]>>;
+};
+for (const [name, expected] of Object.entries(stored.logits)) {
+  test(`logits are peft's: ${name}`, async (t) => {
+    const model = await loadTinyBase();
+    if (name === "base") {
+      t.true(largestDifference(await logitsOf(model, ids), expected) < 1e-5);
+      return;
+    }
+    const base = adapterBaseOf(model.config);
+    const { adapter: description, values } = await readAdapter(peftFixture(name), base);
+    const adapter = adapterOfDescription(description, model.config, new Set());
+    const tensors = new Map(
+      [...values].map(([key, { shape, data }]) => [key, Tensor.fromArray("float32", shape, data)]),
+    );
+    const logits = await logitsOf(model, ids, { adapter, values: tensors });
+    t.true(largestDifference(logits, expected) < 1e-4);
+  });
+}
+
+for (const [title, variant] of Object.entries(virtual)) {
+  test(`decoding sees the virtual tokens that training sees: ${title}`, async (t) => {
+    const { model, adapter } = await open(variant);
+    const live = { adapter, values: drawnStore(adapter, model).values };
+    const settings = { ...defaultDecodeSettings, maxNewTokens: 5, eosIds: [], padId: 3 };
+    // 16 columns are fed at a time: the longest prompt goes in two pieces.
+    const long = Array.from({ length: 21 }, (_, i) => 4 + ((5 * i) % 11));
+    const prompts = [ids, [4, 8], long].map((prompt) => ({ ids: prompt }));
+    const engine = await LlamaEngine.create({
+      ...model,
+      live,
+      maxPositions: 26,
+      activationBytes: 1,
+    });
+    for (const numBeams of [1, 2]) {
+      const found = await generate({
+        engine,
+        prompts,
+        settings: { ...settings, numBeams },
+        batch: 3,
+      });
+      for (const [row, prompt] of prompts.entries()) {
+        const best = found[row]?.[0];
+        const text = [...prompt.ids, ...(best?.tokens ?? [])];
+        const logits = await logitsOf(model, text, live);
+        let score = 0;
+        for (let at = prompt.ids.length; at < text.length; at++) {
+          const row = Array.from(logits.subarray((at - 1) * 16, at * 16));
+          const chosen = text[at] ?? -1;
+          if (numBeams === 1) t.is(chosen, row.indexOf(Math.max(...row)));
+          score += (row[chosen] ?? NaN) - Math.log(row.reduce((sum, x) => sum + Math.exp(x), 0));
+        }
+        if (numBeams === 2) t.true(Math.abs((best?.score ?? NaN) * 5 - score) < 1e-4);
+      }
+    }
+    engine.dispose();
+  });
+}
+
+test("virtual tokens cannot be merged", async (t) => {
+  const { model, adapter } = await open({ peftType: "prefix" });
+  const { values } = startStore(adapter, model);
+  const error = await t.throwsAsync(mergeAdapter(model.weights, adapter, values), {
+    instanceOf: UserError,
+  });
+  t.regex(error.message, /^Cannot merge prefix: its virtual tokens are no part of the weights$/);
+});
+
+test("virtual tokens must leave positions for the text", async (t) => {
+  const settings = { virtualTokens: 64 };
+  const error = await t.throwsAsync(open({ peftType: "prompt-tuning", settings }), {
+    instanceOf: UserError,
+  });
+  t.regex(error.message, /^Cannot use --virtual_tokens=64: expected fewer than the model's 64/);
+});
+
+test("prompt tuning starts from a text's embeddings, repeated and cut", async (t) => {
+  const { config, weights } = await loadTinyBase();
+  const adapter = buildAdapter(
+    "prompt-tuning",
+    config,
+    { ...defaults, promptInitText: "two words" },
+    new Set(),
+    { encode: () => [6, 4] },
+  );
+  const table = weights.tensor("model.embed_tokens.weight").data;
+  const rows = [6, 4, 6].flatMap((id) => [...table.slice(id * 8, (id + 1) * 8)].map(Number));
+  const { values } = startStore(adapter, { config, weights });
+  t.deepEqual([...(values.get("embedding")?.data ?? [])].map(Number), rows);
+});
+
+test("--prompt_init_text needs prompt tuning and a tokenizer", async (t) => {
+  const { config } = await loadTinyBase();
+  const settings = { ...defaults, promptInitText: "x" };
+  const messageOf = (peftType: PeftType) =>
+    t.throws(() => buildAdapter(peftType, config, settings, new Set()), { instanceOf: UserError })
+      .message;
+  t.regex(messageOf("p-tuning"), /found --peft_type p-tuning, expected prompt-tuning$/);
+  t.regex(messageOf("prompt-tuning"), /found no tokenizer in the model folder/);
+});
+
+for (const [peftType, settings, expected] of [
+  ["lora", { rank: 5 }, /k_proj \[4, 8\].*expected a rank from 1 to the smaller side$/],
+  ["mora", { rank: 7 }, /sqrt\(\(in \+ out\) \* rank\) is at most in$/],
+  ["hilora", { rLora: 5 }, /k_proj \[4, 8\].*--r_lora \(5\) from 1 to the smaller side$/],
+] as const) {
+  test(`a rank that does not fit names the layers: ${peftType}`, async (t) => {
+    const error = await t.throwsAsync(open({ peftType, settings }), { instanceOf: UserError });
+    t.regex(error.message, expected);
+  });
+}
+
+test("every method is tested here, or is full fine-tuning", (t) => {
+  const tested = Object.values({ ...linear, ...virtual }).map(({ peftType }) => peftType);
+  t.deepEqual([...new Set([...tested, "fft"])].sort(), Object.keys(peftMethods).sort());
+});
