@@ -72,7 +72,7 @@ test("encodeOnnx writes the domain, the place and every kind of attribute of a n
   t.deepEqual(scatter?.attributes, { axis: -1, reduction: "add" });
 });
 
-test("encodeOnnx puts nodes that nobody reads last: forward ones, then backward ones from the last made to the first", (t) => {
+test("encodeOnnx puts nodes that nobody reads last: forward ones, then backward ones in reverse order", (t) => {
   const g = new Graph();
   const x = g.input("x", "float32", [2]);
   g.output("early", g.neg(x));
