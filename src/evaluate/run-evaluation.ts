@@ -44,7 +44,8 @@ export const evaluationFileName = (
 /**
  * --ckpt: answers the test split of a set (common_all: of eight) with what was trained, into files beside it.
  *
- * A file that is there is left as it is and its set skipped, unless --compute_rank or --compute_norm asks for more.
+ * A file that is there is left as it is and its set skipped, unless --compute_rank or --compute_norm asks for more. compat
+ * "exit": a folder that is not there is a warning, as in the original.
  * @param originalFlags line 1 of the files, for the flags that the trained model brings with it
  * @throws {UserError} if there is nothing complete to load, or the data are missing
  */
@@ -59,10 +60,12 @@ export const runEvaluation = async (
   const found = findDataset(options.dataset);
   const names = found.kind === "group" ? found.members : [found.name];
   const analyses = options.computeRank || options.computeNorm;
-  if (!existsSync(ckpt))
-    throw new UserError(
-      `Cannot evaluate --ckpt=${ckpt}: found no such folder, expected a run's folder, one of its checkpoints, or a peft adapter`,
-    );
+  if (!existsSync(ckpt)) {
+    const missing = `Cannot evaluate --ckpt=${ckpt}: found no such folder, expected a run's folder, one of its checkpoints, or a peft adapter`;
+    if (!options.compat.has("exit")) throw new UserError(missing);
+    ui.warn(missing);
+    return;
+  }
   const todo = names.map(findSingleDataset).filter((dataset) => {
     const path = join(ckpt, evaluationFileName(options, dataset.name));
     if (analyses || !existsSync(path)) return true;

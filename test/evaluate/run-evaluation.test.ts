@@ -1,0 +1,208 @@
+import { cp, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { ExecutionContext } from "ava";
+import test from "ava";
+import { UserError } from "../../src/core/errors.js";
+import {
+  evaluationFileName,
+  runEvaluation,
+  type EvaluationRunOptions,
+} from "../../src/evaluate/run-evaluation.js";
+import type { OutputFile } from "../../src/report/output-jsonl.js";
+import type { ProgressUi } from "../../src/report/progress.js";
+import { InterruptedError, InterruptSignal } from "../../src/train/interrupt.js";
+import { makeTempFolder } from "../support/temp-folder.js";
+
+const names: readonly [Parameters<typeof evaluationFileName>[0], string][] = [
+  [{ loadOrder: -1, maxNewTokens: undefined, beamSize: undefined }, "output_-1_boolq_eval.jsonl"],
+  [{ loadOrder: -1, maxNewTokens: undefined, beamSize: 4 }, "output_-1_boolq_beam=4_eval.jsonl"],
+  [{ loadOrder: 0, maxNewTokens: 8, beamSize: undefined }, "output_0_boolq_maxT=8_eval.jsonl"],
+  [{ loadOrder: 2, maxNewTokens: 8, beamSize: 1 }, "output_2_boolq_maxT=8_beam=1_eval.jsonl"],
+];
+for (const [options, name] of names)
+  test(`evaluationFileName makes ${name}`, (t) => {
+    t.is(evaluationFileName(options, "boolq"), name);
+  });
+
+/** A tokenizer of the fixture model's 16 tokens: single letters, what else there is is unknown. */
+const tokenizerJson = {
+  version: "1.0",
+  added_tokens: ["<unk>", "<s>", "</s>", "<pad>"].map((content, id) => ({
+    id,
+    content,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+    special: true,
+  })),
+  normalizer: null,
+  pre_tokenizer: null,
+  post_processor: null,
+  decoder: null,
+  model: {
+    type: "BPE",
+    unk_token: "<unk>",
+    fuse_unk: true,
+    byte_fallback: false,
+    vocab: Object.fromEntries(
+      ["<unk>", "<s>", "</s>", "<pad>", ..."truefalsynoh"].map((token, id) => [token, id]),
+    ),
+    merges: [],
+  },
+};
+
+interface Surroundings {
+  readonly options: EvaluationRunOptions;
+  readonly ckpt: string;
+  readonly lines: string[];
+  readonly run: (changes?: Partial<EvaluationRunOptions>) => Promise<void>;
+  readonly interrupt: InterruptSignal;
+}
+
+/** The fixtures' base model with a tokenizer, its HiRA adapter, and three rows for each of two sets. */
+const prepare = async (t: ExecutionContext): Promise<Surroundings> => {
+  const folder = await makeTempFolder(t);
+  const [model, ckpt, data] = ["model", "adapter", "data"].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  await cp("test/fixtures/peft/base", model, { recursive: true });
+  await cp("test/fixtures/peft/hira", ckpt, { recursive: true });
+  await writeFile(join(model, "tokenizer.json"), JSON.stringify(tokenizerJson));
+  await writeFile(
+    join(model, "tokenizer_config.json"),
+    JSON.stringify({
+      tokenizer_class: "PreTrainedTokenizerFast",
+      bos_token: "<s>",
+      eos_token: "</s>",
+      pad_token: "<pad>",
+      unk_token: "<unk>",
+    }),
+  );
+  const rows = ["true", "false", "true"].map((output, i) => ({
+    instruction: `Is it so, the ${String(i)}th time?`,
+    input: "",
+    output,
+  }));
+  for (const set of ["boolq", "piqa"]) {
+    await mkdir(join(data, "llm_adapt", set), { recursive: true });
+    await writeFile(join(data, "llm_adapt", set, "test.json"), JSON.stringify(rows));
+  }
+  const lines: string[] = [];
+  const work = { advance: () => undefined, done: () => undefined };
+  const ui: ProgressUi = {
+    training: () => ({ step: work.done, evaluation: work.done, done: work.done }),
+    decoding: () => work,
+    line: (text) => void lines.push(text),
+    warn: (text) => void lines.push(`warning: ${text}`),
+  };
+  const options: EvaluationRunOptions = {
+    ckpt,
+    loadOrder: -1,
+    modelName: model,
+    loadBit: 16,
+    dataset: "boolq",
+    computeRank: false,
+    computeNorm: false,
+    batch: 8,
+    beamSize: 2,
+    maxNewTokens: 4,
+    doSample: false,
+    decoding: "default",
+    temperature: 0.1,
+    topK: 40,
+    topP: 0.75,
+    seed: undefined,
+    limit: undefined,
+    dataDir: data,
+    datasetRatio: 1,
+    numWorkers: 0,
+    threads: 1,
+    compat: new Set(),
+  };
+  const interrupt = new InterruptSignal();
+  const run = (changes: Partial<EvaluationRunOptions> = {}) =>
+    runEvaluation(
+      { ...options, ...changes },
+      (replaced) => replaced as OutputFile["flags"],
+      ui,
+      interrupt,
+    );
+  return { options, ckpt, lines, run, interrupt };
+};
+
+const readLines = async (path: string): Promise<readonly Record<string, unknown>[]> =>
+  (await readFile(path, "utf8"))
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+const boolqFile = "output_-1_boolq_maxT=4_beam=2_eval.jsonl";
+
+test("runEvaluation answers the test rows in the file's order, after four lines of what was asked", async (t) => {
+  const { run, ckpt, options } = await prepare(t);
+  await run();
+  const [flags, config, summary, parameters, ...rows] = await readLines(join(ckpt, boolqFile));
+  t.deepEqual(flags, { peft_type: "hira", model_name: options.modelName });
+  t.is(config?.base_model_name_or_path, options.modelName);
+  t.is(summary?.train_seconds, -1);
+  t.true(Number(parameters?.trainable) > 0);
+  t.deepEqual(
+    rows.map(({ context, gt }) => [context, gt]),
+    ["true", "false", "true"].map((gt, i) => [`Is it so, the ${String(i)}th time?`, gt]),
+  );
+  for (const { pred } of rows) t.is(typeof pred, "string");
+});
+
+test("runEvaluation skips a set whose file is there, without loading the model", async (t) => {
+  const { run, ckpt, lines } = await prepare(t);
+  await writeFile(join(ckpt, boolqFile), "mine");
+  await run({ modelName: "no such model" });
+  t.deepEqual(lines, [`${join(ckpt, boolqFile)}: File exists, skipped.`]);
+  t.is(await readFile(join(ckpt, boolqFile), "utf8"), "mine");
+});
+
+test("runEvaluation answers only the first rows with a limit, and one beam with --decoding=greedy", async (t) => {
+  const { run, ckpt } = await prepare(t);
+  await run({ limit: 2, decoding: "greedy" });
+  t.is((await readLines(join(ckpt, boolqFile))).length, 4 + 2);
+});
+
+test("runEvaluation writes rank and norm of every adapted layer, and answers again", async (t) => {
+  const { run, ckpt } = await prepare(t);
+  await writeFile(join(ckpt, boolqFile), "old");
+  await run({ computeRank: true, computeNorm: true });
+  t.is((await readLines(join(ckpt, boolqFile))).length, 4 + 3);
+  const analysis = JSON.parse(
+    await readFile(join(ckpt, boolqFile.replace("_eval.jsonl", "_adapter.json")), "utf8"),
+  ) as { readonly modules: readonly Record<string, unknown>[] };
+  t.deepEqual(
+    analysis.modules.map(({ module }) => String(module).replace(/^model\.layers\./, "")),
+    [0, 1].flatMap((layer) =>
+      ["self_attn.q_proj", "self_attn.v_proj", "mlp.down_proj"].map(
+        (name) => `${String(layer)}.${name}`,
+      ),
+    ),
+  );
+  for (const { rank, relative_norm: relativeNorm } of analysis.modules) {
+    t.true(Number(rank) >= 2 && Number(rank) <= 8);
+    t.true(Number(relativeNorm) > 0);
+  }
+});
+
+test("runEvaluation refuses a folder that is not there; compat exit warns", async (t) => {
+  const { run, lines } = await prepare(t);
+  const error = await t.throwsAsync(run({ ckpt: "no/such/run" }), { instanceOf: UserError });
+  t.regex(error.message, /Cannot evaluate --ckpt=no\/such\/run: found no such folder/);
+  await run({ ckpt: "no/such/run", compat: new Set(["exit"]) });
+  t.deepEqual(lines, [`warning: ${error.message}`]);
+});
+
+test("runEvaluation leaves no file behind when it is stopped", async (t) => {
+  const { run, ckpt, interrupt } = await prepare(t);
+  interrupt.request("SIGINT");
+  await t.throwsAsync(run(), { instanceOf: InterruptedError });
+  t.deepEqual((await readdir(ckpt)).sort(), ["adapter_config.json", "adapter_model.safetensors"]);
+});
