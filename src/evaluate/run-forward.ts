@@ -53,6 +53,7 @@ const open = async (options: ForwardRunOptions, ui: ProgressUi): Promise<Opened>
     base.folder.config,
     options,
     new Set(),
+    base.tokenizer,
   );
   return { base, adapter, store: await fillStore(base, adapter, options, ui) };
 };

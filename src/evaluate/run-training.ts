@@ -156,7 +156,7 @@ export const runTraining = async (
   for (const warning of data.warnings) ui.warn(warning);
   requireSameLength(options, data.train.length);
   requireNoDropout(base);
-  const adapter = buildAdapter(peftType, config, options, options.compat);
+  const adapter = buildAdapter(peftType, config, options, options.compat, base.tokenizer);
   const store = await fillStore(base, adapter, options, ui);
   const parameters = countParameters(base, adapter);
   ui.line(trainableLine(parameters.trainable, parameters.all));

@@ -73,11 +73,11 @@ interface Golden {
   readonly loss_after: number;
 }
 
-/** The goldens' model, batch and stored numbers. */
-export const openGoldens = async (folder: string) => {
+/** The goldens' model and batch, and the numbers stored in the folder `numbers`. */
+const openGoldens = async (folder: string, numbers: string) => {
   const model = await loadModelFolder(join(folder, "tiny-llama"));
   const weights = await openFrozenWeights(model.weights, { storage: "stored" });
-  const stored = JSON.parse(await readFile(join(folder, "training.json"), "utf8")) as {
+  const stored = JSON.parse(await readFile(join(numbers, "training.json"), "utf8")) as {
     readonly methods: Readonly<Record<string, Golden>>;
     readonly probe_loss: Readonly<Record<string, number>>;
   };
@@ -86,9 +86,9 @@ export const openGoldens = async (folder: string) => {
     weights,
     stored,
     batch: await readBatch(join(folder, "batch.safetensors")),
-    init: await readTensors(join(folder, "init.safetensors")),
-    gradients: await readTensors(join(folder, "first_gradients.safetensors")),
-    finals: await readTensors(join(folder, "final_weights.safetensors")),
+    init: await readTensors(join(numbers, "init.safetensors")),
+    gradients: await readTensors(join(numbers, "first_gradients.safetensors")),
+    finals: await readTensors(join(numbers, "final_weights.safetensors")),
   };
 };
 
@@ -99,6 +99,8 @@ export interface GoldenCase {
   readonly adapter: (config: LlamaConfig) => Adapter;
   /** Where gradients were taken. */
   readonly places: readonly ("start" | "probe")[];
+  /** Where its numbers are stored, if not with the goldens. */
+  readonly numbers?: string;
   /** The stored name of a parameter, where it differs; undefined for one that has no stored numbers and does not train. */
   readonly storedName?: (parameter: string) => string | undefined;
 }
@@ -110,9 +112,18 @@ export interface GoldenCase {
 export const checkGolden = async (
   t: ExecutionContext,
   folder: string,
-  { name, adapter: build, places, storedName = (parameter) => parameter }: GoldenCase,
+  {
+    name,
+    adapter: build,
+    places,
+    numbers = folder,
+    storedName = (parameter) => parameter,
+  }: GoldenCase,
 ): Promise<void> => {
-  const { config, weights, stored, batch, init, gradients, finals } = await openGoldens(folder);
+  const { config, weights, stored, batch, init, gradients, finals } = await openGoldens(
+    folder,
+    numbers,
+  );
   const golden = stored.methods[name];
   if (!golden) throw new Error(`no ${name} in training.json`);
   const adapter = build(config);
@@ -126,9 +137,8 @@ export const checkGolden = async (
         1,
         (parameter) => {
           const known = storedName(parameter.name);
-          return known === undefined
-            ? undefined
-            : (init.get(known) ?? init.get(`${known}_${where}`));
+          if (known === undefined) return undefined;
+          return init.get(known) ?? init.get(`${known}_${where}`) ?? init.get(`${name}/${known}`);
         },
         float32Tensors(weights),
       );

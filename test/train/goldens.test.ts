@@ -1,5 +1,7 @@
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { llamaTensors, type LlamaConfig } from "../../src/models/llama-config.js";
+import { llamaLinearModules } from "../../src/models/llama.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import { openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
 import { createFullAdapter, createLinearAdapter, type Adapter } from "../../src/peft/adapter.js";
@@ -7,10 +9,13 @@ import { dora } from "../../src/peft/dora.js";
 import { fft } from "../../src/peft/fft.js";
 import { hilora } from "../../src/peft/hilora.js";
 import { hira } from "../../src/peft/hira.js";
-import { lora } from "../../src/peft/lora.js";
+import { lora, rslora } from "../../src/peft/lora.js";
 import type { LinearMethod, MethodOptions } from "../../src/peft/method.js";
 import { mora } from "../../src/peft/mora.js";
+import { pTuning } from "../../src/peft/p-tuning.js";
 import { prefix } from "../../src/peft/prefix.js";
+import { promptTuning } from "../../src/peft/prompt-tuning.js";
+import { selectTargets } from "../../src/peft/targets.js";
 import { createVirtualAdapter } from "../../src/peft/virtual-tokens.js";
 import { LossSession } from "../../src/train/loss-session.js";
 import {
@@ -38,6 +43,45 @@ const frozen = (method: LinearMethod, names: readonly string[]): LinearMethod =>
       ]),
     ),
 });
+
+const ownNumbers = {
+  numbers: fileURLToPath(new URL("../fixtures/train/peft-goldens", import.meta.url)),
+  places: ["start"],
+} as const;
+/** See scripts/reference/peft_goldens.py. */
+const peftCases: Readonly<Record<string, GoldenCase>> = {
+  rsLoRA: {
+    ...ownNumbers,
+    name: "rslora",
+    adapter: (config) =>
+      createLinearAdapter(
+        rslora,
+        { rank: 4, alpha: 6 },
+        selectTargets(llamaLinearModules(config), "q_proj,down_proj"),
+      ),
+  },
+  "prompt tuning": {
+    ...ownNumbers,
+    name: "prompt-tuning",
+    adapter: (config) => createVirtualAdapter(promptTuning, { virtualTokens: 6 }, config),
+  },
+  "p-tuning": {
+    ...ownNumbers,
+    name: "p-tuning",
+    adapter: (config) =>
+      createVirtualAdapter(pTuning, { virtualTokens: 6, encoderHiddenSize: 12 }, config),
+  },
+  "prefix tuning with a projection": {
+    ...ownNumbers,
+    name: "prefix-projection",
+    adapter: (config) =>
+      createVirtualAdapter(
+        prefix,
+        { virtualTokens: 6, prefixProjection: true, encoderHiddenSize: 10 },
+        config,
+      ),
+  },
+};
 
 const startAndProbe = ["start", "probe"] as const;
 const cases: Readonly<Record<string, GoldenCase>> = {
@@ -73,6 +117,7 @@ const cases: Readonly<Record<string, GoldenCase>> = {
     places: ["start"],
     storedName: () => "prefix",
   },
+  ...peftCases,
   "full fine-tuning": {
     name: "full",
     adapter: (config) => createFullAdapter(fft, {}, llamaTensors(config)),
