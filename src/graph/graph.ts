@@ -189,6 +189,8 @@ export class Graph {
   where = (condition: Value, a: Value, b: Value): Value => this.#one("Where", [condition, a, b]);
   lessOrEqual = (a: Value, b: Value): Value => this.#one("LessOrEqual", [a, b]);
   softmax = (x: Value, attrs: { readonly axis: number }): Value => this.#one("Softmax", [x], attrs);
+  logSoftmax = (x: Value, attrs: { readonly axis: number }): Value =>
+    this.#one("LogSoftmax", [x], attrs);
 
   /** x in another dtype; x itself where it has that dtype already. */
   cast = (x: Value, to: DType): Value => (x.dtype === to ? x : this.#one("Cast", [x], { to }));

@@ -10,6 +10,7 @@ import { gather } from "./gather.js";
 import { identity } from "./identity.js";
 import { lessOrEqual } from "./less-or-equal.js";
 import { log } from "./log.js";
+import { logSoftmax } from "./log-softmax.js";
 import { matMul, fusedMatMul } from "./matmul.js";
 import { mul } from "./mul.js";
 import { neg } from "./neg.js";
@@ -52,6 +53,7 @@ export const ops = {
   Identity: identity,
   LessOrEqual: lessOrEqual,
   Log: log,
+  LogSoftmax: logSoftmax,
   MatMul: matMul,
   FusedMatMul: fusedMatMul,
   Mul: mul,

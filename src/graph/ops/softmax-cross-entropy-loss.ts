@@ -4,6 +4,7 @@ import { refuse, type Op, type Value } from "../op.js";
  * Per row, -log softmax(logits)[label], and the log-probabilities. logits [rows, vocab], labels int64 [rows].
  *
  * dLogits = dy * (softmax - onehot(label)), through the log-probabilities; these themselves take no gradient.
+ * It is always lowered: ONNX Runtime has no kernel of it for inference, and what it puts in its place fails without rows.
  * Source: ONNX SoftmaxCrossEntropyLoss, opset 13, reduction "none".
  */
 export const softmaxCrossEntropyLoss: Op<readonly [logits: Value, labels: Value]> = {
@@ -41,5 +42,11 @@ export const softmaxCrossEntropyLoss: Op<readonly [logits: Value, labels: Value]
       ),
       undefined,
     ];
+  },
+  lower(g, [logits, labels]) {
+    const rows = labels.shape[0] ?? 0;
+    const logProbs = g.logSoftmax(logits, { axis: -1 });
+    const picked = g.gatherElements(logProbs, g.reshape(labels, [rows, 1]), { axis: 1 });
+    return [g.reshape(g.neg(picked), [rows]), logProbs];
   },
 };

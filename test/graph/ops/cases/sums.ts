@@ -122,6 +122,18 @@ export const sumCases = {
       forward: (g, { x }) => g.softmax(x, { axis: -1 }),
     }),
   ],
+  LogSoftmax: [
+    ...[0, 1, -1].map((axis) =>
+      gradientCase(`along axis ${axis}`, {
+        inputs: { x: uniform([2, 3, 5], -4, 4) },
+        forward: (g, { x }) => g.logSoftmax(x, { axis }),
+      }),
+    ),
+    gradientCase("with named sizes", {
+      inputs: { x: uniform([2, 3], -4, 4, { dims: ["batch", "seq"] }) },
+      forward: (g, { x }) => g.logSoftmax(x, { axis: -1 }),
+    }),
+  ],
   SoftmaxCrossEntropyLoss: [
     gradientCase("of rows whose number is a name", {
       inputs: {
