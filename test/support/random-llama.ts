@@ -1,0 +1,128 @@
+import { elementCount } from "../../src/core/dtype.js";
+import { randomStream } from "../../src/core/random.js";
+import { llamaLinearModules } from "../../src/models/llama.js";
+import { llamaTensors, type LlamaConfig } from "../../src/models/llama-config.js";
+import type { FrozenWeights } from "../../src/models/weights/frozen-weights.js";
+import { createFullAdapter, createLinearAdapter, type Adapter } from "../../src/peft/adapter.js";
+import { fft } from "../../src/peft/fft.js";
+import { hira } from "../../src/peft/hira.js";
+import { normal } from "../../src/peft/init.js";
+import { defaultMethodOptions } from "../../src/peft/method.js";
+import { selectTargets } from "../../src/peft/targets.js";
+import { Tensor } from "../../src/runtime/tensor.js";
+import { LossSession, type TokenBatch } from "../../src/train/loss-session.js";
+import { createParameterStore, type ParameterStore } from "../../src/train/parameters.js";
+
+/** Two layers, two query heads to a key, sizes that all differ. */
+export const tinyConfig: LlamaConfig = {
+  modelType: "llama",
+  vocabSize: 23,
+  hiddenSize: 12,
+  intermediateSize: 20,
+  layers: 2,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 6,
+  ropeTheta: 10000,
+  ropeScaling: null,
+  maxPositionEmbeddings: 64,
+  rmsNormEps: 1e-5,
+  tieWordEmbeddings: false,
+  attentionBias: false,
+  mlpBias: false,
+  attentionDropout: 0,
+  hiddenAct: "silu",
+  bosId: undefined,
+  eosIds: [],
+  padId: undefined,
+};
+
+/** Random weights of a model, the same for equal names and shapes. */
+export const randomWeights = (config: LlamaConfig): FrozenWeights => {
+  const tensors = new Map(
+    [...llamaTensors(config)].map(([name, shape]) => {
+      const stream = randomStream(1, `random-llama:${name}`);
+      const center = name.endsWith("norm.weight") ? 1 : 0;
+      const data = Float32Array.from(
+        { length: elementCount(shape) },
+        () => center + 0.4 * stream.normal(),
+      );
+      return [name, Tensor.fromArray("float32", shape, data)] as const;
+    }),
+  );
+  return {
+    tensor: (name) => {
+      const tensor = tensors.get(name);
+      if (!tensor) throw new RangeError(`no weight ${name}`);
+      return tensor;
+    },
+    names: tensors.keys(),
+    ownedBytes: 0,
+  };
+};
+
+/** HiRA with random A and B on the linear layers whose path ends with one of the names. */
+export const hiraOn = (config: LlamaConfig, targets: string, rank = 2): Adapter =>
+  createLinearAdapter(
+    hira,
+    { ...defaultMethodOptions, rank, initA: normal(0.4), initB: normal(0.4) },
+    selectTargets(llamaLinearModules(config), targets),
+  );
+
+/** Every tensor of the model trains. */
+export const fullAdapter = (config: LlamaConfig): Adapter =>
+  createFullAdapter(fft, defaultMethodOptions, llamaTensors(config));
+
+/** A session with gradients, and what it trains: full fine-tuning starts from the weights. */
+export const openTiny = async (
+  config: LlamaConfig,
+  adapter: Adapter,
+  settings: { readonly chunks?: number; readonly recomputeLayers?: boolean } = {},
+): Promise<{ readonly session: LossSession; readonly store: ParameterStore }> => {
+  const weights = randomWeights(config);
+  const names = new Set(weights.names);
+  const store = createParameterStore(adapter, 1, ({ name }) =>
+    names.has(name) ? (weights.tensor(name).data as Float32Array) : undefined,
+  );
+  const session = await LossSession.create(
+    {
+      config,
+      adapter,
+      maxPositions: 16,
+      chunks: 1,
+      gradients: true,
+      recomputeLayers: false,
+      ...settings,
+    },
+    weights,
+    store,
+    { threads: 1 },
+  );
+  return { session, store };
+};
+
+/** Rows of random ids, each labelled after its first `context` ids, between `left` and `right` columns of padding. */
+export const randomBatch = (
+  rows: readonly {
+    readonly length: number;
+    readonly context: number;
+    readonly left: number;
+    readonly right: number;
+  }[],
+  vocabSize: number,
+): TokenBatch => {
+  const seq = Math.max(...rows.map(({ length, left, right }) => left + length + right));
+  const inputIds = new BigInt64Array(rows.length * seq);
+  const attentionMask = new Uint8Array(rows.length * seq);
+  const labels = new Int32Array(rows.length * seq).fill(-100);
+  rows.forEach(({ length, context, left }, row) => {
+    const stream = randomStream(3, `random-llama:row of ${length}`);
+    for (let i = 0; i < length; i++) {
+      const [at, id] = [row * seq + left + i, stream.integer(vocabSize)];
+      inputIds[at] = BigInt(id);
+      attentionMask[at] = 1;
+      if (i >= context) labels[at] = id;
+    }
+  });
+  return { batch: rows.length, seq, inputIds, attentionMask, labels };
+};
