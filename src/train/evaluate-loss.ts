@@ -1,4 +1,4 @@
-import { buildBatch, type BatchLayout } from "../datasets/build-batch.js";
+import { buildBatch, type Batch, type BatchLayout } from "../datasets/build-batch.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
 import { planBatches } from "../datasets/plan-batches.js";
 import type { LossSession } from "./loss-session.js";
@@ -15,23 +15,35 @@ export interface EvaluationOptions {
   readonly mean: "tokens" | "rows";
 }
 
-/** The validation loss. */
-export const evaluateLoss = async (
-  session: LossSession,
-  { rows, batch, layout, padId, mean }: EvaluationOptions,
-  signal?: AbortSignal,
-): Promise<number> => {
+/** The batches in which the validation rows are seen. */
+export function* evaluationBatches({
+  rows,
+  batch,
+  layout,
+  padId,
+  mean,
+}: EvaluationOptions): Iterable<Batch> {
   const plan = planBatches({
     lengths: rows.map(({ ids }) => ids.length),
     batch,
     order: { kind: mean === "rows" ? "file" : "length" },
   });
-  let [total, weight] = [0, 0];
   for (const members of plan) {
     const batchRows = Array.from(members, (row) => rows[row]).filter((row) => row !== undefined);
-    const built = buildBatch(batchRows, { layout, padId });
-    const { loss } = await session.run(built, 1 / Math.max(1, built.labelledTokens), signal);
-    const share = mean === "rows" ? built.batch : built.labelledTokens;
+    yield buildBatch(batchRows, { layout, padId });
+  }
+}
+
+/** The validation loss. */
+export const evaluateLoss = async (
+  session: LossSession,
+  options: EvaluationOptions,
+  signal?: AbortSignal,
+): Promise<number> => {
+  let [total, weight] = [0, 0];
+  for (const batch of evaluationBatches(options)) {
+    const { loss } = await session.run(batch, 1 / Math.max(1, batch.labelledTokens), signal);
+    const share = options.mean === "rows" ? batch.batch : batch.labelledTokens;
     total += loss * share;
     weight += share;
   }

@@ -16,10 +16,10 @@ import {
   shouldStopEarly,
   type EvaluationRecord,
 } from "./early-stop.js";
-import { evaluateLoss } from "./evaluate-loss.js";
+import { evaluateLoss, type EvaluationOptions } from "./evaluate-loss.js";
 import type { InterruptName, InterruptSignal } from "./interrupt.js";
 import { chunkCount, LossSession } from "./loss-session.js";
-import { planMicroBatches } from "./micro-batches.js";
+import { planMicroBatches, type MicroBatches } from "./micro-batches.js";
 import { clearGradients, type ParameterStore } from "./parameters.js";
 import {
   countStepsPerEpoch,
@@ -29,6 +29,7 @@ import {
   resolveEvalSteps,
   type EvaluationPlan,
 } from "./schedule.js";
+import { createSparsifier } from "./sparsity.js";
 import { checkpointName, type LogEntry, type TrainerState } from "./trainer-state.js";
 import { mostLabels, type TrainingData } from "./training-data.js";
 
@@ -132,28 +133,16 @@ export interface TrainingResult {
  */
 export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> => {
   const { config, weights, adapter, store, data, settings, interrupt, events } = job;
-  const { compat, gradAcc } = settings;
+  const { compat } = settings;
+  checkPositions(job);
   const plan = planTraining(settings, data.train.length);
   const schedule = {
     peak: settings.lr,
     warmupSteps: plan.warmupSteps,
     totalSteps: plan.totalSteps,
   };
-  const evaluationBatch = Math.max(1, Math.floor(settings.batch / data.evaluationBatchDivisor));
   const seed = settings.seed ?? DEFAULT_SEED;
-  const orderSeed = compat.has("seed") ? DEFAULT_SEED : seed;
-  const layout = layoutOf(data.layout, adapter, compat);
-  const batches = planMicroBatches({
-    rows: data.train,
-    batch: settings.batch,
-    gradAcc,
-    layout,
-    padId: data.padId,
-    orderOf: (epoch) =>
-      settings.shuffle
-        ? { kind: "shuffled", seed: orderSeed, epoch, buckets: !compat.has("pad") }
-        : { kind: "file" },
-  });
+  const { train: batches, evaluation } = planRunBatches(settings, data, adapter);
 
   const openSession = (gradients: boolean, rows: TrainingData["train"], batch: number) =>
     LossSession.create(
@@ -170,14 +159,15 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
       { threads: settings.threads },
     );
   const session = await openSession(true, data.train, settings.batch);
-  const { validation } = data;
-  const evaluates = settings.evalStrategy !== "no" && validation !== undefined;
-  const evaluator = evaluates ? await openSession(false, validation, evaluationBatch) : undefined;
+  const evaluator = evaluation && (await openSession(false, evaluation.rows, evaluation.batch));
   const optimizer = await AdamW.create(
     store,
     { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: settings.weightDecay },
     settings.threads,
   );
+
+  const { sparsity } = adapter.options;
+  const sparsifier = sparsity && createSparsifier(sparsity, store, plan.totalSteps);
 
   let evaluations = noEvaluations;
   let [done, lossSum, tokensSeen, savedStep] = [0, 0, 0, 0];
@@ -195,6 +185,7 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
       const count = compat.has("loss-mean") ? batch.labelledTokens * micro.length : labelled;
       loss += (await session.run(batch, 1 / Math.max(1, count), interrupt?.abort)).loss;
     }
+    sparsifier?.prepareGradients();
     const gradNorm = await optimizer.gradientNorm();
     if (!Number.isFinite(loss) || !Number.isFinite(gradNorm))
       throw notFinite(
@@ -206,6 +197,7 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
       );
     const lr = learningRate(schedule, step);
     await optimizer.update(step + 1, lr, clipFactor(gradNorm, settings.maxGradNorm));
+    sparsifier?.afterUpdate(step + 1);
     return {
       step: step + 1,
       loss,
@@ -214,6 +206,7 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
       tokens: micro.reduce((sum, { tokens }) => sum + tokens, 0),
       paddedTokens: micro.reduce((sum, { batch, seq }) => sum + batch * seq, 0),
       stepMs: performance.now() - started,
+      ...(sparsifier && { sparsity: sparsifier.achieved }),
     };
   };
 
@@ -258,8 +251,8 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
       });
       await events.step(metrics, epochAt(done), learningRate(schedule, done));
       if (!isEvaluationStep(plan, done)) continue;
-      if (evaluator && validation) {
-        const result = await evaluate(evaluator, validation, done);
+      if (evaluator && evaluation) {
+        const result = await evaluate(evaluator, evaluation, done);
         const before = evaluations.best;
         evaluations = recordEvaluation(evaluations, { step: done, evalLoss: result.loss });
         logHistory.push({ epoch: epochAt(done), eval_loss: result.loss, step: done });
@@ -292,29 +285,71 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
 
   async function evaluate(
     evaluationSession: LossSession,
-    rows: TrainingData["train"],
+    options: EvaluationOptions,
     step: number,
   ): Promise<Omit<EvaluationResult, "best">> {
     const begun = performance.now();
-    const loss = await evaluateLoss(
-      evaluationSession,
-      {
-        rows,
-        batch: evaluationBatch,
-        layout,
-        padId: data.padId,
-        mean: compat.has("loss-mean") ? "rows" : "tokens",
-      },
-      interrupt?.abort,
-    );
+    const loss = await evaluateLoss(evaluationSession, options, interrupt?.abort);
     return {
       step,
       loss,
       seconds: (performance.now() - begun) / 1000,
-      rows: rows.length,
-      batches: Math.ceil(rows.length / evaluationBatch),
+      rows: options.rows.length,
+      batches: Math.ceil(options.rows.length / options.batch),
     };
   }
+};
+
+/** The batches of a run. Its flags and rows alone decide them, so that another program can be given the same ones. */
+export interface RunBatches {
+  readonly train: MicroBatches;
+  /** The validation rows; undefined where nothing is evaluated. */
+  readonly evaluation: EvaluationOptions | undefined;
+}
+
+/** Which batches a run trains and evaluates on, in which order. */
+export const planRunBatches = (
+  settings: TrainingSettings,
+  data: TrainingData,
+  adapter: Adapter,
+): RunBatches => {
+  const { compat, batch, gradAcc, shuffle, evalStrategy } = settings;
+  const { padId, validation } = data;
+  const seed = compat.has("seed") ? DEFAULT_SEED : (settings.seed ?? DEFAULT_SEED);
+  const layout = layoutOf(data.layout, adapter, compat);
+  const train = planMicroBatches({
+    rows: data.train,
+    batch,
+    gradAcc,
+    layout,
+    padId,
+    orderOf: (epoch) =>
+      shuffle ? { kind: "shuffled", seed, epoch, buckets: !compat.has("pad") } : { kind: "file" },
+  });
+  if (evalStrategy === "no" || validation === undefined) return { train, evaluation: undefined };
+  return {
+    train,
+    evaluation: {
+      rows: validation,
+      batch: Math.max(1, Math.floor(batch / data.evaluationBatchDivisor)),
+      layout,
+      padId,
+      mean: compat.has("loss-mean") ? "rows" : "tokens",
+    },
+  };
+};
+
+/** @throws {UserError} if virtual tokens push the longest row beyond the positions that the model was made for */
+const checkPositions = ({ adapter, config, data }: TrainingJob): void => {
+  const count = adapter.virtual?.count ?? 0;
+  if (count === 0) return;
+  const rows = [...data.train, ...(data.validation ?? [])];
+  const longest = rows.reduce((most, { ids }) => Math.max(most, ids.length), 0);
+  if (count + longest > config.maxPositionEmbeddings)
+    throw new UserError(
+      `Cannot put --virtual_tokens=${String(count)} in front of rows of up to ${String(longest)} tokens: expected at most the model's ${String(config.maxPositionEmbeddings)} positions`,
+      "Choose fewer virtual tokens, or shorter rows",
+    );
 };
 
 /**
