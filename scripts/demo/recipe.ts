@@ -1,0 +1,46 @@
+import { demoFolder } from "./paths.js";
+
+/** Everything in data_file/demo follows from this number. */
+export const DEMO_SEED = 1;
+
+/** Tokens of the tokenizer, the 256 bytes and four special tokens among them. */
+export const VOCABULARY_SIZE = 2048;
+
+/** Full fine-tuning of the random model on the world's text. */
+export const pretraining = {
+  /** Tokens a row. */
+  rowTokens: 96,
+  rows: 60_000,
+  validationRows: 64,
+  flags: [
+    "--peft_type=fft",
+    "--batch=20",
+    "--epoch=1",
+    "--lr=2e-3",
+    "--warmup=100",
+    "--weight_decay=0.01",
+    "--eval_strategy=steps",
+    "--eval_steps=0.25",
+    "--save_total_limit=1",
+  ],
+} as const;
+
+/** HiRA on the mixed set: what `npm run demo` trains. */
+export const tuningFlags = [
+  "--peft_type=hira",
+  `--model=${demoFolder}`,
+  "--dataset=common_170k",
+  "--r_ab=32",
+  "--target_modules=q_proj,k_proj,v_proj,up_proj,down_proj",
+  "--batch=16",
+  "--epoch=1",
+  "--lr=1e-2",
+  "--warmup=10",
+  "--weight_decay=0",
+  "--eval_strategy=steps",
+  "--eval_steps=0.5",
+  "--seed=36",
+] as const;
+
+/** How the eight sets are answered. */
+export const answeringFlags = ["--dataset=common_all", "--beam_size=4", "--batch=128"] as const;
