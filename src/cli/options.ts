@@ -2,6 +2,7 @@ import { compatNames } from "../core/compat.js";
 import { precisions } from "../core/precision.js";
 import { datasetNames, isPreTokenizedName, readyDatasetNames } from "../datasets/registry.js";
 import { namedInitializers } from "../peft/init.js";
+import { sparseMethods, sparseSchedules } from "../peft/method.js";
 import { peftMethods } from "../peft/registry.js";
 import type { Flag, ValuesOf } from "./flag.js";
 
@@ -338,6 +339,56 @@ export const flags = {
     default: 6,
     choices: [1, 6],
     help: "How mora cuts the input: 6 rotates its pieces (small ranks), 1 adds them up (large ranks)",
+  },
+  sparsity: {
+    ours: true,
+    kind: "number",
+    group: "Model and method",
+    default: 0.5,
+    min: 0,
+    help: "sparse-lora: the share of every matrix's elements that ends up zero, below 1",
+  },
+  sparse_method: {
+    ours: true,
+    kind: "text",
+    group: "Model and method",
+    placeholder: "how",
+    default: "magnitude",
+    choices: sparseMethods,
+    help: "sparse-lora: drop the smallest elements of a matrix, of each row (topk), or under a penalty (l1)",
+  },
+  sparse_schedule: {
+    ours: true,
+    kind: "text",
+    group: "Model and method",
+    placeholder: "when",
+    default: "gradual",
+    choices: sparseSchedules,
+    help: "sparse-lora: drop all at the start step, or ever more up to the end step (cubic)",
+  },
+  sparse_start: {
+    ours: true,
+    kind: "integer",
+    group: "Model and method",
+    default: null,
+    min: 1,
+    help: "sparse-lora: the update after which dropping begins; if not given, a fifth of the run",
+  },
+  sparse_end: {
+    ours: true,
+    kind: "integer",
+    group: "Model and method",
+    default: null,
+    min: 1,
+    help: "sparse-lora: the update after which --sparsity is reached; if not given, four fifths of the run",
+  },
+  l1_weight: {
+    ours: true,
+    kind: "number",
+    group: "Model and method",
+    default: 1e-4,
+    min: 0,
+    help: "sparse-lora with --sparse_method l1: weight of the sum of magnitudes; the printed loss is without it",
   },
   prefix_projection: {
     ours: true,

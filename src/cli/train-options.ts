@@ -3,7 +3,7 @@ import { didYouMean } from "../core/errors.js";
 import type { Precision } from "../core/precision.js";
 import { isPreTokenizedName } from "../datasets/registry.js";
 import { namedInitializers } from "../peft/init.js";
-import type { MoraType } from "../peft/method.js";
+import type { MoraType, SparsitySettings } from "../peft/method.js";
 import type { DeepSpeedConfig } from "../distributed/ds-config.js";
 import { listed, type FlagFault, type ValuesOf } from "./flag.js";
 import {
@@ -24,6 +24,12 @@ export const trainFlags = pickFlags([
   "lora_alpha",
   "r_lora",
   "mora_type",
+  "sparsity",
+  "sparse_method",
+  "sparse_schedule",
+  "sparse_start",
+  "sparse_end",
+  "l1_weight",
   "prefix_projection",
   "encoder_hidden_size",
   "prompt_init_text",
@@ -62,6 +68,7 @@ export interface ModelOptions {
   readonly initAb: { readonly A: string; readonly B: string };
   readonly trainAb: { readonly A: boolean; readonly B: boolean };
   readonly randR: boolean;
+  readonly sparsity: SparsitySettings;
   readonly virtualTokens: number;
   readonly prefixProjection: boolean;
   readonly encoderHiddenSize: number | undefined;
@@ -223,6 +230,32 @@ export const readDoSample = (text: string, faults: FlagFault[]): boolean => {
   return word === "yes" || word === "true";
 };
 
+const readSparsity = (
+  values: Pick<
+    FlagValues,
+    "sparsity" | "sparse_method" | "sparse_schedule" | "sparse_start" | "sparse_end" | "l1_weight"
+  >,
+  faults: FlagFault[],
+): SparsitySettings => {
+  const { sparsity, sparse_start: start, sparse_end: end } = values;
+  if (sparsity >= 1)
+    faults.push({ what: "--sparsity", found: String(sparsity), expected: "a share below 1" });
+  if (start !== null && end !== null && start > end)
+    faults.push({
+      what: "--sparse_start",
+      found: `${String(start)}, after --sparse_end ${String(end)}`,
+      expected: "an earlier update",
+    });
+  return {
+    sparsity,
+    method: values.sparse_method as SparsitySettings["method"],
+    schedule: values.sparse_schedule as SparsitySettings["schedule"],
+    startStep: start ?? undefined,
+    endStep: end ?? undefined,
+    l1Weight: values.l1_weight,
+  };
+};
+
 /** The model's part of the options, for every command that loads one. Faults are added to `faults`. */
 export const readModelOptions = (
   values: Pick<
@@ -240,6 +273,12 @@ export const readModelOptions = (
     | "train_ab"
     | "rand_R"
     | "virtual_tokens"
+    | "sparsity"
+    | "sparse_method"
+    | "sparse_schedule"
+    | "sparse_start"
+    | "sparse_end"
+    | "l1_weight"
     | "prefix_projection"
     | "encoder_hidden_size"
     | "prompt_init_text"
@@ -259,6 +298,7 @@ export const readModelOptions = (
   initAb: readInitAb(values.init_ab, compat, faults),
   trainAb: readTrainAb(values.train_ab, faults),
   randR: values.rand_R,
+  sparsity: readSparsity(values, faults),
   virtualTokens: values.virtual_tokens,
   prefixProjection: values.prefix_projection,
   encoderHiddenSize: values.encoder_hidden_size ?? undefined,

@@ -25,7 +25,7 @@ export interface AdaptedModule {
 
 /** An adapter of small matrices beside linear layers. */
 export interface LowRankAdapter {
-  readonly method: "hira" | "lora" | "rslora" | "dora" | "mora" | "hilora";
+  readonly method: "hira" | "lora" | "rslora" | "dora" | "mora" | "hilora" | "sparse-lora";
   /** Where the base model was when the adapter was made, if the files say so. */
   readonly baseModel: string | undefined;
   /** By module path. */
@@ -36,6 +36,8 @@ export interface LowRankAdapter {
   readonly randomR: boolean;
   /** MoRA only. */
   readonly moraType?: MoraType;
+  /** Sparse LoRA only: the share of zeros that it was trained for. */
+  readonly sparsity?: number;
 }
 
 /** An adapter of virtual tokens; what trained them (an encoder, a projection) is not in peft's files. */
@@ -314,12 +316,12 @@ const loraSuffixes = {
 /** Start values that leave the base model as it is; PiSSA, OLoRA, CorDA and LoftQ change it. */
 const harmlessInits: readonly unknown[] = [undefined, true, false, "gaussian", "eva", "orthogonal"];
 
-/** LoRA, rsLoRA and DoRA of the peft package. Source: peft 0.21.2, tuners/lora. */
+/** LoRA, rsLoRA and DoRA of the peft package; Sparse LoRA as LoRA with a note. Source: peft 0.21.2, tuners/lora. */
 const peftLora: AdapterFormat<LowRankAdapter> = {
   title: "peft's LoRA",
   reads: (config) => config.peft_type === "LORA",
   writes: (adapter): adapter is LowRankAdapter =>
-    adapter.method === "lora" || adapter.method === "rslora" || adapter.method === "dora",
+    ["lora", "rslora", "dora", "sparse-lora"].includes(adapter.method),
   parse(config, base, faults) {
     const fields = new JsonFields(config, "", faults);
     const rankOf = peftPattern(fields, "rank_pattern", fields.number("r", size));
@@ -337,16 +339,18 @@ const peftLora: AdapterFormat<LowRankAdapter> = {
     checkTask(fields);
     const own = ["lora_alpha", "alpha_pattern", "lora_dropout", "use_rslora", "use_dora"];
     const ofStart = ["init_lora_weights", "loftq_config", "corda_config", "eva_config"];
-    const ofOthers = ["megatron_core", "qalora_group_size", "ensure_weight_tying"];
+    const isSparse = fields.value("hira_sparsity") !== undefined;
+    const ofOthers = ["hira_sparsity", "megatron_core", "qalora_group_size", "ensure_weight_tying"];
     checkOtherFields(config, [...targetFields, ...own, ...ofStart, ...ofOthers], fields);
     return {
-      method: isDora ? "dora" : isRsLora ? "rslora" : "lora",
+      method: isDora ? "dora" : isRsLora ? "rslora" : isSparse ? "sparse-lora" : "lora",
       baseModel: baseModelOf(config),
       modules: new Map(
         targets.map(({ path }) => [path, { rank: rankOf(path), alpha: alphaOf(path) }]),
       ),
       dropout: fields.optional("lora_dropout", share, 0),
       randomR: false,
+      ...(isSparse && { sparsity: fields.optional("hira_sparsity", share, 0) }),
     };
   },
   configOf(adapter, base) {
@@ -358,6 +362,10 @@ const peftLora: AdapterFormat<LowRankAdapter> = {
       ...targetConfig(adapter, base),
       alpha_pattern: alphas.pattern,
       bias: "none",
+      ...(adapter.method === "sparse-lora" && {
+        hira_note: "LoRA with this share of zeros in A and B; the peft package reads it as LoRA",
+        hira_sparsity: adapter.sparsity ?? 0,
+      }),
       init_lora_weights: true,
       lora_alpha: alphas.common,
       lora_dropout: adapter.dropout,

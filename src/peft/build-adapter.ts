@@ -10,7 +10,13 @@ import type {
   PromptAdapter,
 } from "./adapter-formats.js";
 import { kaimingUniform, namedInitializers } from "./init.js";
-import type { MethodOptions, MoraType, PeftMethod } from "./method.js";
+import {
+  defaultSparsity,
+  type MethodOptions,
+  type MoraType,
+  type PeftMethod,
+  type SparsitySettings,
+} from "./method.js";
 import { peftMethods, type PeftType } from "./registry.js";
 import { selectTargets } from "./targets.js";
 import { createVirtualAdapter } from "./virtual-tokens.js";
@@ -25,6 +31,7 @@ export interface AdapterSettings {
   readonly initAb: { readonly A: string; readonly B: string };
   readonly trainAb: { readonly A: boolean; readonly B: boolean };
   readonly randR: boolean;
+  readonly sparsity: SparsitySettings;
   readonly virtualTokens: number;
   readonly prefixProjection: boolean;
   /** Undefined: as wide as what the encoder makes virtual tokens from. */
@@ -64,6 +71,7 @@ export const buildAdapter = (
     trainB: settings.trainAb.B,
     randomR: settings.randR,
     biasTwice: compat.has("rand-r"),
+    sparsity: peftType === "sparse-lora" ? settings.sparsity : undefined,
     virtualTokens: settings.virtualTokens,
     prefixProjection: settings.prefixProjection,
     encoderHiddenSize: settings.encoderHiddenSize,
@@ -134,6 +142,7 @@ export const describeAdapter = (
     dropout: 0,
     randomR: name === "hira" && options.randomR,
     ...(name === "mora" && { moraType: options.moraType }),
+    ...(name === "sparse-lora" && { sparsity: options.sparsity?.sparsity ?? 0 }),
   };
 };
 
@@ -148,12 +157,13 @@ export const adapterOfDescription = (
     const options = { virtualTokens, masksPadding: !compat.has("mask") };
     return createVirtualAdapter(peftMethods[description.method], options, config, { baked: true });
   }
-  const { method, modules, moraType, randomR } = description;
+  const { method, modules, moraType, randomR, sparsity } = description;
   const targets = llamaLinearModules(config).filter(({ path }) => modules.has(path));
   const options: Partial<MethodOptions> = {
     randomR,
     biasTwice: compat.has("rand-r"),
     ...(moraType !== undefined && { moraType }),
+    ...(sparsity !== undefined && { sparsity: { ...defaultSparsity, sparsity } }),
   };
   return createLinearAdapter(peftMethods[method], options, targets, ({ path }) => ({
     ...modules.get(path),

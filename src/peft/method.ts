@@ -17,6 +17,36 @@ export interface FrozenLinear {
   readonly bias: Value | undefined;
 }
 
+export const sparseMethods = ["magnitude", "topk", "l1"] as const;
+export const sparseSchedules = ["oneshot", "gradual"] as const;
+
+/** How Sparse LoRA prunes in training; see train/sparsity.ts. */
+export interface SparsitySettings {
+  /** --sparsity: the share of each matrix's elements that is zero in the end, in [0, 1). */
+  readonly sparsity: number;
+  /**
+   * --sparse_method: the smallest elements of a matrix go (magnitude), the smallest of each of its rows (topk), or the
+   * smallest of a matrix under a penalty of `l1Weight` times the sum of all magnitudes (l1).
+   */
+  readonly method: (typeof sparseMethods)[number];
+  /** --sparse_schedule: all at `startStep`, or ever more from there to `endStep`. */
+  readonly schedule: (typeof sparseSchedules)[number];
+  /** Updates; undefined for a fifth and four fifths of the run. */
+  readonly startStep: number | undefined;
+  readonly endStep: number | undefined;
+  readonly l1Weight: number;
+}
+
+/** The flags' defaults. */
+export const defaultSparsity: SparsitySettings = {
+  sparsity: 0.5,
+  method: "magnitude",
+  schedule: "gradual",
+  startStep: undefined,
+  endStep: undefined,
+  l1Weight: 1e-4,
+};
+
 /** What the flags say; a method reads what concerns it. */
 export interface MethodOptions {
   /** --r_ab */
@@ -27,6 +57,8 @@ export interface MethodOptions {
   readonly additiveRank: number;
   /** --mora_type: how MoRA cuts the input and lays out the result. */
   readonly moraType: MoraType;
+  /** Sparse LoRA's pruning; undefined for every other method. */
+  readonly sparsity: SparsitySettings | undefined;
   /** --virtual_tokens */
   readonly virtualTokens: number;
   /** --prefix_projection: a small network makes the prefix. */
@@ -57,6 +89,7 @@ export const defaultMethodOptions: MethodOptions = {
   alpha: 8,
   additiveRank: 16,
   moraType: 6,
+  sparsity: undefined,
   virtualTokens: 8,
   prefixProjection: false,
   encoderHiddenSize: undefined,

@@ -8,6 +8,7 @@ import type { PeftMethod } from "./method.js";
 import { pTuning } from "./p-tuning.js";
 import { prefix } from "./prefix.js";
 import { promptTuning } from "./prompt-tuning.js";
+import { sparseLora } from "./sparse-lora.js";
 
 /** Every method, by the value of --peft_type. */
 export const peftMethods = {
@@ -17,6 +18,7 @@ export const peftMethods = {
   dora,
   mora,
   hilora,
+  "sparse-lora": sparseLora,
   prefix,
   "p-tuning": pTuning,
   "prompt-tuning": promptTuning,

@@ -17,6 +17,8 @@ export interface StepMetrics {
   /** Tokens computed, with padding. */
   readonly paddedTokens: number;
   readonly stepMs: number;
+  /** Sparse LoRA: the share of its elements that are pruned after the step. */
+  readonly sparsity?: number;
 }
 
 /** Writes metrics.jsonl; see JsonlAppender for what append and flush promise. */
@@ -40,7 +42,7 @@ export const openMetrics = async (
     ({ step }) => typeof step === "number" && step <= afterStep,
   );
   return {
-    append: ({ step, loss, gradNorm, lr, tokens, paddedTokens, stepMs }) =>
+    append: ({ step, loss, gradNorm, lr, tokens, paddedTokens, stepMs, sparsity }) =>
       file.append({
         step,
         loss,
@@ -49,6 +51,7 @@ export const openMetrics = async (
         tokens,
         padded_tokens: paddedTokens,
         step_ms: stepMs,
+        ...(sparsity !== undefined && { sparsity }),
       }),
     flush: () => file.flush(),
     close: () => file.close(),
@@ -83,6 +86,7 @@ export const readMetrics = async (path: string): Promise<StepMetrics[]> => {
       tokens: number("tokens"),
       paddedTokens: number("padded_tokens"),
       stepMs: number("step_ms"),
+      ...("sparsity" in row && { sparsity: number("sparsity") }),
     });
   }
   return rows;

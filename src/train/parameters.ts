@@ -29,6 +29,8 @@ export interface ParameterStore {
   readonly m: ReadonlyMap<string, Tensor>;
   readonly v: ReadonlyMap<string, Tensor>;
   readonly trainableCount: number;
+  /** Sparse LoRA's masks by parameter name, 0 where an element stays zero; empty for all other methods. */
+  readonly masks: Map<string, Uint8Array>;
 }
 
 /**
@@ -77,7 +79,7 @@ export const createParameterStore = (
     (tensor.data as Float32Array).set(start(parameter) ?? init(shape, seed, name, base));
   }
   const trainableCount = groups.reduce((sum, { length }) => sum + length, 0);
-  return { groups, parameters, values, gradients, m, v, trainableCount };
+  return { groups, parameters, values, gradients, m, v, trainableCount, masks: new Map() };
 };
 
 /** Sets every gradient to zero, for the next update's first micro-step. */

@@ -1,8 +1,10 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "../core/errors.js";
 import { loadModelFolder } from "../models/model-folder.js";
 import {
   readSafetensorsHeader,
+  readTensorData,
   readTensorsAsFloat32,
   writeSafetensors,
   type TensorToWrite,
@@ -19,6 +21,25 @@ import type { ParameterStore } from "./parameters.js";
 /** What makes virtual tokens, beside the adapter that holds what it made: peft's files have no place for it. */
 const encoderFile = "encoder.safetensors";
 
+/** Sparse LoRA's masks, beside the LoRA that they made. */
+const masksFile = "sparse_masks.safetensors";
+
+const masksOf = ({ masks, values }: ParameterStore): readonly TensorToWrite[] =>
+  [...masks].map(([name, data]) => ({
+    name,
+    dtype: "uint8",
+    shape: values.get(name)?.shape ?? [],
+    data,
+  }));
+
+const readMasks = async (folder: string, { masks }: ParameterStore): Promise<void> => {
+  masks.clear();
+  const path = join(folder, masksFile);
+  if (!existsSync(path)) return;
+  const { entries } = await readSafetensorsHeader(path);
+  for (const [name, entry] of entries) masks.set(name, (await readTensorData(entry)) as Uint8Array);
+};
+
 const hasEncoder = ({ virtual }: Adapter): boolean => virtual !== undefined && !virtual.baked;
 
 /** The elements of every tensor by name. */
@@ -28,7 +49,8 @@ const elementsOf = (tensors: ReadonlyMap<string, Tensor>): ReadonlyMap<string, F
 /**
  * Writes what was trained: a peft adapter folder, or for full fine-tuning a model folder in float32.
  *
- * Where an encoder makes virtual tokens, the adapter holds these, and a file of its own the encoder.
+ * Where an encoder makes virtual tokens, the adapter holds these, and a file of its own the encoder. Sparse LoRA's masks
+ * have a file of their own too.
  */
 export const writeTrainedWeights = async (
   folder: string,
@@ -40,6 +62,7 @@ export const writeTrainedWeights = async (
   if (description) {
     if (hasEncoder(adapter))
       await writeSafetensors(join(folder, encoderFile), tensorsOf(store.values));
+    if (store.masks.size > 0) await writeSafetensors(join(folder, masksFile), masksOf(store));
     const values = elementsOf(await bakeVirtualTokens(adapter, store.values));
     await writeAdapter(folder, description, adapterBaseOf(base.folder.config), values);
     return;
@@ -71,6 +94,7 @@ export const readTrainedWeights = async (
     );
   for (const [name, tensor] of store.values)
     (tensor.data as Float32Array).set(read.get(name) ?? new Float32Array());
+  await readMasks(folder, store);
 };
 
 /** Everything in a folder of trained weights, by parameter name. */

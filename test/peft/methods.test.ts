@@ -13,6 +13,7 @@ import {
   describeAdapter,
   type AdapterSettings,
 } from "../../src/peft/build-adapter.js";
+import { defaultSparsity } from "../../src/peft/method.js";
 import { peftMethods, type PeftType } from "../../src/peft/registry.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 import { readTrainedWeights, writeTrainedWeights } from "../../src/train/trained-weights.js";
@@ -37,6 +38,7 @@ const defaults: AdapterSettings = {
   initAb: { A: "kaiming", B: "zero" },
   trainAb: { A: true, B: true },
   randR: false,
+  sparsity: { ...defaultSparsity, sparsity: 0.25 },
   virtualTokens: 3,
   prefixProjection: false,
   encoderHiddenSize: 5,
@@ -57,6 +59,7 @@ const linear: Readonly<Record<string, Variant>> = {
   "MoRA of type 6": { peftType: "mora" },
   "MoRA of type 1": { peftType: "mora", settings: { moraType: 1 } },
   HiLoRA: { peftType: "hilora" },
+  "Sparse LoRA": { peftType: "sparse-lora" },
 };
 const virtual: Readonly<Record<string, Variant>> = {
   "prefix tuning": { peftType: "prefix" },
