@@ -324,6 +324,15 @@ export const flags = {
     above: 0,
     help: "LoRA and its kin scale their update by this over the rank; rslora by this over the rank's root",
   },
+  lora_dropout: {
+    ours: true,
+    kind: "number",
+    group: "Model and method",
+    default: 0,
+    min: 0,
+    now: [0],
+    help: "Share of a layer's input that LoRA's path drops in training",
+  },
   r_lora: {
     ours: true,
     kind: "integer",

@@ -22,6 +22,7 @@ export const trainFlags = pickFlags([
   "shuffle",
   "adapter_init",
   "lora_alpha",
+  "lora_dropout",
   "r_lora",
   "mora_type",
   "sparsity",

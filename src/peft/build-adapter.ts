@@ -83,6 +83,10 @@ export const buildAdapter = (
   };
   if (method.kind === "virtual") return createVirtualAdapter(method, options, config);
   if (method.kind === "full") return createFullAdapter(method, options, llamaTensors(config));
+  if (settings.randR && peftType !== "hira")
+    throw new UserError(
+      `Cannot use --rand_R with --peft_type=${peftType}: expected hira, whose W0 it replaces`,
+    );
   const targets = selectTargets(llamaLinearModules(config), settings.targetModules, {
     asWritten: compat.has("targets"),
   });

@@ -29,7 +29,7 @@ import {
   resolveEvalSteps,
   type EvaluationPlan,
 } from "./schedule.js";
-import { createSparsifier } from "./sparsity.js";
+import { createSparsifier, sparsityAt } from "./sparsity.js";
 import { checkpointName, type LogEntry, type TrainerState } from "./trainer-state.js";
 import { mostLabels, type TrainingData } from "./training-data.js";
 
@@ -254,7 +254,9 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
       if (evaluator && evaluation) {
         const result = await evaluate(evaluator, evaluation, done);
         const before = evaluations.best;
-        evaluations = recordEvaluation(evaluations, { step: done, evalLoss: result.loss });
+        // An adapter that is still to be pruned is no result, however low its loss.
+        if (!sparsity || sparsityAt(sparsity, done, plan.totalSteps) === sparsity.sparsity)
+          evaluations = recordEvaluation(evaluations, { step: done, evalLoss: result.loss });
         logHistory.push({ epoch: epochAt(done), eval_loss: result.loss, step: done });
         await events.evaluation({ ...result, best: evaluations.best !== before }, epochAt(done));
       }

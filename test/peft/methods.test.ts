@@ -181,6 +181,14 @@ for (const [title, variant] of Object.entries(virtual)) {
   });
 }
 
+test("--rand_R is for HiRA alone", async (t) => {
+  const settings = { randR: true };
+  const error = await t.throwsAsync(open({ peftType: "hilora", settings }), {
+    instanceOf: UserError,
+  });
+  t.regex(error.message, /^Cannot use --rand_R with --peft_type=hilora: expected hira/);
+});
+
 test("virtual tokens cannot be merged", async (t) => {
   const { model, adapter } = await open({ peftType: "prefix" });
   const { values } = startStore(adapter, model);
