@@ -1,105 +1,105 @@
 /**
  * Times HiRA training steps (forward, backward, clipping, AdamW) of one model in this process, and prints one JSON line.
  *
- * usage: step-worker.ts MODEL_DIR OPTIONS_JSON
- * options: batch, columns, targets (labelled columns at the end of each row), steps, warmup, rank, checkpointing, storage
+ * usage: step-worker.ts OPTIONS_JSON, see WorkerOptions. step_peer.py beside it is the same program in PyTorch.
  */
-import { randomStream } from "../../src/core/random.js";
 import { llamaLinearModules } from "../../src/models/llama.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import { openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
 import { createLinearAdapter } from "../../src/peft/adapter.js";
 import { hira } from "../../src/peft/hira.js";
-import { kaimingUniform, zeros } from "../../src/peft/init.js";
+import { defaultMethodOptions } from "../../src/peft/method.js";
 import { selectTargets } from "../../src/peft/targets.js";
 import { peakMemoryBytes } from "../../src/runtime/memory.js";
+import { runtimeVersion } from "../../src/runtime/providers.js";
 import { AdamW, clipFactor } from "../../src/train/adamw.js";
-import { chunkCount, LossSession, type TokenBatch } from "../../src/train/loss-session.js";
+import { chunkCount, labelledRows, LossSession } from "../../src/train/loss-session.js";
 import { clearGradients, createParameterStore } from "../../src/train/parameters.js";
+import { readSteps, restoreBatch } from "../reference/batch-file.js";
 
-interface Options {
-  readonly batch: number;
-  readonly columns: number;
-  readonly targets: number;
-  readonly steps: number;
+/** What a worker is asked for, ours or PyTorch's. */
+export interface WorkerOptions {
+  readonly model: string;
+  /** A train.jsonl; every line is timed once. */
+  readonly batches: string;
+  /** Steps before those that are timed, over the same lines. */
   readonly warmup: number;
   readonly rank: number;
+  readonly targetModules: string;
+  readonly threads: number;
+  /** Gradient checkpointing. */
   readonly checkpointing: boolean;
+  /** Ours: how frozen weights are held. */
   readonly storage: "stored" | "float32";
+  /** PyTorch's: which attention, and at which positions the output head runs. */
+  readonly attention: "eager" | "sdpa";
+  readonly logits: "all" | "labelled";
 }
 
-const [path = "", text = "{}"] = process.argv.slice(2);
-const options: Options = {
-  batch: 8,
-  columns: 128,
-  targets: 8,
-  steps: 5,
-  warmup: 2,
-  rank: 32,
-  checkpointing: false,
-  storage: "stored",
-  ...(JSON.parse(text) as Partial<Options>),
-};
+/** What a worker prints. */
+export interface WorkerResult {
+  /** Of every line of the batches. */
+  readonly milliseconds: readonly number[];
+  readonly peakBytes: number;
+  /** Processor time of the whole process. */
+  readonly cpuMs: number;
+  /** Of the first step: B is zero then, so that every contender must find the same. */
+  readonly firstLoss: number;
+  readonly version: string;
+}
 
-const model = await loadModelFolder(path);
+const options = JSON.parse(process.argv[2] ?? "{}") as WorkerOptions;
+const steps = (await readSteps(options.batches)).map(({ batches }) => batches.map(restoreBatch));
+const all = steps.flat();
+
+const model = await loadModelFolder(options.model);
 const weights = await openFrozenWeights(model.weights, { storage: options.storage });
 const adapter = createLinearAdapter(
   hira,
-  {
-    rank: options.rank,
-    initA: kaimingUniform,
-    initB: zeros,
-    trainA: true,
-    trainB: true,
-    randomR: false,
-    biasTwice: false,
-  },
-  selectTargets(llamaLinearModules(model.config), "q_proj,k_proj,v_proj,up_proj,down_proj"),
+  { ...defaultMethodOptions, rank: options.rank },
+  selectTargets(llamaLinearModules(model.config), options.targetModules),
 );
 const store = createParameterStore(adapter, 1, () => undefined);
+const { threads } = options;
 const session = await LossSession.create(
   {
     config: model.config,
     adapter,
-    maxPositions: options.columns,
-    chunks: chunkCount(options.batch * options.targets),
+    maxPositions: Math.max(...all.map(({ seq }) => seq)),
+    chunks: chunkCount(Math.max(...all.map((batch) => labelledRows(batch).rows.length))),
     gradients: true,
     recomputeLayers: options.checkpointing,
   },
   weights,
   store,
+  { threads },
 );
-const optimizer = await AdamW.create(store, {
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  weightDecay: 0.01,
-});
-
-/** Random tokens; the last `targets` columns of each row are labelled. */
-const makeBatch = (step: number): TokenBatch & { readonly labelled: number } => {
-  const { batch, columns, targets } = options;
-  const stream = randomStream(7, "bench", step);
-  const ids = Array.from({ length: batch * columns }, () => stream.integer(model.config.vocabSize));
-  const labelled = (i: number) => i % columns >= columns - targets && i % columns > 0;
-  return {
-    batch,
-    seq: columns,
-    inputIds: BigInt64Array.from(ids, BigInt),
-    attentionMask: new Uint8Array(ids.length).fill(1),
-    labels: Int32Array.from(ids, (id, i) => (labelled(i) ? id : -100)),
-    labelled: ids.filter((_, i) => labelled(i)).length,
-  };
-};
+const optimizer = await AdamW.create(
+  store,
+  { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 },
+  threads,
+);
 
 const milliseconds: number[] = [];
-let loss = NaN;
-for (let step = 0; step < options.warmup + options.steps; step++) {
-  const batch = makeBatch(step);
+let firstLoss: number | undefined;
+for (let i = 0; i < options.warmup + steps.length; i++) {
+  const line = i < options.warmup ? i % steps.length : i - options.warmup;
+  const batches = steps[line] ?? [];
   const begun = performance.now();
+  const labels = batches.reduce((sum, batch) => sum + labelledRows(batch).rows.length, 0);
   clearGradients(store);
-  ({ loss } = await session.run(batch, 1 / batch.labelled));
-  await optimizer.update(step + 1, 1e-3, clipFactor(await optimizer.gradientNorm(), 1));
-  if (step >= options.warmup) milliseconds.push(performance.now() - begun);
+  let loss = 0;
+  for (const batch of batches) loss += (await session.run(batch, 1 / labels)).loss;
+  await optimizer.update(i + 1, 1e-3, clipFactor(await optimizer.gradientNorm(), 1));
+  if (i >= options.warmup) milliseconds.push(performance.now() - begun);
+  firstLoss ??= loss;
 }
-console.log(JSON.stringify({ milliseconds, peakBytes: peakMemoryBytes(), loss }));
+const { user, system } = process.cpuUsage();
+const result: WorkerResult = {
+  milliseconds,
+  peakBytes: peakMemoryBytes(),
+  cpuMs: (user + system) / 1000,
+  firstLoss: firstLoss ?? NaN,
+  version: `onnxruntime ${runtimeVersion()}`,
+};
+console.log(JSON.stringify(result));

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Decode the prompts of scripts/bench/decode.ts's result with transformers' generate, and compare times and texts.
+"""Decode the prompts of the result of `npm run bench -- decode` with transformers' generate, and compare times and texts.
 
 usage: python decode_bench.py RESULT.json [--dtype float32|bfloat16] [--repeat 1] [--threads N]   (torch, transformers)
 
