@@ -133,7 +133,9 @@ const loadPreTokenized = async (
     evaluationBatchDivisor: 4,
     warnings: [],
     files: Object.fromEntries(sets.map((set) => [set.path, set.sha256])),
-    longest: Math.max(...sets.flatMap(({ rows }) => rows.map(({ ids }) => ids.length))),
+    longest: sets
+      .flatMap(({ rows }) => rows)
+      .reduce((most, { ids }) => Math.max(most, ids.length), 0),
   };
 };
 
