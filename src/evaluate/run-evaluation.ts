@@ -2,14 +2,14 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "../core/errors.js";
 import { findDataset, findSingleDataset } from "../datasets/registry.js";
-import { originalHiraConfig, writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
+import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { analyseAdapter, writeAdapterAnalysis } from "./adapter-analysis.js";
 import { openTrained, type TrainedModel } from "./open-trained.js";
 import { openPredictor, predictSet, type PredictionSettings } from "./predict.js";
-import { countParameters } from "./run-training.js";
+import { countParameters, outputConfigOf, type HiraFlags } from "./output-header.js";
 
 export interface EvaluationRunOptions extends PredictionSettings {
   readonly ckpt: string | undefined;
@@ -85,7 +85,12 @@ export const runEvaluation = async (
       const rows = await predictSet(dataset, predictor, options, ui, interrupt.abort);
       await writeOutputJsonl(path, {
         flags: originalFlags(replacedFlags(model)),
-        adapterConfig: configOf(model),
+        adapterConfig: outputConfigOf(
+          model.base,
+          model.adapted?.adapter,
+          model.modelName,
+          hiraFlagsOf(model),
+        ),
         summary: { memUsedMiB: Math.round(currentMemoryBytes() / 2 ** 20), trainSeconds: -1 },
         parameters: countParameters(model.base, model.adapted?.adapter),
         rows,
@@ -110,28 +115,24 @@ const replacedFlags = ({
   );
 };
 
-const configOf = ({ adapted, modelName, runFlags }: TrainedModel): OutputFile["adapterConfig"] => {
-  if (!adapted || adapted.adapter.method.kind === "full") return undefined;
-  const { options, targets } = adapted.adapter;
+/** What the training run said of A and B; an adapter without a run has the usual start values. */
+const hiraFlagsOf = ({ adapted, runFlags }: TrainedModel): HiraFlags => {
   const text = (name: string, fallback: string) => {
     const value = runFlags?.[name];
     return typeof value === "string" ? value : fallback;
   };
-  const [initA = "kaiming", initB = "zero"] = text("init_ab", "kaiming,zero").split(",");
-  const named = text(
-    "target_modules",
-    [...new Set(targets.map(({ path }) => path.split(".").at(-1)))].join(","),
-  );
-  return originalHiraConfig({
-    modelName,
-    initA: initA.trim(),
-    initB: initB.trim(),
-    randR: options.randomR,
-    rank: options.rank,
-    targetModules: named.split(",").map((name) => name.trim()),
-    trainA: text("train_ab", "yy").startsWith("y"),
-    trainB: text("train_ab", "yy").endsWith("y"),
-  });
+  const names = (list: string) => list.split(",").map((name) => name.trim());
+  const [initA = "", initB = ""] = names(text("init_ab", "kaiming,zero"));
+  const targets = adapted?.adapter.targets ?? [];
+  const adaptedNames = new Set(targets.map(({ path }) => path.split(".").at(-1) ?? path));
+  const trained = text("train_ab", "yy");
+  return {
+    initA,
+    initB,
+    targetModules: names(text("target_modules", [...adaptedNames].join(","))),
+    trainA: trained.startsWith("y"),
+    trainB: trained.endsWith("y"),
+  };
 };
 
 const writeAnalysis = async (

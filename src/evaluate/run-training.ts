@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import { requireWritableFolder } from "../core/atomic-file.js";
 import { UserError } from "../core/errors.js";
-import { elementCount } from "../core/dtype.js";
 import { findDataset, findSingleDataset } from "../datasets/registry.js";
 import { hashModelFiles } from "../models/model-folder.js";
 import { float32Tensors } from "../models/weights/frozen-weights.js";
@@ -10,7 +9,7 @@ import { readAdapterInit } from "../peft/adapter-init.js";
 import { buildAdapter, type AdapterSettings } from "../peft/build-adapter.js";
 import { peftMethods, type PeftType } from "../peft/registry.js";
 import { openMetrics } from "../report/metrics.js";
-import { originalHiraConfig, writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
+import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { trainableLine } from "../report/python-format.js";
 import { createRunFolder } from "../report/run-folder.js";
@@ -31,6 +30,7 @@ import {
 } from "../train/train-adapter.js";
 import { readTrainedWeights, writeTrainedWeights } from "../train/trained-weights.js";
 import { loadTrainingData, type DataSettings } from "../train/training-data.js";
+import { countParameters, outputConfigOf } from "./output-header.js";
 import { openPredictor, predictSet, type PredictionSettings } from "./predict.js";
 
 /** All that a training run is asked for; cli/train-options.ts makes it from the flags. */
@@ -66,41 +66,6 @@ export const requirePeftType = (name: string | undefined): PeftType => {
   throw new UserError(
     `Cannot use --peft_type=${name ?? ""}: expected one of ${Object.keys(peftMethods).join(", ")}`,
   );
-};
-
-/** Line 2 of output.jsonl. */
-export const outputConfigOf = (
-  adapter: Adapter,
-  modelName: string,
-  options: AdapterSettings,
-): OutputFile["adapterConfig"] =>
-  adapter.method.kind === "full"
-    ? undefined
-    : originalHiraConfig({
-        modelName,
-        initA: options.initAb.A,
-        initB: options.initAb.B,
-        randR: options.randR,
-        rank: adapter.options.rank,
-        targetModules: options.targetModules.split(",").map((name) => name.trim()),
-        trainA: options.trainAb.A,
-        trainB: options.trainAb.B,
-      });
-
-/** Parameters that train, and all of the model with its adapter. */
-export const countParameters = (
-  base: BaseModel,
-  adapter: Adapter | undefined,
-): { trainable: number; all: number } => {
-  const count = (shapes: Iterable<readonly number[]>) =>
-    [...shapes].reduce((sum, shape) => sum + elementCount(shape), 0);
-  const model = count([...base.folder.weights.values()].map(({ shape }) => shape));
-  if (!adapter) return { trainable: 0, all: model };
-  const trainable = count(
-    adapter.parameters.filter((spec) => spec.trainable).map(({ shape }) => shape),
-  );
-  if (adapter.method.kind === "full") return { trainable, all: model };
-  return { trainable, all: model + count(adapter.parameters.map(({ shape }) => shape)) };
 };
 
 /** The parameters at their start: from --adapter_init where it has them, else the checkpoint's (fft) or drawn from the seed. */
@@ -215,7 +180,13 @@ export const runTraining = async (
       : [];
   await writeOutputJsonl(join(runFolder, "output.jsonl"), {
     flags: record.originalFlags,
-    adapterConfig: outputConfigOf(adapter, options.modelName, options),
+    adapterConfig: outputConfigOf(base, adapter, options.modelName, {
+      initA: options.initAb.A,
+      initB: options.initAb.B,
+      targetModules: options.targetModules.split(",").map((name) => name.trim()),
+      trainA: options.trainAb.A,
+      trainB: options.trainAb.B,
+    }),
     summary: { memUsedMiB, trainSeconds: result.trainSeconds },
     parameters,
     rows,

@@ -166,6 +166,18 @@ export const readAdapter = async (folder: string, base: AdapterBase): Promise<Lo
   return { adapter, values };
 };
 
+const formatFor = (adapter: AdapterDescription): AdapterFormat => {
+  const format = adapterFormats.find((candidate) => candidate.writes?.(adapter));
+  if (!format) throw new RangeError(`Cannot write an adapter: found method "${adapter.method}"`);
+  return format;
+};
+
+/** The content of an adapter's adapter_config.json, keys in order. */
+export const adapterConfig = (adapter: AdapterDescription, base: AdapterBase): JsonObject =>
+  Object.fromEntries(
+    Object.entries(formatFor(adapter).configOf(adapter, base)).sort(([a], [b]) => (a < b ? -1 : 1)),
+  );
+
 /**
  * Writes an adapter folder that the peft package loads: the weights in float32, then adapter_config.json, so that a
  * folder without a config is known to be incomplete. HiRA with --rand_R, which peft lacks, is refused by peft's loader.
@@ -180,9 +192,7 @@ export const writeAdapter = async (
   base: AdapterBase,
   values: ReadonlyMap<string, Float32Array>,
 ): Promise<void> => {
-  const format = adapterFormats.find((candidate) => candidate.writes?.(adapter));
-  if (!format) throw new RangeError(`Cannot write an adapter: found method "${adapter.method}"`);
-  const tensors = format.tensors(adapter, base);
+  const tensors = formatFor(adapter).tensors(adapter, base);
   const wrong = tensors
     .filter(({ name, shape }) => values.get(name)?.length !== elementCount(shape))
     .map(({ name, shape }) => `"${name}" ${shapeText(shape)}`);
@@ -202,11 +212,8 @@ export const writeAdapter = async (
       data: values.get(name) ?? new Float32Array(0),
     })),
   );
-  const config = Object.entries(format.configOf(adapter, base)).sort(([a], [b]) =>
-    a < b ? -1 : 1,
-  );
   await writeFileAtomically(
     join(folder, configName),
-    `${JSON.stringify(Object.fromEntries(config), null, 2)}\n`,
+    `${JSON.stringify(adapterConfig(adapter, base), null, 2)}\n`,
   );
 };
