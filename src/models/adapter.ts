@@ -25,8 +25,8 @@ export interface AttentionInputs {
  * (that is where a PEFT method lives), and what attention attends to (the batch itself, or a cache).
  */
 export interface ModelHooks {
-  /** A tensor of the checkpoint in float32. */
-  weight(name: string): Value;
+  /** A tensor of the checkpoint in float32. `kept`: backward needs it right after forward, so it is not made again. */
+  weight(name: string, options?: { readonly kept?: boolean }): Value;
   /** Rows of an embedding table in float32: [...ids.shape, hidden]. */
   embed(name: string, ids: Value): Value;
   /** y [rows, outFeatures] of x [rows, inFeatures]. */

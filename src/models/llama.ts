@@ -96,6 +96,7 @@ export const buildLlamaHead = (
   hidden: Value,
   hooks: Pick<ModelHooks, "weight">,
 ): Value =>
-  g.inScope("lm_head", () =>
-    g.linear(hidden, hooks.weight(config.tieWordEmbeddings ? EMBEDDINGS : "lm_head.weight")),
-  );
+  g.inScope("lm_head", () => {
+    const name = config.tieWordEmbeddings ? EMBEDDINGS : "lm_head.weight";
+    return g.linear(hidden, hooks.weight(name, { kept: true }));
+  });

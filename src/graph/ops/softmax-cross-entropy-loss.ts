@@ -26,19 +26,18 @@ export const softmaxCrossEntropyLoss: Op<readonly [logits: Value, labels: Value]
     ];
   },
   attributes: () => ({ reduction: { string: "none" } }),
-  gradient({ g, dy, inputs: [, labels], outputs }) {
+  gradient({ g, dy, inputs: [, labels], outputs: [loss, logProbs] }) {
     const rows = labels.shape[0] ?? 0;
     const dyColumn = g.reshape(dy, [rows, 1]);
-    const probabilities = g.exp(outputs[1] as Value);
+    // softmax[label] is made from the loss, so that the loss is taken before the gradient: the log-probabilities, as large
+    // as the logits, then need not wait for it.
+    const atLabel = g.sub(g.exp(g.neg(loss as Value)), g.scalar(1, dy.dtype));
     return [
       g.scatterElements(
-        g.mul(probabilities, dyColumn),
+        g.mul(g.exp(logProbs as Value), dyColumn),
         g.reshape(labels, [rows, 1]),
-        g.neg(dyColumn),
-        {
-          axis: 1,
-          reduction: "add",
-        },
+        g.mul(g.reshape(atLabel, [rows, 1]), dyColumn),
+        { axis: 1, reduction: "none" },
       ),
       undefined,
     ];

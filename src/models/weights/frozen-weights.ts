@@ -83,8 +83,11 @@ export const replaceWeights = (
 });
 
 export interface WeightAccess {
-  /** A tensor in float32; narrower ones are widened each time they are needed, in forward and backward alike. */
-  weight(name: string): Value;
+  /**
+   * A tensor in float32; narrower ones are widened each time they are needed, in forward and backward alike.
+   * `kept`: once for both, for a tensor that backward needs right after forward.
+   */
+  weight(name: string, options?: { readonly kept?: boolean }): Value;
   /** Rows of a table in float32; only the rows are widened. */
   embed(name: string, ids: Value): Value;
 }
@@ -101,7 +104,10 @@ export const accessFrozenWeights = (
     return g.weight(name, dtype, shape);
   };
   return {
-    weight: (name) => g.cheap(() => g.cast(stored(name), "float32")),
+    weight(name, { kept = false } = {}) {
+      const widen = () => g.cast(stored(name), "float32");
+      return kept ? widen() : g.cheap(widen);
+    },
     embed: (name, ids) => g.cast(g.gather(stored(name), ids, { axis: 0 }), "float32"),
   };
 };
