@@ -6,43 +6,41 @@
  * The same seed gives the same bytes on the same class of machine with the same number of threads. Files on the way go to
  * results_hira/make-demo, which is emptied first.
  */
-import { copyFile, rm } from "node:fs/promises";
+import { copyFile, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileAtomically } from "../../src/core/atomic-file.js";
 import { contextText, templates } from "../../src/datasets/templates.js";
+import { loadModelFolder } from "../../src/models/model-folder.js";
+import { readTensorsAsFloat32 } from "../../src/models/weights/safetensors.js";
+import { writeModelFolder } from "../../src/models/write-model-folder.js";
 import { pickCheckpoint } from "../../src/train/checkpoint-folder.js";
 import { loadTokenizer } from "../../src/tokenizer/load-tokenizer.js";
 import type { Tokenizer } from "../../src/tokenizer/tokenizer.js";
 import { hira, onlyRunIn } from "./hira.js";
-import { demoFolder, modelFiles } from "./paths.js";
+import { demoFolder } from "./paths.js";
 import { writeRandomModel } from "./random-model.js";
 import { DEMO_SEED, pretraining, VOCABULARY_SIZE } from "./recipe.js";
 import { mixedRows, taskFolders, taskNames, taskRows, type TaskRow } from "./tasks.js";
 import { tokenizerConfig, trainTokenizer } from "./tokenizer.js";
-import { worldSentences, worldText } from "./world.js";
+import { worldText, type Passage } from "./world.js";
 
-/** What the tokenizer learns from: every sentence of the world once, and some rows as the template wraps them. */
+/** What the tokenizer learns from: some of the world's text, and rows of the sets as the template wraps them. */
 function* tokenizerText(): Generator<string> {
-  yield* worldSentences(DEMO_SEED);
-  for (const { instruction, output } of mixedRows(DEMO_SEED, "validation"))
+  for (const { text } of worldText(DEMO_SEED, pretraining.tokenizerPassages, {
+    mix: pretraining.rounds[0].mix,
+  }))
+    yield text;
+  for (const { instruction, output } of mixedRows(DEMO_SEED, "train"))
     yield contextText(templates[4], instruction) + output;
 }
 
-/** `count` rows of `rowTokens` tokens: the beginning-of-text token, then pieces of text a line each, the last one cut. */
-function* textRows(
-  tokenizer: Tokenizer,
-  pieces: Iterator<string>,
-  count: number,
-): Generator<string> {
-  for (let row = 0; row < count; row++) {
-    const ids = [tokenizer.bosId ?? 0];
-    while (ids.length < pretraining.rowTokens) {
-      const piece = pieces.next();
-      if (piece.done) throw new RangeError("the text is too short for its rows");
-      ids.push(...tokenizer.encode(`${piece.value}\n`));
-    }
-    ids.length = pretraining.rowTokens;
-    yield `${JSON.stringify({ input_ids: ids, labels: ids })}\n`;
+/** A row of token ids a passage, between the tokens that begin and end a text; what is only read carries no loss. */
+function* textRows(tokenizer: Tokenizer, passages: Iterable<Passage>): Generator<string> {
+  for (const { text, labelledFrom } of passages) {
+    const read = tokenizer.encode(`${tokenizer.bosToken ?? ""}${text.slice(0, labelledFrom)}`);
+    const written = tokenizer.encode(`${text.slice(labelledFrom)}${tokenizer.eosToken ?? ""}`);
+    const labels = [...(labelledFrom > 0 ? read.map(() => -100) : read), ...written];
+    yield `${JSON.stringify({ input_ids: [...read, ...written], labels })}\n`;
   }
 }
 
@@ -69,30 +67,39 @@ await writeFileAtomically(
 );
 
 const tokenizer = await loadTokenizer(start);
-const pieces = worldText(DEMO_SEED, Infinity);
-const [training, validation] = [join(workFolder, "text.jsonl"), join(workFolder, "held-out.jsonl")];
-await writeFileAtomically(training, bytesOf(textRows(tokenizer, pieces, pretraining.rows)));
-await writeFileAtomically(
-  validation,
-  bytesOf(textRows(tokenizer, pieces, pretraining.validationRows)),
-);
-
-const runs = join(workFolder, "runs");
-await hira(
-  ...pretraining.flags,
-  `--model=${start}`,
-  `--dataset=${training}`,
-  `--validation=${validation}`,
-  `--output_folder=${runs}`,
-);
-const { best } = await pickCheckpoint(await onlyRunIn(runs), -1);
+let model = start;
+for (const [round, { passages, mix }] of pretraining.rounds.entries()) {
+  const training = join(workFolder, `text-${String(round)}.jsonl`);
+  const text = worldText(DEMO_SEED, passages, { mix, round });
+  await writeFileAtomically(training, bytesOf(textRows(tokenizer, text)));
+  const runs = join(workFolder, `round-${String(round)}`);
+  await hira(
+    ...pretraining.flags,
+    `--model=${model}`,
+    `--dataset=${training}`,
+    `--output_folder=${runs}`,
+  );
+  model = (await pickCheckpoint(await onlyRunIn(runs), -1)).best.folder;
+}
+const trained = await loadModelFolder(model);
+const tensors = await readTensorsAsFloat32(trained.weights);
 
 await rm(demoFolder, { recursive: true, force: true });
-for (const file of modelFiles) {
-  const folder = file === "model.safetensors" ? best.folder : start;
-  await writeFileAtomically(join(demoFolder, file), "");
-  await copyFile(join(folder, file), join(demoFolder, file));
+for (const file of ["tokenizer.json", "tokenizer_config.json"]) {
+  await mkdir(demoFolder, { recursive: true });
+  await copyFile(join(start, file), join(demoFolder, file));
 }
+await writeModelFolder({
+  path: demoFolder,
+  rawConfig: trained.rawConfig,
+  tensors: Array.from(trained.weights, ([name, { shape }]) => ({
+    name,
+    dtype: "float32" as const,
+    shape,
+    data: tensors.get(name) ?? new Float32Array(),
+  })),
+  dtype: "bfloat16",
+});
 const sets = join(demoFolder, "llm_adapt");
 for (const task of taskNames)
   for (const split of ["train", "test"] as const)

@@ -6,22 +6,27 @@ export const DEMO_SEED = 1;
 /** Tokens of the tokenizer, the 256 bytes and four special tokens among them. */
 export const VOCABULARY_SIZE = 2048;
 
-/** Full fine-tuning of the random model on the world's text. */
+/**
+ * Full fine-tuning of the random model on the world's text, in rounds: first how instructions are answered, then more of the
+ * facts, which a model of this size takes long to learn.
+ */
 export const pretraining = {
-  /** Tokens a row. */
-  rowTokens: 96,
-  rows: 60_000,
-  validationRows: 64,
+  rounds: [
+    { passages: 180_000, mix: { common: 0.05, questions: 0.25, instructions: 0.25 } },
+    { passages: 115_200, mix: { common: 0.05, questions: 0.4, instructions: 0.1 } },
+  ],
+  /** Passages of the first round that the tokenizer learns from. */
+  tokenizerPassages: 20_000,
   flags: [
     "--peft_type=fft",
-    "--batch=20",
+    "--batch=128",
     "--epoch=1",
-    "--lr=2e-3",
+    "--lr=3e-3",
     "--warmup=100",
     "--weight_decay=0.01",
-    "--eval_strategy=steps",
-    "--eval_steps=0.25",
-    "--save_total_limit=1",
+    "--eval_strategy=no",
+    "--seed=36",
+    "--log_steps=50",
   ],
 } as const;
 

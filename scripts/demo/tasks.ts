@@ -1,15 +1,5 @@
-import { permutation, randomStream, type RandomStream } from "../../src/core/random.js";
-import {
-  coreference,
-  optionsOf,
-  pick,
-  reversed,
-  withName,
-  worldFacts,
-  type Fact,
-  type Topic,
-} from "./world.js";
-import { names } from "./knowledge.js";
+import { permutation } from "../../src/core/random.js";
+import { makeWorld, type Property, type Thing } from "./world.js";
 
 /** A row of a set in LLM-Adapters' form. */
 export interface TaskRow {
@@ -19,204 +9,200 @@ export interface TaskRow {
   readonly answer: string;
 }
 
-/** The eight sets by the names that `--dataset` knows them by. */
-export const taskNames = [
-  "boolq",
-  "piqa",
-  "siqa",
-  "hellas",
-  "winog",
-  "arce",
-  "arcc",
-  "obqa",
-] as const;
-export type TaskName = (typeof taskNames)[number];
+interface Task {
+  /** Under llm_adapt/. */
+  readonly folder: string;
+  /** The property that is asked for; its values are the answers, always in this order. */
+  readonly property: Property;
+  /** Ways to ask. */
+  readonly questions: readonly ((name: string) => string)[];
+  /** The answers as they are listed. */
+  readonly options: readonly string[];
+  /** What the answers are called: "answer1". */
+  readonly labels: readonly string[];
+}
 
+const numbered = (word: string, count: number): readonly string[] =>
+  Array.from({ length: count }, (_, i) => `${word}${String(i + 1)}`);
+
+/**
+ * The eight sets by the names that --dataset knows them by. Each asks for one property, and lists its answers in one order:
+ * which one is right follows from what the thing is, and that stands in the pretraining text alone.
+ */
+export const tasks = {
+  boolq: {
+    folder: "boolq",
+    property: "water",
+    questions: [
+      (name) => `does the ${name} stay up when thrown into a pond?`,
+      (name) => `in water, does the ${name} stay up?`,
+    ],
+    options: [],
+    labels: ["true", "false"],
+  },
+  piqa: {
+    folder: "piqa",
+    property: "weight",
+    questions: [
+      (name) => `To lift the ${name} with the hand,`,
+      (name) => `To move the ${name}, as the scale says,`,
+    ],
+    options: ["take it in one hand.", "use a strong cart."],
+    labels: numbered("solution", 2),
+  },
+  siqa: {
+    folder: "social_i_qa",
+    property: "mood",
+    questions: [
+      (name) => `Kim is seeing the ${name}. How does Kim feel?`,
+      (name) => `With the ${name} around, how would people feel?`,
+    ],
+    options: ["glad", "in tears", "scared"],
+    labels: numbered("answer", 3),
+  },
+  hellas: {
+    folder: "hellaswag",
+    property: "motion",
+    questions: [
+      (name) => `All day we look at the ${name}. It`,
+      (name) => `The door is let go and the ${name} begins to move. It`,
+    ],
+    options: [
+      "goes through the water.",
+      "goes through the air.",
+      "turns over and over.",
+      "stays where it is.",
+    ],
+    labels: numbered("ending", 4),
+  },
+  winog: {
+    folder: "winogrande",
+    property: "size",
+    questions: [
+      (name) => `Next to the box, the size of the ${name} is seen: the _ is large.`,
+      (name) => `The size of the ${name} and of the box differ: the _ is large.`,
+    ],
+    options: ["thing", "bag"],
+    labels: numbered("option", 2),
+  },
+  arce: {
+    folder: "ARC-Easy",
+    property: "kind",
+    questions: [
+      (name) => `To which kind of thing does the ${name} belong?`,
+      (name) => `What kind would you call the ${name}?`,
+    ],
+    options: ["animal", "plant", "tool", "food"],
+    labels: numbered("answer", 4),
+  },
+  arcc: {
+    folder: "ARC-Challenge",
+    property: "home",
+    questions: [
+      (name) => `A student looks for the home of the ${name}. Where should the student go?`,
+      (name) => `In which place does the ${name} live?`,
+    ],
+    options: ["to the sea", "to the forest", "to the desert", "to the cave"],
+    labels: numbered("answer", 4),
+  },
+  obqa: {
+    folder: "openbookqa",
+    property: "colour",
+    questions: [
+      (name) => `Painters who draw the ${name} take the colour`,
+      (name) => `The colour of the ${name} is`,
+    ],
+    options: ["red", "blue", "green", "white"],
+    labels: numbered("answer", 4),
+  },
+} as const satisfies Readonly<Record<string, Task>>;
+
+export type TaskName = keyof typeof tasks;
+/** The sets in the order in which --dataset=common_all answers them. */
+export const taskNames = Object.keys(tasks) as readonly TaskName[];
 /** The folder of each set under `llm_adapt/`. */
-export const taskFolders: Readonly<Record<TaskName, string>> = {
-  boolq: "boolq",
-  piqa: "piqa",
-  siqa: "social_i_qa",
-  hellas: "hellaswag",
-  winog: "winogrande",
-  arce: "ARC-Easy",
-  arcc: "ARC-Challenge",
-  obqa: "openbookqa",
+export const taskFolders = Object.fromEntries(
+  taskNames.map((name) => [name, tasks[name].folder]),
+) as Readonly<Record<TaskName, string>>;
+
+const capitalised = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** The instruction in the words of LLM-Adapters' rows of that set. */
+const instructionOf = (name: TaskName, question: string): string => {
+  const { options, labels }: Task = tasks[name];
+  const listed = (separator: string) =>
+    labels.map((label, i) => `${capitalised(label)}: ${options[i] ?? ""}`).join(separator);
+  const format = `Answer format: ${labels.join("/")}`;
+  switch (name) {
+    case "boolq":
+      return `Please answer the following question with true or false, question: ${question}\n\n${format}`;
+    case "piqa":
+      return `Please choose the correct solution to the question: ${question}\n\n${listed("\n\n")}\n\n${format}`;
+    case "hellas":
+      return `Please choose the correct ending to complete the given sentence: ${question}\n\n${listed(" ")}\n\n${format}`;
+    case "winog":
+      return `Please choose the correct answer to fill in the blank to complete the given sentence: ${question}\n\n${listed(" ")}\n\n${format}`;
+    default:
+      return `Please choose the correct answer to the question: ${question}\n\n${listed(" ")}\n\n${format}`;
+  }
 };
 
 /** Number of answers a row of each set offers; 1 / this is what guessing gets. */
-export const optionCounts: Readonly<Record<TaskName, number>> = {
-  boolq: 2,
-  piqa: 2,
-  siqa: 3,
-  hellas: 4,
-  winog: 2,
-  arce: 4,
-  arcc: 4,
-  obqa: 4,
-};
-
-const row = (instruction: string, answer: string): TaskRow => ({
-  instruction,
-  input: "",
-  output: `the correct answer is ${answer}`,
-  answer,
-});
-
-const capitalised = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
-const numbered = (word: string, options: readonly string[], separator: string): string =>
-  options.map((option, i) => `${capitalised(word)}${String(i + 1)}: ${option}`).join(separator);
-const formats = (word: string, count: number): string =>
-  Array.from({ length: count }, (_, i) => `${word}${String(i + 1)}`).join("/");
-
-/** What a set's writer gets: random numbers, the facts of the wanted half, and where the right answer must stand. */
-interface Writing {
-  readonly seed: number;
-  readonly random: RandomStream;
-  readonly facts: readonly Fact[];
-  readonly exam: boolean;
-  /** Number of the right answer, from 0; the sets spread it evenly, so that a constant guess gets chance. */
-  readonly place: number;
-}
-
-const factOf = ({ random, facts }: Writing, ...topics: readonly Topic[]): Fact => {
-  const topic = pick(random, topics);
-  return pick(
-    random,
-    facts.filter((fact) => fact.topic === topic),
-  );
-};
-
-const choose = (
-  preamble: string,
-  question: string,
-  word: string,
-  options: readonly string[],
-  right: number,
-): TaskRow =>
-  row(
-    `${preamble}: ${question}\n\n${numbered(word, options, " ")}\n\nAnswer format: ${formats(word, options.length)}`,
-    `${word}${String(right + 1)}`,
-  );
-
-const questionPreamble = "Please choose the correct answer to the question";
-
-const plainQuestion = (writing: Writing, count: number, ...topics: readonly Topic[]): TaskRow => {
-  const fact = factOf(writing, ...topics);
-  const { options } = optionsOf(fact, writing.random, count, writing.place);
-  const name = pick(writing.random, names);
-  return choose(
-    questionPreamble,
-    capitalised(withName(fact.question, name)),
-    "answer",
-    options.map((option) => withName(option, name)),
-    writing.place,
-  );
-};
-
-/** Questions from an answer back to the animal: which one of four has it? */
-const reverseQuestion = ({ random, facts, place }: Writing): TaskRow => {
-  const { question, answer, rivals } = reversed(random, facts);
-  const { options } = optionsOf({ answer, rivals }, random, 4, place);
-  return choose(questionPreamble, capitalised(question), "answer", options, place);
-};
-
-const writers: Readonly<Record<TaskName, (writing: Writing) => TaskRow>> = {
-  boolq(writing) {
-    const fact = factOf(writing, "colour", "home", "food", "cover", "material", "place");
-    const proposed = writing.place === 0 ? fact.answer : pick(writing.random, fact.rivals);
-    return row(
-      `Please answer the following question with true or false, question: ${fact.propose(proposed)}\n\nAnswer format: true/false`,
-      writing.place === 0 ? "true" : "false",
-    );
-  },
-  piqa(writing) {
-    const fact = factOf(writing, "goal");
-    const { options } = optionsOf(fact, writing.random, 2, writing.place);
-    return row(
-      `Please choose the correct solution to the question: ${capitalised(fact.question)}\n\n${numbered(
-        "solution",
-        options.map((option) => `${option}.`),
-        "\n\n",
-      )}\n\nAnswer format: solution1/solution2`,
-      `solution${String(writing.place + 1)}`,
-    );
-  },
-  siqa: (writing) => plainQuestion(writing, 3, "feeling", "next"),
-  hellas(writing) {
-    const fact = factOf(writing, "script");
-    const { options } = optionsOf(fact, writing.random, 4, writing.place);
-    const name = pick(writing.random, names);
-    return choose(
-      "Please choose the correct ending to complete the given sentence",
-      withName(fact.question.replace("what then?", "then {name}"), name),
-      "ending",
-      options.map((option) => `${option}.`),
-      writing.place,
-    );
-  },
-  winog({ seed, random, exam, place }) {
-    const told = coreference(seed, random, exam);
-    const other = told.people.find((person) => person !== told.who) ?? "";
-    const [one, two] = place === 0 ? [told.who, other] : [other, told.who];
-    return row(
-      `Please choose the correct answer to fill in the blank to complete the given sentence: ${told.blank}\n\nOption1: ${one} Option2: ${two} Answer format: option1/option2`,
-      `option${String(place + 1)}`,
-    );
-  },
-  arce: (writing) =>
-    plainQuestion(writing, 4, "colour", "home", "food", "cover", "material", "place"),
-  arcc: reverseQuestion,
-  obqa(writing) {
-    const fact = factOf(writing, "law");
-    const { options } = optionsOf(fact, writing.random, 4, writing.place);
-    return choose(
-      questionPreamble,
-      fact.question.replace("what happens: ", ""),
-      "answer",
-      options,
-      writing.place,
-    );
-  },
-};
+export const optionCounts = Object.fromEntries(
+  taskNames.map((name) => [name, tasks[name].labels.length]),
+) as Readonly<Record<TaskName, number>>;
 
 /** Rows a split of one set has. Divisible by 2, 3 and 4, so that every answer is right equally often. */
-export const splitSizes = { train: 300, validation: 12, test: 96 } as const;
+export const splitSizes = { train: 240, validation: 12, test: 96 } as const;
 export type Split = keyof typeof splitSizes;
 
+/** Every row that a set can ask of these things, in random order. */
+const allRows = (name: TaskName, things: readonly Thing[], seed: number): readonly TaskRow[] => {
+  const { questions, labels, property }: Task = tasks[name];
+  const rows = things.flatMap((thing) =>
+    questions.map((ask): TaskRow => {
+      const answer = labels[thing.values[property]] ?? "";
+      return {
+        instruction: instructionOf(name, ask(thing.name)),
+        input: "",
+        output: `the correct answer is ${answer}`,
+        answer,
+      };
+    }),
+  );
+  return shuffled(rows, seed, `rows:${name}`);
+};
+
+const shuffled = <T>(items: readonly T[], seed: number, purpose: string): readonly T[] =>
+  Array.from(permutation(items.length, seed, purpose), (i) => items[i]).filter(
+    (item) => item !== undefined,
+  );
+
 /**
- * The rows of one split of one set.
+ * The rows of one split of one set, in random order. No row comes twice, and each answer is right in equally many rows.
  *
- * Test rows ask only for the half of the facts that no training or validation row asks for. Within a set no row comes twice, and
- * each answer is right in the same number of rows, in random order.
+ * Test rows ask for things that no training or validation row names.
  */
-export const taskRows = (seed: number, task: TaskName, split: Split): readonly TaskRow[] => {
-  const exam = split === "test";
-  const facts = worldFacts(seed).filter((fact) => fact.exam === exam);
-  const count = splitSizes[split];
-  const seen = new Set<string>();
-  // Validation rows must differ from training rows of the same half.
-  if (split === "validation")
-    for (const { instruction } of taskRows(seed, task, "train")) seen.add(instruction);
-  const order = permutation(count, seed, `order:${task}:${split}`);
-  const rows: TaskRow[] = [];
-  for (let draw = 0; rows.length < count; draw++) {
-    if (draw > 100 * count)
-      throw new RangeError(`the world is too small for ${String(count)} rows of ${task}`);
-    const random = randomStream(seed, `rows:${task}:${split}`, draw);
-    const place = (order[rows.length] ?? 0) % optionCounts[task];
-    const written = writers[task]({ seed, random, facts, exam, place });
-    if (seen.has(written.instruction)) continue;
-    seen.add(written.instruction);
-    rows.push(written);
-  }
-  return rows;
+export const taskRows = (seed: number, name: TaskName, split: Split): readonly TaskRow[] => {
+  const things = makeWorld(seed).filter(({ exam }) => exam === (split === "test"));
+  const rows = allRows(name, things, seed);
+  const each = splitSizes[split] / optionCounts[name];
+  // Validation rows are those behind the training rows.
+  const skipped = split === "validation" ? splitSizes.train / optionCounts[name] : 0;
+  const chosen = tasks[name].labels.flatMap((label) =>
+    rows.filter(({ answer }) => answer === label).slice(skipped, skipped + each),
+  );
+  if (chosen.length !== splitSizes[split])
+    throw new RangeError(
+      `Cannot write ${name}: found ${String(chosen.length)} rows, expected ${String(splitSizes[split])}`,
+    );
+  return shuffled(chosen, seed, `split:${name}:${split}`);
 };
 
 /** The mixed set: the rows of all eight sets in random order, as LLM-Adapters' commonsense_170k mixes them. */
-export const mixedRows = (seed: number, split: "train" | "validation"): readonly TaskRow[] => {
-  const rows = taskNames.flatMap((task) => taskRows(seed, task, split));
-  return Array.from(permutation(rows.length, seed, `mix:${split}`), (i) => rows[i]).filter(
-    (mixed) => mixed !== undefined,
+export const mixedRows = (seed: number, split: "train" | "validation"): readonly TaskRow[] =>
+  shuffled(
+    taskNames.flatMap((name) => taskRows(seed, name, split)),
+    seed,
+    `mix:${split}`,
   );
-};

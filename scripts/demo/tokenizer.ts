@@ -5,8 +5,8 @@
  * "Language Models are Unsupervised Multitask Learners", 2019 (bytes as printable characters).
  */
 
-/** Text is first cut into words with their leading blank, single digits, and runs of signs or of white space. */
-const wordPattern = String.raw` ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
+/** Text is first cut into words with their leading blank and a digit behind ("answer1"), digits, and runs of signs or of white space. */
+const wordPattern = String.raw` ?\p{L}+\p{N}?|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
 
 export const specialTokens = ["<unk>", "<s>", "</s>", "<pad>"] as const;
 
