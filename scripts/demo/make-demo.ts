@@ -68,13 +68,14 @@ await writeFileAtomically(
 
 const tokenizer = await loadTokenizer(start);
 let model = start;
-for (const [round, { passages, mix }] of pretraining.rounds.entries()) {
+for (const [round, { passages, lr, mix }] of pretraining.rounds.entries()) {
   const training = join(workFolder, `text-${String(round)}.jsonl`);
   const text = worldText(DEMO_SEED, passages, { mix, round });
   await writeFileAtomically(training, bytesOf(textRows(tokenizer, text)));
   const runs = join(workFolder, `round-${String(round)}`);
   await hira(
     ...pretraining.flags,
+    `--lr=${lr}`,
     `--model=${model}`,
     `--dataset=${training}`,
     `--output_folder=${runs}`,

@@ -12,8 +12,9 @@ export const VOCABULARY_SIZE = 2048;
  */
 export const pretraining = {
   rounds: [
-    { passages: 180_000, mix: { common: 0.05, questions: 0.25, instructions: 0.25 } },
-    { passages: 115_200, mix: { common: 0.05, questions: 0.4, instructions: 0.1 } },
+    { passages: 180_000, lr: "3e-3", mix: { common: 0.05, questions: 0.25, instructions: 0.25 } },
+    { passages: 115_200, lr: "3e-3", mix: { common: 0.05, questions: 0.4, instructions: 0.1 } },
+    { passages: 115_200, lr: "1.5e-3", mix: { common: 0.03, questions: 0.42, instructions: 0.1 } },
   ],
   /** Passages of the first round that the tokenizer learns from. */
   tokenizerPassages: 20_000,
@@ -21,7 +22,6 @@ export const pretraining = {
     "--peft_type=fft",
     "--batch=128",
     "--epoch=1",
-    "--lr=3e-3",
     "--warmup=100",
     "--weight_decay=0.01",
     "--eval_strategy=no",
@@ -38,13 +38,14 @@ export const tuningFlags = [
   "--r_ab=32",
   "--target_modules=q_proj,k_proj,v_proj,up_proj,down_proj",
   "--batch=16",
-  "--epoch=1",
-  "--lr=1e-2",
-  "--warmup=10",
+  "--epoch=12",
+  "--lr=2e-2",
+  "--warmup=20",
   "--weight_decay=0",
   "--eval_strategy=steps",
-  "--eval_steps=0.5",
+  "--eval_steps=0.25",
   "--seed=36",
+  "--log_steps=120",
 ] as const;
 
 /** How the eight sets are answered. */
