@@ -118,7 +118,7 @@ test("resolveCheckpoint tells run, checkpoint and adapter apart", async (t) => {
   t.deepEqual(await resolveCheckpoint(adapter), { kind: "adapter", folder: adapter });
 });
 
-test("resolveCheckpoint refuses half a checkpoint, a model folder, and a folder of something else", async (t) => {
+test("resolveCheckpoint takes a model folder, and refuses half a checkpoint and a folder of something else", async (t) => {
   const run = await makeRun(t);
   const folder = join(run, "checkpoint-9");
   for (const file of await readdir(folder)) {
@@ -136,9 +136,6 @@ test("resolveCheckpoint refuses half a checkpoint, a model folder, and a folder 
     message: /found an empty folder, expected a run/,
   });
   await writeFile(join(other, "config.json"), "{}");
-  const error = await t.throwsAsync<UserError>(resolveCheckpoint(other), {
-    instanceOf: UserError,
-  });
-  t.regex(error?.hint ?? "", /--model=/);
+  t.is((await resolveCheckpoint(other)).kind, "model");
   await t.throwsAsync(resolveCheckpoint(join(other, "gone")), { instanceOf: UserError });
 });
