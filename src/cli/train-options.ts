@@ -1,3 +1,5 @@
+import type { AdapterSettings } from "../peft/build-adapter.js";
+import type { TrainingSettings } from "../train/train-adapter.js";
 import { compatNames, type Compat, type CompatName } from "../core/compat.js";
 import { didYouMean } from "../core/errors.js";
 import type { Precision } from "../core/precision.js";
@@ -50,7 +52,7 @@ export const trainFlags = pickFlags([
 export type TrainFlagValues = ValuesOf<typeof trainFlags>;
 
 /** What the model is and how it is tuned. */
-export interface ModelOptions {
+export interface ModelOptions extends AdapterSettings {
   /** Undefined only where the checkpoint says it, or nothing is trained. */
   readonly peftType: string | undefined;
   /** A folder, or a Hub id. */
@@ -58,22 +60,6 @@ export interface ModelOptions {
   readonly adapterInit: string | undefined;
   /** Bits that hold a frozen weight; 16 is "as stored". */
   readonly loadBit: number;
-  readonly rank: number;
-  readonly loraAlpha: number;
-  /** The rank of HiLoRA's additive part. */
-  readonly rLora: number;
-  readonly moraType: MoraType;
-  /** As given: endings of module names with commas between them, see selectTargets. */
-  readonly targetModules: string;
-  /** Names of namedInitializers. */
-  readonly initAb: { readonly A: string; readonly B: string };
-  readonly trainAb: { readonly A: boolean; readonly B: boolean };
-  readonly randR: boolean;
-  readonly sparsity: SparsitySettings;
-  readonly virtualTokens: number;
-  readonly prefixProjection: boolean;
-  readonly encoderHiddenSize: number | undefined;
-  readonly promptInitText: string | undefined;
 }
 
 export interface DataOptions {
@@ -99,27 +85,7 @@ export interface DeviceOptions {
 }
 
 /** All that `hira train` was asked for, checked. */
-export interface TrainOptions extends ModelOptions, DataOptions, DeviceOptions {
-  readonly batch: number;
-  readonly gradAcc: number;
-  readonly epoch: number;
-  /** Updates, in place of `epoch`. */
-  readonly maxSteps: number | undefined;
-  readonly lr: number;
-  readonly warmup: number;
-  readonly weightDecay: number;
-  /** 0: no clipping. */
-  readonly maxGradNorm: number;
-  /** As given; undefined does not enter the run's name. */
-  readonly seed: number | undefined;
-  readonly enableGradCkpt: boolean;
-  readonly evalStrategy: "no" | "steps" | "epoch";
-  /** Below 1 a share of all updates, else a whole number of them. */
-  readonly evalSteps: number;
-  /** 0: keep all. */
-  readonly saveTotalLimit: number;
-  /** 0: never stop early. */
-  readonly earlyStopPatience: number;
+export interface TrainOptions extends ModelOptions, DataOptions, DeviceOptions, TrainingSettings {
   readonly ckpt: string | undefined;
   readonly loadOrder: number;
   readonly computeRank: boolean;

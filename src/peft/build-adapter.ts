@@ -25,9 +25,12 @@ import { createVirtualAdapter } from "./virtual-tokens.js";
 export interface AdapterSettings {
   readonly rank: number;
   readonly loraAlpha: number;
+  /** The rank of HiLoRA's additive part. */
   readonly rLora: number;
   readonly moraType: MoraType;
+  /** As given: endings of module names with commas between them, see selectTargets. */
   readonly targetModules: string;
+  /** Names of namedInitializers. */
   readonly initAb: { readonly A: string; readonly B: string };
   readonly trainAb: { readonly A: boolean; readonly B: boolean };
   readonly randR: boolean;

@@ -38,17 +38,23 @@ export interface TrainingSettings {
   readonly batch: number;
   readonly gradAcc: number;
   readonly epoch: number;
+  /** Updates, in place of `epoch`. */
   readonly maxSteps: number | undefined;
   readonly lr: number;
   readonly warmup: number;
   readonly weightDecay: number;
+  /** 0: no clipping. */
   readonly maxGradNorm: number;
+  /** As given; undefined does not enter the run's name. */
   readonly seed: number | undefined;
   readonly shuffle: boolean;
   readonly enableGradCkpt: boolean;
   readonly evalStrategy: "no" | "steps" | "epoch";
+  /** Below 1 a share of all updates, else a whole number of them. */
   readonly evalSteps: number;
+  /** 0: keep all. */
   readonly saveTotalLimit: number;
+  /** 0: never stop early. */
   readonly earlyStopPatience: number;
   readonly threads: number | undefined;
   readonly compat: Compat;
