@@ -1,16 +1,11 @@
 import { writeFileAtomically } from "../core/atomic-file.js";
 import { UserError } from "../core/errors.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
-import { moduleParameters } from "../decode/merge-adapter.js";
-import { Graph } from "../graph/graph.js";
+import { openMergedLayers, type MergedLayer } from "../decode/merged-layers.js";
+import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
-import { encodeOnnx } from "../graph/onnx/encode.js";
-import { lower } from "../graph/passes/lower.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
-import type { LinearMethod, MethodOptions } from "../peft/method.js";
 import type { ProgressUi } from "../report/progress.js";
-import { Session } from "../runtime/session.js";
-import type { Tensor } from "../runtime/tensor.js";
 import {
   countEigenvaluesBelow,
   largestEigenvalue,
@@ -65,25 +60,22 @@ export const analyseAdapter = async (
       "Leave out --compute_rank and --compute_norm",
     );
   const modules: ModuleAnalysis[] = [];
-  // Layers of one shape, rank and alpha share a session.
-  const sessions = new Map<string, Session>();
+  const layers = openMergedLayers(
+    weights,
+    { adapter, values },
+    {
+      method,
+      // W - W0 in float32 would lose the digits of a small update.
+      dtype: "float64",
+      outputs: (g, layer) => {
+        addUpdateOutputs(g, layer, { rank });
+      },
+    },
+  );
   const bar = progress.decoding(targets.length, "adapter analysis", "layers");
   try {
     for (const module of targets) {
-      const weight = weights.tensor(`${module.path}.weight`);
-      const options = adapter.optionsOf(module);
-      const parameters = moduleParameters(module, method, options, values);
-      const key = [
-        weight.dtype,
-        module.outFeatures,
-        module.inFeatures,
-        options.alpha,
-        ...Object.entries(parameters).flatMap(([short, { shape }]) => [short, ...shape]),
-      ].join();
-      const session =
-        sessions.get(key) ?? (await updateSession(weight, parameters, { method, options, rank }));
-      sessions.set(key, session);
-      const results = await session.run({ weight, ...parameters });
+      const results = await layers.run(module);
       const elements = (name: string): Float64Array => results[name]?.data as Float64Array;
       const [updateNorm = NaN, weightNorm = NaN] = elements("norms");
       if (!Number.isFinite(updateNorm))
@@ -105,7 +97,7 @@ export const analyseAdapter = async (
     }
   } finally {
     bar.done();
-    for (const session of sessions.values()) session.dispose();
+    layers.dispose();
   }
   return { method: method.name, modules };
 };
@@ -123,39 +115,20 @@ const rankOf = (
   };
 };
 
-interface UpdateOptions {
-  readonly method: LinearMethod;
-  readonly options: MethodOptions;
-  /** Whether the Gram matrix is wanted. */
-  readonly rank: boolean;
-}
-
-/** weight and parameters -> gram float64 [n, n] with n the smaller side, norms float64 [2]: of the update and of W0. */
-const updateSession = async (
-  weight: Tensor,
-  parameters: Readonly<Record<string, Tensor>>,
-  { method, options, rank }: UpdateOptions,
-): Promise<Session> => {
-  const g = new Graph();
-  const stored = g.input("weight", weight.dtype, weight.shape);
-  // float64 from the start: W - W0 in float32 would lose the digits of a small update.
-  const wide = Object.fromEntries(
-    Object.entries(parameters).map(([name, { dtype, shape }]) => [
-      name,
-      g.cast(g.input(name, dtype, shape), "float64"),
-    ]),
-  );
-  const w0 = g.cast(stored, "float64"); // [out, in]
-  const update = g.sub(method.mergedWeight(g, w0, wide, options), w0);
+/** gram float64 [n, n] of the update, n being its smaller side, where `rank` asks for it; norms float64 [2]: of the update and of W0. */
+const addUpdateOutputs = (
+  g: Graph,
+  { weight, merged }: MergedLayer,
+  { rank }: { readonly rank: boolean },
+): void => {
+  const update = g.sub(merged, weight); // [out, in]
   const norm = (x: Value): Value =>
     g.reshape(g.sqrt(g.reduceSum(g.mul(x, x), { axes: [0, 1] })), [1]);
-  g.output("norms", g.concat([norm(update), norm(w0)], 0));
-  if (rank) {
-    const [outFeatures = 0, inFeatures = 0] = weight.shape;
-    const side = outFeatures <= inFeatures ? { transB: true } : { transA: true };
-    g.output("gram", g.matmul(update, update, side)); // [n, n]
-  }
-  return Session.create({ model: encodeOnnx(lower(g)) });
+  g.output("norms", g.concat([norm(update), norm(weight)], 0));
+  if (!rank) return;
+  const [outFeatures, inFeatures] = weight.shape as [number, number];
+  const side = outFeatures <= inFeatures ? { transB: true } : { transA: true };
+  g.output("gram", g.matmul(update, update, side)); // [n, n]
 };
 
 /** Writes an analysis as JSON, with names in snake_case. @throws {UserError} if the folder is not writable */

@@ -1,0 +1,100 @@
+import { Graph } from "../graph/graph.js";
+import { encodeOnnx } from "../graph/onnx/encode.js";
+import type { Value } from "../graph/op.js";
+import { lower } from "../graph/passes/lower.js";
+import type { LinearModule } from "../models/adapter.js";
+import type { FrozenWeights } from "../models/weights/frozen-weights.js";
+import type { LinearMethod, MethodOptions } from "../peft/method.js";
+import { Session } from "../runtime/session.js";
+import type { Tensor } from "../runtime/tensor.js";
+import type { LiveAdapter } from "./decode-graph.js";
+
+/** One layer inside a graph: its frozen weight W0 and the merged W, both [out, in] in the graph's dtype. */
+export interface MergedLayer {
+  readonly weight: Value;
+  readonly merged: Value;
+}
+
+export interface MergedLayersOptions {
+  readonly method: LinearMethod;
+  /** The number type that W is computed in; W0 and the parameters are widened to it first. */
+  readonly dtype: "float32" | "float64";
+  /** Names the graph's outputs. */
+  readonly outputs: (g: Graph, layer: MergedLayer) => void;
+}
+
+/** Computes with the merged weights of an adapter's layers, one layer at a time. */
+export interface MergedLayers {
+  /** The outputs of one of the adapter's targets, which are the caller's to dispose of. */
+  run(module: LinearModule): Promise<Readonly<Record<string, Tensor>>>;
+  dispose(): void;
+}
+
+/**
+ * Opens the merged weights of an adapter: W = method.mergedWeight(W0, parameters), layer by layer.
+ *
+ * Weight and parameters are all inputs, so that layers of one shape, rank and alpha share a session.
+ * @throws {RangeError} from `run`, if the adapter lacks a parameter's value
+ */
+export const openMergedLayers = (
+  weights: Pick<FrozenWeights, "tensor">,
+  { adapter, values }: LiveAdapter,
+  options: MergedLayersOptions,
+): MergedLayers => {
+  const { method } = options;
+  const sessions = new Map<string, Session>();
+  return {
+    async run(module) {
+      const weight = weights.tensor(`${module.path}.weight`);
+      const ofModule = adapter.optionsOf(module);
+      const parameters = moduleParameters(module, method, ofModule, values);
+      const key = [
+        weight.dtype,
+        module.outFeatures,
+        module.inFeatures,
+        ofModule.alpha,
+        ...Object.entries(parameters).flatMap(([short, { shape }]) => [short, ...shape]),
+      ].join();
+      const session =
+        sessions.get(key) ?? (await layerSession(weight, parameters, ofModule, options));
+      sessions.set(key, session);
+      return session.run({ weight, ...parameters });
+    },
+    dispose() {
+      for (const session of sessions.values()) session.dispose();
+    },
+  };
+};
+
+/** The values of one layer's parameters by their short names. @throws {RangeError} if one is missing */
+const moduleParameters = (
+  module: LinearModule,
+  method: LinearMethod,
+  options: MethodOptions,
+  values: ReadonlyMap<string, Tensor>,
+): Readonly<Record<string, Tensor>> =>
+  Object.fromEntries(
+    Object.keys(method.parameters(module, options)).map((short) => {
+      const value = values.get(`${module.path}.${short}`);
+      if (!value)
+        throw new RangeError(`Cannot compute with ${module.path}: found no value of its ${short}`);
+      return [short, value];
+    }),
+  );
+
+const layerSession = async (
+  weight: Tensor,
+  parameters: Readonly<Record<string, Tensor>>,
+  ofModule: MethodOptions,
+  { method, dtype, outputs }: MergedLayersOptions,
+): Promise<Session> => {
+  const g = new Graph();
+  const input = (name: string, tensor: Tensor): Value =>
+    g.cast(g.input(name, tensor.dtype, tensor.shape), dtype);
+  const w0 = input("weight", weight);
+  const wide = Object.fromEntries(
+    Object.entries(parameters).map(([name, tensor]) => [name, input(name, tensor)]),
+  );
+  outputs(g, { weight: w0, merged: method.mergedWeight(g, w0, wide, ofModule) });
+  return Session.create({ model: encodeOnnx(lower(g)) });
+};
