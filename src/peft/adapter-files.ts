@@ -11,7 +11,7 @@ import {
   readTensorAsFloat32,
   writeSafetensors,
 } from "../models/weights/safetensors.js";
-import type { AdapterBase, AdapterDescription, AdapterFormat } from "./adapter-formats.js";
+import type { AdapterBase, AdapterDescription, AdapterFormat } from "./formats/format.js";
 import { adapterFormats } from "./adapter-formats.js";
 
 export interface AdapterValue {

@@ -8,7 +8,7 @@ import type {
   AdapterDescription,
   LowRankAdapter,
   PromptAdapter,
-} from "./adapter-formats.js";
+} from "./formats/format.js";
 import { kaimingUniform, namedInitializers } from "./init.js";
 import {
   defaultSparsity,

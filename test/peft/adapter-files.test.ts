@@ -12,7 +12,7 @@ import {
   writeSafetensors,
 } from "../../src/models/weights/safetensors.js";
 import { readAdapter, readAdapterConfig, writeAdapter } from "../../src/peft/adapter-files.js";
-import type { LowRankAdapter } from "../../src/peft/adapter-formats.js";
+import type { LowRankAdapter } from "../../src/peft/formats/format.js";
 import { loadAdapterBase, peftFixture } from "../support/adapter-base.js";
 import { testWithShared } from "../support/shared.js";
 import { makeTempFolder } from "../support/temp-folder.js";

@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { llamaLinears } from "../../src/models/llama-config.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
-import type { AdapterBase } from "../../src/peft/adapter-formats.js";
+import type { AdapterBase } from "../../src/peft/formats/format.js";
 
 /** The tiny base model and the adapters that scripts/reference/peft_adapters.py made with the peft package. */
 export const peftFixture = (name: string): string =>

@@ -1,0 +1,120 @@
+import type { JsonFields } from "../../core/json-fields.js";
+import type { JsonObject } from "../../core/json-file.js";
+import type { LinearModule } from "../../models/adapter.js";
+import type { MoraType } from "../method.js";
+
+/** What an adapter's files are checked against: the model that it belongs to. */
+export interface AdapterBase {
+  readonly modules: readonly LinearModule[];
+  readonly layers: number;
+  readonly hiddenSize: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+}
+
+export interface AdaptedModule {
+  readonly rank: number;
+  /** LoRA and its kin only: the update is scaled by alpha / rank, rsLoRA's by alpha / sqrt(rank). */
+  readonly alpha?: number;
+  /** HiLoRA only: the rank of its additive part, whose scale is alpha / additiveRank. */
+  readonly additiveRank?: number;
+}
+
+/** An adapter of small matrices beside linear layers. */
+export interface LowRankAdapter {
+  readonly method: "hira" | "lora" | "rslora" | "dora" | "mora" | "hilora" | "sparse-lora";
+  /** Where the base model was when the adapter was made, if the files say so. */
+  readonly baseModel: string | undefined;
+  /** By module path. */
+  readonly modules: ReadonlyMap<string, AdaptedModule>;
+  /** On the layer's input, in training. */
+  readonly dropout: number;
+  /** HiRA with a frozen random matrix R in place of W0 (--rand_R). */
+  readonly randomR: boolean;
+  /** MoRA only. */
+  readonly moraType?: MoraType;
+  /** Sparse LoRA only: the share of zeros that it was trained for. */
+  readonly sparsity?: number;
+}
+
+/** An adapter of virtual tokens; what trained them (an encoder, a projection) is not in peft's files. */
+export interface PromptAdapter {
+  readonly method: "prefix" | "p-tuning" | "prompt-tuning";
+  readonly baseModel: string | undefined;
+  readonly virtualTokens: number;
+}
+
+export type AdapterDescription = LowRankAdapter | PromptAdapter;
+
+/** One tensor of an adapter's file, and whose value it is. */
+export interface AdapterTensor {
+  /** `<module path>.A`, or `table`, `embedding` for virtual tokens. */
+  readonly name: string;
+  readonly fileName: string;
+  readonly shape: readonly number[];
+}
+
+/** One way to lay out an adapter folder: which configs it reads, and what stands in the two files. */
+export interface AdapterFormat<D extends AdapterDescription = AdapterDescription> {
+  /** For errors: whose files these are. */
+  readonly title: string;
+  /** Whether a config is of this format; the first format that says so reads it. */
+  reads(config: JsonObject): boolean;
+  /** Whether it can hold an adapter; the first format that says so writes it. Absent: only read. */
+  writes?(adapter: AdapterDescription): adapter is D;
+  parse(config: JsonObject, base: AdapterBase, faults: string[]): D;
+  /** Another config by which the tensors may have been made; tried where they do not fit the first. */
+  otherReading?(config: JsonObject): JsonObject | undefined;
+  /** The method's own fields of adapter_config.json, peft_type among them. */
+  configOf(adapter: D, base: AdapterBase): JsonObject;
+  tensors(adapter: D, base: AdapterBase): readonly AdapterTensor[];
+  /** Ends of tensor names in the file -> ends of our parameter names. */
+  readonly aliases: Readonly<Record<string, string>>;
+}
+
+/** Fields without a meaning for the numbers, whatever they say. */
+const neutralFields = new Set([
+  "auto_mapping",
+  "base_model_name_or_path",
+  "fan_in_fan_out",
+  "hira_note",
+  "inference_mode",
+  "peft_type",
+  "peft_version",
+  "revision",
+]);
+
+export const isEmpty = (value: unknown): boolean =>
+  value === null ||
+  value === false ||
+  value === "none" ||
+  (typeof value === "object" && Object.keys(value).length === 0);
+
+/** What is neither known nor empty could change the numbers: a variant of a method is not read as the method. */
+export const checkOtherFields = (
+  config: JsonObject,
+  known: readonly string[],
+  fields: JsonFields,
+): void => {
+  for (const [name, value] of Object.entries(config))
+    if (!neutralFields.has(name) && !known.includes(name) && !isEmpty(value))
+      fields.fault(name, "none: it is not supported here");
+};
+
+export const checkTask = (fields: JsonFields): void => {
+  if ((fields.value("task_type") ?? "CAUSAL_LM") !== "CAUSAL_LM")
+    fields.fault("task_type", '"CAUSAL_LM"');
+};
+
+export const baseModelOf = (config: JsonObject): string | undefined =>
+  typeof config.base_model_name_or_path === "string" ? config.base_model_name_or_path : undefined;
+
+export const commonConfig = (adapter: AdapterDescription): JsonObject => ({
+  auto_mapping: null,
+  base_model_name_or_path: adapter.baseModel ?? null,
+  inference_mode: true,
+  modules_to_save: null,
+  revision: null,
+  task_type: "CAUSAL_LM",
+});

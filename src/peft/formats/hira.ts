@@ -1,0 +1,119 @@
+import { JsonFields, flag, share, size } from "../../core/json-fields.js";
+import { peftPattern, peftTargets } from "../adapter-targets.js";
+import {
+  baseModelOf,
+  checkOtherFields,
+  checkTask,
+  commonConfig,
+  isEmpty,
+  type AdapterDescription,
+  type AdapterFormat,
+  type LowRankAdapter,
+} from "./format.js";
+import { aliasesOf, lowRankTensors, targetConfig, targetFields } from "./low-rank.js";
+
+const isHira =
+  (randomR: boolean) =>
+  (adapter: AdapterDescription): adapter is LowRankAdapter =>
+    adapter.method === "hira" && adapter.randomR === randomR;
+
+const hiraFormat = ({
+  peftType,
+  title,
+  randomR,
+  note,
+}: {
+  readonly peftType: string;
+  readonly title: string;
+  readonly randomR: boolean;
+  readonly note?: string;
+}): AdapterFormat<LowRankAdapter> => {
+  const suffixes = { A: "hira_A", B: "hira_B", ...(randomR && { R: "hira_R" }) };
+  return {
+    title,
+    reads: (config) => config.peft_type === peftType,
+    writes: isHira(randomR),
+    parse(config, base, faults) {
+      const fields = new JsonFields(config, "", faults);
+      const rankOf = peftPattern(fields, "rank_pattern", fields.number("r", size));
+      const targets = peftTargets(fields, base.modules);
+      checkTask(fields);
+      // init_weights says how training began, and the weights are here.
+      checkOtherFields(config, [...targetFields, "hira_dropout", "init_weights"], fields);
+      return {
+        method: "hira",
+        baseModel: baseModelOf(config),
+        modules: new Map(targets.map(({ path }) => [path, { rank: rankOf(path) }])),
+        dropout: fields.optional("hira_dropout", share, 0),
+        randomR,
+      };
+    },
+    // peft 0.21.2 reads rank_pattern, but makes every HiRA layer with rank r (dispatch_default of tuners/hira/layer.py).
+    otherReading: (config) =>
+      isEmpty(config.rank_pattern ?? null) ? undefined : { ...config, rank_pattern: {} },
+    configOf: (adapter, base) => ({
+      ...commonConfig(adapter),
+      ...targetConfig(adapter, base),
+      ...(note !== undefined && { hira_note: note }),
+      hira_dropout: adapter.dropout,
+      init_weights: true,
+      peft_type: peftType,
+    }),
+    tensors: (adapter, base) => lowRankTensors(adapter, base, suffixes),
+    aliases: aliasesOf(suffixes),
+  };
+};
+
+/** HiRA of the peft package: `hira_A` [rank, in], `hira_B` [out, rank]. Source: peft 0.21.2, tuners/hira. */
+export const peftHira = hiraFormat({ peftType: "HIRA", title: "peft's HiRA", randomR: false });
+
+/** peft has no R, and would leave it out without an error: a type that it does not know is refused there. */
+export const hiraWithR = hiraFormat({
+  peftType: "HIRA_RAND_R",
+  title: "HiRA with --rand_R",
+  randomR: true,
+  note: "y = x W0^T + x (R * (B A))^T with a frozen random R; the peft package has no such method",
+});
+
+const authorsSuffixes = { A: "lora_A", B: "lora_B", R: "lora_R" };
+
+/**
+ * The HiRA authors' own files, which say LORA and differ from it by `r_ab`, and by names without `.weight`.
+ *
+ * Read as LoRA they would give wrong numbers without any error. Source: hqsiswiliam/hira, hira/tuners/lora.py.
+ */
+export const authorsHira: AdapterFormat<LowRankAdapter> = {
+  title: "the authors' HiRA",
+  reads: (config) => config.peft_type === "LORA" && "r_ab" in config,
+  parse(config, base, faults) {
+    const fields = new JsonFields(config, "", faults);
+    const rank = fields.number("r_ab", size);
+    const names = fields.value("target_modules");
+    const isList = Array.isArray(names) && names.every((name) => typeof name === "string");
+    if (!isList) fields.fault("target_modules", "a list of names");
+    // Unlike peft's, these names need no dot in front of them.
+    const targets = base.modules.filter(
+      ({ path }) => isList && names.some((name) => path.endsWith(name)),
+    );
+    checkTask(fields);
+    const withoutEffect = ["init_a", "init_b", "lora_alpha", "lora_dropout", "scale_ab"];
+    const ofTraining = ["train_a", "train_b", "init_lora_weights", "r"];
+    checkOtherFields(
+      config,
+      ["r_ab", "rand_R", "target_modules", "task_type", ...withoutEffect, ...ofTraining],
+      fields,
+    );
+    return {
+      method: "hira",
+      baseModel: baseModelOf(config),
+      modules: new Map(targets.map(({ path }) => [path, { rank }])),
+      dropout: 0,
+      randomR: fields.optional("rand_R", flag, false),
+    };
+  },
+  configOf() {
+    throw new TypeError("Cannot write the authors' HiRA: expected peft's format");
+  },
+  tensors: (adapter, base) => lowRankTensors(adapter, base, authorsSuffixes),
+  aliases: aliasesOf(authorsSuffixes),
+};
