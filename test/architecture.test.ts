@@ -24,8 +24,6 @@ const rooms = [
 const MAX_LINES = 450;
 /** Files that may be longer, and why. */
 const longFiles: Readonly<Record<string, string>> = {
-  "cli/options.ts": "the table of all flags, in the order of the help text",
-  "peft/adapter-formats.ts": "one format description after another; no function is long",
   "runtime/session.ts": "a session's creation, binding and runs share its native state",
 };
 
