@@ -2,6 +2,7 @@ import type { Command } from "./command.js";
 import { dataSplitCommand } from "./commands/data-split.js";
 import { forwardCommand } from "./commands/forward.js";
 import { generateCommand } from "./commands/generate.js";
+import { mergeCommand } from "./commands/merge.js";
 import { scoreCommand } from "./commands/score.js";
 import { trainCommand } from "./commands/train.js";
 
@@ -22,5 +23,6 @@ export const commands: readonly Command[] = [
   generateCommand(async (...given) =>
     (await import("../evaluate/run-generation.js")).runGeneration(...given),
   ),
+  mergeCommand(async (...given) => (await import("../evaluate/run-merge.js")).runMerge(...given)),
   dataSplitCommand,
 ];

@@ -1,3 +1,5 @@
+import type { DType, TypedArray } from "./dtype.js";
+
 const word = new Float32Array(1);
 const bits = new Uint32Array(word.buffer);
 
@@ -67,4 +69,18 @@ export const narrowFloat32 = (source: Float32Array, dtype: "bfloat16" | "float16
   const out = new Uint16Array(source.length);
   for (let i = 0; i < source.length; i++) out[i] = narrow(source[i] ?? 0);
   return out;
+};
+
+const exponentBits: Partial<Record<DType, number>> = { bfloat16: 0x7f80, float16: 0x7c00 };
+
+/** How many elements are NaN or infinite. `data` are floats, or the bits of a half type. */
+export const countNonFinite = (dtype: DType, data: TypedArray): number => {
+  const exponent = exponentBits[dtype];
+  let count = 0;
+  for (const element of data) {
+    const value = Number(element);
+    // A half type's bits are infinite or NaN where every bit of the exponent is set.
+    if (exponent === undefined ? !Number.isFinite(value) : (value & exponent) === exponent) count++;
+  }
+  return count;
 };

@@ -4,6 +4,7 @@ import { replaceWeights, type FrozenWeights } from "../models/weights/frozen-wei
 import type { Adapter } from "../peft/adapter.js";
 import type { VirtualTokenMethod } from "../peft/method.js";
 import type { Tensor } from "../runtime/tensor.js";
+import type { LiveAdapter } from "./decode-graph.js";
 import { openMergedLayers } from "./merged-layers.js";
 
 /**
@@ -61,4 +62,44 @@ export const mergeAdapter = async (
     layers.dispose();
   }
   return replaceWeights(weights, merged);
+};
+
+/**
+ * The same adapter, computing every layer with the merged weight: y = x W^T + bias.
+ *
+ * It equals the adapter up to the order of float32 sums, and holds one layer's W at a time, where merged weights hold all.
+ */
+export const mergedForm = ({ adapter, values }: LiveAdapter): LiveAdapter => {
+  const { method, targets } = adapter;
+  if (method.kind !== "linear") return { adapter, values };
+  const paths = new Set(targets.map(({ path }) => path));
+  return {
+    values,
+    adapter: {
+      ...adapter,
+      hooks(g, frozen, parameter) {
+        const own = adapter.hooks(g, frozen, parameter);
+        return {
+          ...own,
+          linear(x, module) {
+            if (!paths.has(module.path)) return own.linear(x, module);
+            const options = adapter.optionsOf(module);
+            const parameters = Object.fromEntries(
+              Object.keys(method.parameters(module, options)).map((short) => [
+                short,
+                parameter(`${module.path}.${short}`),
+              ]),
+            );
+            const { path, bias } = module;
+            const weight = frozen.weight(`${path}.weight`);
+            return g.linear(
+              x,
+              method.mergedWeight(g, weight, parameters, options),
+              bias ? frozen.weight(`${path}.bias`) : undefined,
+            );
+          },
+        };
+      },
+    },
+  };
 };

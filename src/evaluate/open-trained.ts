@@ -23,7 +23,7 @@ export interface TrainedModelOptions {
   readonly ckpt: string;
   readonly loadOrder: number;
   /** The base model; counts where the files name none, or name a folder that is gone. */
-  readonly modelName: string;
+  readonly modelName: string | undefined;
   readonly loadBit: number;
   readonly compat: Compat;
   readonly tokenizer: "required" | "optional";
@@ -45,9 +45,65 @@ export interface TrainedModel {
 const textOf = (value: unknown): string | undefined =>
   typeof value === "string" && value !== "" ? value : undefined;
 
-/** The base model's folder: the recorded one where it is still there, else the one on the command line. */
-const baseFolder = (recorded: string | undefined, given: string): string =>
-  recorded !== undefined && existsSync(recorded) ? recorded : given;
+/** A folder of trained weights. */
+export interface TrainedFolder {
+  /** An adapter, the model that full fine-tuning has made, or a plain model on which nothing was trained. */
+  readonly holds: "adapter" | "trained model" | "plain model";
+  readonly folder: string;
+  /** The flags of the run that trained it; undefined for a peft adapter and a plain model. */
+  readonly runFlags: JsonObject | undefined;
+}
+
+/**
+ * Finds the weights that --ckpt means: of a run folder the best checkpoint (see pickCheckpoint), else the folder itself.
+ *
+ * @throws {UserError} if nothing complete is there
+ */
+export const findTrained = async (
+  { ckpt, loadOrder }: Pick<TrainedModelOptions, "ckpt" | "loadOrder">,
+  ui: ProgressUi,
+): Promise<TrainedFolder> => {
+  const found = await resolveCheckpoint(ckpt);
+  if (found.kind === "model")
+    return { holds: "plain model", folder: found.folder, runFlags: undefined };
+  if (found.kind === "adapter")
+    return { holds: "adapter", folder: found.folder, runFlags: undefined };
+  let { folder } = found;
+  const runFolder = found.kind === "run" ? found.folder : found.runFolder;
+  if (found.kind === "run") {
+    const { best, evalLoss, skipped } = await pickCheckpoint(found.folder, loadOrder);
+    for (const { folder: skippedFolder, reason } of skipped)
+      ui.warn(`${skippedFolder} is not a checkpoint: ${reason}`);
+    folder = best.folder;
+    ui.line(
+      `Loading ${best.folder}${evalLoss === undefined ? "" : ` (score: ${String(evalLoss)})`}`,
+    );
+  }
+  const runFlags = runFolder === undefined ? undefined : await readRunFlags(runFolder);
+  const { weights } = await readCheckpoint(folder, "sizes");
+  return { holds: weights === "model" ? "trained model" : "adapter", folder, runFlags };
+};
+
+/**
+ * The base model's folder: the recorded one where it is still there, else the one on the command line.
+ *
+ * @throws {UserError} if neither is given
+ */
+export const baseModelOf = async (
+  { holds, folder, runFlags }: TrainedFolder,
+  given: string | undefined,
+): Promise<string> => {
+  const recorded =
+    textOf(runFlags?.model_name) ??
+    (holds === "adapter" ? (await readAdapterConfig(folder)).baseModel : undefined);
+  if (recorded !== undefined && existsSync(recorded)) return recorded;
+  const named = given ?? recorded;
+  if (named !== undefined) return named;
+  throw new UserError(
+    `Cannot find the base model of ${folder}: found no name of it in its files, expected one`,
+    "Give the base model's folder with --model",
+  );
+};
 
 /**
  * Opens what was trained: of a run folder the best checkpoint (see pickCheckpoint), one checkpoint, a peft adapter, or a plain model.
@@ -58,36 +114,14 @@ export const openTrained = async (
   options: TrainedModelOptions,
   ui: ProgressUi,
 ): Promise<TrainedModel> => {
-  const found = await resolveCheckpoint(options.ckpt);
-  if (found.kind === "model") {
-    const base = await loadBase(found.folder, options);
-    return {
-      base,
-      adapted: undefined,
-      modelName: found.folder,
-      folder: found.folder,
-      runFlags: undefined,
-    };
+  const trained = await findTrained(options, ui);
+  const { holds, folder, runFlags } = trained;
+  if (holds === "plain model") {
+    const base = await loadBase(folder, options);
+    return { base, adapted: undefined, modelName: folder, folder, runFlags };
   }
-  let { folder } = found;
-  let runFolder = found.kind === "checkpoint" ? found.runFolder : undefined;
-  if (found.kind === "run") {
-    const { best, evalLoss, skipped } = await pickCheckpoint(found.folder, options.loadOrder);
-    for (const { folder: skippedFolder, reason } of skipped)
-      ui.warn(`${skippedFolder} is not a checkpoint: ${reason}`);
-    folder = best.folder;
-    runFolder = found.folder;
-    ui.line(
-      `Loading ${best.folder}${evalLoss === undefined ? "" : ` (score: ${String(evalLoss)})`}`,
-    );
-  }
-  const runFlags = runFolder === undefined ? undefined : await readRunFlags(runFolder);
-  const isModel =
-    found.kind !== "adapter" && (await readCheckpoint(folder, "sizes")).weights === "model";
-  if (isModel) return openFull(folder, options, runFlags);
-
-  const { baseModel } = await readAdapterConfig(folder);
-  const modelName = baseFolder(textOf(runFlags?.model_name) ?? baseModel, options.modelName);
+  if (holds === "trained model") return openFull(folder, options, runFlags);
+  const modelName = await baseModelOf(trained, options.modelName);
   const base = await loadBase(modelName, options);
   const { config } = base.folder;
   const { adapter: description, values } = await readAdapter(folder, adapterBaseOf(config));

@@ -123,7 +123,8 @@ const configWithDType = (raw: JsonObject, dtype: StorageDType | undefined): Json
 const isMissing = (error: unknown): boolean =>
   error instanceof Error && "code" in error && error.code === "ENOENT";
 
-const copyCompanions = async (from: string, to: string): Promise<void> => {
+/** Copies the tokenizer and generation_config.json of a model folder, as far as it has them. */
+export const copyCompanions = async (from: string, to: string): Promise<void> => {
   for (const name of companions) {
     const content = await readFile(join(from, name)).catch((error: unknown) => {
       if (isMissing(error)) return undefined;

@@ -1,0 +1,72 @@
+import type { ProgressUi } from "../../report/progress.js";
+import type { MergeRunOptions } from "../../evaluate/run-merge.js";
+import { defineCommand, type Command } from "../command.js";
+import type { FlagFault } from "../flag.js";
+import { flags, pickFlags } from "../options.js";
+import { adapterFlag } from "./forward.js";
+
+/** A folder that a command cannot do without; where it is missing, a fault is added. */
+const requireFolder = (name: "ckpt" | "out", value: string | null, faults: FlagFault[]): string => {
+  if (value === null) faults.push({ what: `--${name}`, found: "nothing", expected: "a folder" });
+  return value ?? "";
+};
+
+/** `hira merge`: a plain model with an adapter in its weights, and the way back. */
+export const mergeCommand = (
+  runMerge: (options: MergeRunOptions, ui: ProgressUi) => Promise<void>,
+): Command =>
+  defineCommand({
+    name: "merge",
+    summary: "Write a plain model with an adapter in its weights",
+    description:
+      "The folder has the base's config, tokenizer, dtype and files, so that any program loads it. Prints the largest difference of its logits to those of the adapter beside its base. With --unmerge, checks that a folder is base and adapter, and writes the base again.",
+    flags: {
+      ckpt: adapterFlag,
+      load_order: flags.load_order,
+      model_name: {
+        ...flags.model_name,
+        default: null,
+        help: "Folder of the base model; if not given, the one that the adapter names",
+      },
+      unmerge: {
+        kind: "text",
+        group: "Files and output",
+        placeholder: "folder",
+        default: null,
+        help: "Merged model to check against base and adapter; --out then gets the base, bit for bit",
+      },
+      input: {
+        ...flags.input,
+        help: "Rows of input_ids and labels to compare logits on (.jsonl); if not given, 4 random rows",
+      },
+      out: { ...flags.out, placeholder: "folder", help: "Folder to write, new or empty" },
+      ...pickFlags(["threads"]),
+    },
+    examples: [
+      ["hira merge --ckpt=results_hira/RUN --out=merged", "the run's best checkpoint as a model"],
+      ["hira merge --ckpt=ADAPTER --model=BASE --out=merged", "a peft adapter on a base model"],
+      [
+        "hira merge --unmerge=merged --ckpt=results_hira/RUN --out=base",
+        "checks that merged is the run's, and writes its base",
+      ],
+    ],
+    async run({ values, context: { ui }, faults, throwFaults }) {
+      const options: MergeRunOptions = {
+        ckpt: requireFolder("ckpt", values.ckpt, faults),
+        loadOrder: values.load_order,
+        modelName: values.model_name ?? undefined,
+        out: requireFolder("out", values.out, faults),
+        unmerge: values.unmerge ?? undefined,
+        input: values.input ?? undefined,
+        threads: values.threads ?? undefined,
+      };
+      if (options.unmerge !== undefined && options.input !== undefined)
+        faults.push({
+          what: "--input",
+          found: "it beside --unmerge",
+          expected: "only one of them: unmerging compares weights, not logits",
+        });
+      throwFaults();
+      await runMerge(options, ui);
+    },
+  });

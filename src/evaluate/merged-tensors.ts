@@ -1,0 +1,136 @@
+import type { TypedArray } from "../core/dtype.js";
+import { UserError } from "../core/errors.js";
+import { narrowFloat32 } from "../core/half.js";
+import type { LiveAdapter } from "../decode/decode-graph.js";
+import { unmergeable } from "../decode/merge-adapter.js";
+import { openMergedLayers } from "../decode/merged-layers.js";
+import { loadModelFolder, type ModelFolder } from "../models/model-folder.js";
+import { openFrozenWeights } from "../models/weights/frozen-weights.js";
+import {
+  readTensorAsFloat32,
+  readTensorData,
+  type TensorEntry,
+} from "../models/weights/safetensors.js";
+import type { ProgressUi } from "../report/progress.js";
+import type { LogitSource } from "./compare-logits.js";
+import { baseModelOf, findTrained, openTrained, type TrainedModelOptions } from "./open-trained.js";
+
+/** A base model and what was trained on it, whose merged tensors are made one at a time. */
+export interface MergedTensors {
+  /** The model that was trained on; the merged one has its config, tensors, dtypes and files. */
+  readonly base: ModelFolder;
+  /** --peft_type of what was trained. */
+  readonly method: string;
+  /** The folder of the trained weights. */
+  readonly folder: string;
+  /** Names of the base's tensors that the merged model does not have from it. */
+  readonly changed: ReadonlySet<string>;
+  /** A tensor of the merged model, rounded to the base's dtype. */
+  read(name: string): Promise<TypedArray>;
+  /** What the merged model is to compute: the base with the adapter beside it, or what full fine-tuning has made. */
+  readonly unmerged: LogitSource;
+  /** Undefined where nothing but rounding can tell merged and unmerged apart. */
+  readonly adapted: LiveAdapter | undefined;
+  dispose(): void;
+}
+
+/** float32 elements rounded to the dtype of `entry`. */
+const roundTo = ({ dtype }: TensorEntry, wide: Float32Array): TypedArray =>
+  dtype === "bfloat16" || dtype === "float16" ? narrowFloat32(wide, dtype) : wide;
+
+const entryOf = ({ weights, path }: ModelFolder, name: string): TensorEntry => {
+  const entry = weights.get(name);
+  if (!entry) throw new RangeError(`Cannot merge "${name}": ${path} has no such tensor`);
+  return entry;
+};
+
+/**
+ * Opens what --ckpt names for merging: a run folder, a checkpoint, a peft adapter, or the model that full fine-tuning has
+ * made.
+ *
+ * @throws {UserError} if nothing complete is there, the base model is not found, nothing was trained, or the method's
+ *   parameters are no part of the weights
+ */
+export const openMergedTensors = async (
+  options: Omit<TrainedModelOptions, "compat" | "tokenizer">,
+  ui: ProgressUi,
+): Promise<MergedTensors> => {
+  const trained = await findTrained(options, ui);
+  if (trained.holds === "plain model")
+    throw new UserError(
+      `Cannot merge ${options.ckpt}: found a plain model, expected a run's folder, one of its checkpoints, or a peft adapter`,
+      "There is nothing to merge: the folder is a model already",
+    );
+  if (trained.holds === "trained model") {
+    const base = await loadModelFolder(await baseModelOf(trained, options.modelName));
+    return openFineTuned(base, trained.folder);
+  }
+  const model = await openTrained(
+    { ...options, ckpt: trained.folder, compat: new Set(), tokenizer: "optional" },
+    ui,
+  );
+  const { base, adapted, folder } = model;
+  if (!adapted) throw new RangeError(`Cannot merge ${folder}: found no adapter in it`);
+  const { method, targets } = adapted.adapter;
+  if (method.kind === "virtual") throw unmergeable(method);
+  if (method.kind !== "linear") throw new RangeError(`Cannot merge ${method.name} as an adapter`);
+  const layers = openMergedLayers(base.weights, adapted, {
+    method,
+    dtype: "float32",
+    outputs: (g, { merged }) => {
+      g.output("merged", merged);
+    },
+  });
+  const modules = new Map(targets.map((module) => [`${module.path}.weight`, module]));
+  return {
+    base: base.folder,
+    method: method.name,
+    folder,
+    changed: new Set(modules.keys()),
+    unmerged: { weights: base.weights, adapted },
+    adapted,
+    async read(name) {
+      const entry = entryOf(base.folder, name);
+      const module = modules.get(name);
+      if (!module) return readTensorData(entry);
+      const { merged } = await layers.run(module);
+      if (!merged) throw new RangeError(`Cannot merge ${name}: its graph has given nothing`);
+      const rounded = roundTo(entry, (merged.data as Float32Array).slice());
+      merged.dispose();
+      return rounded;
+    },
+    dispose: () => {
+      layers.dispose();
+    },
+  };
+};
+
+/** The same, of a checkpoint of full fine-tuning: a model in float32 with the base's tensors. */
+const openFineTuned = async (base: ModelFolder, folder: string): Promise<MergedTensors> => {
+  const { weights } = await loadModelFolder(folder);
+  const faults = [...weights.values()].flatMap(({ name, shape }) => {
+    const found = base.weights.get(name)?.shape;
+    return String(found) === String(shape)
+      ? []
+      : [`"${name}" [${shape.join(", ")}], found ${found ? `[${found.join(", ")}]` : "nothing"}`];
+  });
+  if (faults.length > 0)
+    throw new UserError(
+      `Cannot merge ${folder} into ${base.path}: expected ${faults.slice(0, 8).join("; ")}${faults.length > 8 ? "; ..." : ""}`,
+      "Give the model that was fine-tuned with --model",
+    );
+  return {
+    base,
+    method: "fft",
+    folder,
+    changed: new Set(weights.keys()),
+    unmerged: { weights: await openFrozenWeights(weights, { storage: "stored" }) },
+    adapted: undefined,
+    async read(name) {
+      const entry = entryOf(base, name);
+      const tuned = weights.get(name);
+      return tuned ? roundTo(entry, await readTensorAsFloat32(tuned)) : readTensorData(entry);
+    },
+    dispose: () => undefined,
+  };
+};

@@ -1,0 +1,299 @@
+import { copyFile, mkdir, readdir, realpath, rename, rm, rmdir } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { syncFolder } from "../core/atomic-file.js";
+import type { TypedArray } from "../core/dtype.js";
+import { messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
+import { countNonFinite } from "../core/half.js";
+import type { EncodedRow } from "../datasets/encoded-rows.js";
+import { readPreTokenized } from "../datasets/pre-tokenized.js";
+import { mergedForm } from "../decode/merge-adapter.js";
+import { loadModelFolder, type ModelFolder } from "../models/model-folder.js";
+import { openFrozenWeights } from "../models/weights/frozen-weights.js";
+import { readTensorData, toFloat32, type TensorEntry } from "../models/weights/safetensors.js";
+import { copyCompanions, writeModelFolder } from "../models/write-model-folder.js";
+import type { ProgressUi } from "../report/progress.js";
+import { compareLogits, sampleRows, sampleSize, type LogitComparison } from "./compare-logits.js";
+import { openMergedTensors, type MergedTensors } from "./merged-tensors.js";
+
+export interface MergeRunOptions {
+  /** A run folder, one checkpoint, or a peft adapter. */
+  readonly ckpt: string;
+  readonly loadOrder: number;
+  /** The base model, where the files name none or it has gone. */
+  readonly modelName: string | undefined;
+  /** The folder to write. */
+  readonly out: string;
+  /** A merged folder: it is checked to be base and adapter, and the base is written to `out`. */
+  readonly unmerge: string | undefined;
+  /** Rows of token ids on which the logits are compared; undefined for rows of our own. */
+  readonly input: string | undefined;
+  readonly threads: number | undefined;
+}
+
+/**
+ * `hira merge`: writes a model with what was trained in its weights, or, with `unmerge`, the base model again.
+ *
+ * The folder is made beside `out` under a hidden name and renamed when all of it is there and checked.
+ * @throws {UserError} if `out` is not empty or is the base, what was trained cannot be merged, or a value is not finite;
+ *   nothing is left behind
+ */
+export const runMerge = async (options: MergeRunOptions, ui: ProgressUi): Promise<void> => {
+  await requireFree(options.out);
+  const merged = await openMergedTensors({ ...options, loadBit: 16 }, ui);
+  try {
+    if (options.unmerge === undefined) await merge(merged, options, ui);
+    else await unmerge(merged, options.unmerge, options.out, ui);
+  } finally {
+    merged.dispose();
+  }
+};
+
+/** @throws {UserError} unless `out` is no folder yet, or an empty one */
+const requireFree = async (out: string): Promise<void> => {
+  let names: readonly string[];
+  try {
+    names = await readdir(out);
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return;
+    throw new UserError(`Cannot write a model to ${out}: ${messageOf(error)}`);
+  }
+  if (names.length === 0) return;
+  throw new UserError(
+    names.includes("config.json")
+      ? `Cannot merge in place: found a model in ${out}, expected --out to be a new or empty folder`
+      : `Cannot write a model to ${out}: found ${names.slice(0, 4).join(", ")}${names.length > 4 ? ", ..." : ""}, expected a new or empty folder`,
+    "Nothing is overwritten: choose another --out",
+  );
+};
+
+/** Lets `write` fill a hidden folder beside `out`, and renames it; leaves nothing where that fails. */
+const writeWhole = async (out: string, write: (folder: string) => Promise<void>): Promise<void> => {
+  const target = resolve(out);
+  const begun = join(dirname(target), `.${basename(target)}.begun`);
+  try {
+    await rm(begun, { recursive: true, force: true });
+    await mkdir(begun, { recursive: true });
+    await write(begun);
+    await syncFolder(begun);
+    await rmdir(target).catch(() => undefined);
+    await rename(begun, target);
+    await syncFolder(dirname(target));
+  } catch (error) {
+    await rm(begun, { recursive: true, force: true });
+    throw error instanceof Error && "syscall" in error
+      ? new UserError(
+          `Cannot write ${out}: ${messageOf(error)}`,
+          "Choose an --out that is writable and has room",
+        )
+      : error;
+  }
+};
+
+const merge = async (
+  merged: MergedTensors,
+  { out, input, threads }: MergeRunOptions,
+  ui: ProgressUi,
+): Promise<void> => {
+  const { base } = merged;
+  const rows = input === undefined ? sampleRows(base.config) : await readRows(input, base);
+  let comparison: LogitComparison | undefined;
+  await writeWhole(out, async (folder) => {
+    await writeMerged(merged, folder, ui);
+    const { weights } = await loadModelFolder(folder);
+    const others = [
+      { weights: await openFrozenWeights(weights, { storage: "stored" }) },
+      ...(merged.adapted
+        ? [{ weights: merged.unmerged.weights, adapted: mergedForm(merged.adapted) }]
+        : []),
+    ];
+    comparison = await compareLogits(base.config, merged.unmerged, others, { rows, threads });
+    const [difference] = comparison.differences;
+    if (!Number.isFinite(difference?.largest))
+      throw new UserError(
+        `Cannot merge ${merged.folder}: found logits that are not finite, expected finite ones`,
+        "Choose an earlier checkpoint with --load_order",
+      );
+  });
+  const files = new Set(base.shardOf.values()).size;
+  ui.line(
+    `Merged ${merged.method} of ${merged.folder} into ${out}: ${String(merged.changed.size)} of ${String(base.weights.size)} tensors, ${dtypesOf(base, merged.changed).join(" and ")}, ${String(files)} weight file${files === 1 ? "" : "s"} as the base`,
+  );
+  if (comparison) for (const line of describe(comparison, merged, input)) ui.line(line);
+};
+
+/** Token ids of a file, as rows that the model has positions for. */
+const readRows = async (input: string, base: ModelFolder): Promise<readonly EncodedRow[]> => {
+  const { vocabSize, maxPositionEmbeddings } = base.config;
+  const { rows } = await readPreTokenized(input, { vocabularySize: vocabSize });
+  const long = rows.find(({ ids }) => ids.length > maxPositionEmbeddings);
+  if (long)
+    throw new UserError(
+      `Cannot compare logits on ${input}: found ${String(long.ids.length)} tokens in row ${String(long.row)}, expected at most the model's ${String(maxPositionEmbeddings)}`,
+    );
+  return rows;
+};
+
+const writeMerged = async (
+  merged: MergedTensors,
+  folder: string,
+  ui: ProgressUi,
+): Promise<void> => {
+  const { base } = merged;
+  const faults: string[] = [];
+  const progress = ui.decoding(base.weights.size, "merge", "tensors");
+  const tensors = [...base.weights.values()].map(({ name, dtype, shape }) => ({
+    name,
+    dtype,
+    shape,
+    data: async (): Promise<TypedArray> => {
+      const data = await merged.read(name);
+      const count = countNonFinite(dtype, data);
+      if (count > 0)
+        faults.push(
+          `"${name}": found ${String(count)} of ${String(data.length)} values that are not finite in ${dtype}, expected none`,
+        );
+      progress.advance(1, name);
+      return data;
+    },
+  }));
+  try {
+    await writeModelFolder({
+      path: folder,
+      rawConfig: base.rawConfig,
+      tensors,
+      shardOf: base.shardOf,
+      copyFrom: base.path,
+    });
+  } finally {
+    progress.done();
+  }
+  if (faults.length > 0)
+    throw userErrorOfFaults(
+      `Cannot merge ${merged.folder}`,
+      faults,
+      "Choose an earlier checkpoint with --load_order, or a base in a dtype with a larger range",
+    );
+};
+
+const dtypesOf = ({ weights }: ModelFolder, names: ReadonlySet<string>): readonly string[] => [
+  ...new Set([...names].flatMap((name) => weights.get(name)?.dtype ?? [])),
+];
+
+const digits = (value: number): string =>
+  value === 0 ? "0" : String(Number(value.toPrecision(3)));
+
+const describe = (
+  { largestLogit, positions, differences }: LogitComparison,
+  { base, changed, adapted }: MergedTensors,
+  input: string | undefined,
+): readonly string[] => {
+  const [rounded, exact] = differences;
+  const rows =
+    input === undefined
+      ? `${String(sampleSize.rows)} rows of random token ids, a sample of our own`
+      : `the rows of ${input}`;
+  const narrow = dtypesOf(base, changed).filter((dtype) => dtype !== "float32");
+  return [
+    `Largest logit difference to the unmerged ${adapted ? "adapter" : "checkpoint"}: ${digits(rounded?.largest ?? NaN)}, where logits reach ${digits(largestLogit)}; the likeliest token is the same at ${String(rounded?.sameToken ?? 0)} of ${String(positions)} positions (${rows})`,
+    ...(exact
+      ? [
+          `  with the merged weights in float32: ${digits(exact.largest)}${narrow.length > 0 ? `; what is above it is the rounding of the weights to ${narrow.join(" and ")}` : ""}`,
+        ]
+      : narrow.length > 0
+        ? [`  all of it is the rounding of the weights to ${narrow.join(" and ")}`]
+        : []),
+  ];
+};
+
+/** How a tensor of a merged folder differs from base and adapter, merged anew. */
+interface Deviation {
+  /** The largest |found - expected|. */
+  readonly largest: number;
+  /** What is wrong; undefined for what is no more than another program's rounding. */
+  readonly fault: string | undefined;
+}
+
+/**
+ * Compares one tensor. One that training left alone must be the base's, bit for bit. Of a merged one another program may
+ * have rounded differently, but it is nearer to base and adapter than half of the way from the base, and no element is
+ * farther off than the largest change.
+ */
+const compareTensor = (
+  entry: TensorEntry,
+  tensors: Readonly<Record<"found" | "expected" | "base", TypedArray>>,
+): Deviation => {
+  const found = toFloat32(entry.dtype, tensors.found);
+  const expected = toFloat32(entry.dtype, tensors.expected);
+  const base = toFloat32(entry.dtype, tensors.base);
+  let [largest, distance, largestChange, change] = [0, 0, 0, 0];
+  for (const [i, value] of expected.entries()) {
+    const off = Math.abs((found[i] ?? NaN) - value);
+    const moved = Math.abs(value - (base[i] ?? NaN));
+    if (!(off <= largest)) largest = off;
+    largestChange = Math.max(largestChange, moved);
+    distance += off * off;
+    change += moved * moved;
+  }
+  const fits = largest === 0 || (4 * distance <= change && largest <= largestChange);
+  return {
+    largest,
+    fault: fits
+      ? undefined
+      : `"${entry.name}": found values up to ${digits(largest)} away, where merging changes it by up to ${digits(largestChange)}`,
+  };
+};
+
+const unmerge = async (
+  merged: MergedTensors,
+  path: string,
+  out: string,
+  ui: ProgressUi,
+): Promise<void> => {
+  const { base } = merged;
+  const given = await loadModelFolder(path);
+  const faults: string[] = [];
+  let largest = 0;
+  const progress = ui.decoding(base.weights.size, "compare", "tensors");
+  try {
+    for (const [name, entry] of base.weights) {
+      const found = given.weights.get(name);
+      const expected = `${entry.dtype} [${entry.shape.join(", ")}]`;
+      const shown = found ? `${found.dtype} [${found.shape.join(", ")}]` : "nothing";
+      if (!found || shown !== expected) {
+        faults.push(`"${name}": found ${shown}, expected ${expected}`);
+        continue;
+      }
+      const original = await readTensorData(entry);
+      const deviation = compareTensor(entry, {
+        found: await readTensorData(found),
+        expected: merged.changed.has(name) ? await merged.read(name) : original,
+        base: original,
+      });
+      largest = Math.max(largest, deviation.largest);
+      if (deviation.fault !== undefined) faults.push(deviation.fault);
+      progress.advance(1, name);
+    }
+  } finally {
+    progress.done();
+  }
+  for (const name of given.weights.keys())
+    if (!base.weights.has(name)) faults.push(`"${name}": found it, expected no such tensor`);
+  if (faults.length > 0)
+    throw userErrorOfFaults(
+      `Cannot unmerge ${path}: it is not ${base.path} with ${merged.method} of ${merged.folder}`,
+      [
+        ...faults.slice(0, 8),
+        ...(faults.length > 8 ? [`and ${String(faults.length - 8)} more tensors`] : []),
+      ],
+      "Give the checkpoint that was merged, and the base model that it was merged into",
+    );
+  await writeWhole(out, async (folder) => {
+    for (const name of base.files)
+      await copyFile(await realpath(join(base.path, name)), join(folder, name));
+    await copyCompanions(base.path, folder);
+  });
+  ui.line(
+    `${path} is ${base.path} with ${merged.method} of ${merged.folder}: the largest difference of a weight is ${digits(largest)}${largest === 0 ? ", so it is the same bit for bit" : ""}`,
+  );
+  ui.line(`Wrote the base again, bit for bit: ${out}`);
+};
