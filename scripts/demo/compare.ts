@@ -1,5 +1,6 @@
 import { copyFile, mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { formatTable } from "../../src/cli/table.js";
 import { answeringFlags, tuningFlags } from "./recipe.js";
 import { hira, onlyRunIn, scoresOf, type Score } from "./hira.js";
 import { demoFolder, modelFiles } from "./paths.js";
@@ -28,30 +29,39 @@ export const answerUntuned = async (workFolder: string): Promise<Scores> => {
 /** What guessing gets on a set, in percent. */
 export const chanceOf = (task: TaskName): number => 100 / optionCounts[task];
 
-/** The sets' accuracies side by side with what guessing gets, one line a set. */
+/** The sets' accuracies, their 95 % intervals and shares of rows without an answer, side by side with what guessing gets. */
 export const scoreTable = (columns: Readonly<Record<string, Scores>>): string => {
-  const percent = (value: number): string => value.toFixed(1).padStart(5);
-  const cellOf = (score: Score | undefined): string =>
+  const all = Object.values(columns);
+  const cellsOf = (score: Score | undefined): readonly string[] =>
     score
-      ? `${percent(score.accuracy)} [${percent(score.interval.low)}, ${percent(score.interval.high)}]${percent(score.noAnswer)}`
-      : "-";
-  const width = 26;
-  const heads = Object.keys(columns);
-  const mean = (scores: Scores): string =>
-    percent(
-      taskNames.reduce((sum, task) => sum + (scores[task]?.accuracy ?? 0), 0) / taskNames.length,
-    );
-  return [
-    `${"set".padEnd(8)}${"chance".padEnd(9)}${heads.map((head) => head.padEnd(width)).join("")}`,
-    ...taskNames.map(
-      (task) =>
-        `${task.padEnd(8)}${percent(chanceOf(task)).padEnd(9)}${Object.values(columns)
-          .map((scores) => cellOf(scores[task]).padEnd(width))
-          .join("")}`,
-    ),
-    `${"mean".padEnd(17)}${Object.values(columns)
-      .map((scores) => mean(scores).padEnd(width))
-      .join("")}`,
-    "accuracy in percent [its 95 % interval], then the share of rows without a valid answer",
-  ].join("\n");
+      ? [
+          score.accuracy.toFixed(1),
+          `${score.interval.low.toFixed(1)} to ${score.interval.high.toFixed(1)}`,
+          score.noAnswer.toFixed(1),
+        ]
+      : ["-", "-", "-"];
+  const meanOf = (scores: Scores): string =>
+    (
+      taskNames.reduce((sum, task) => sum + (scores[task]?.accuracy ?? 0), 0) / taskNames.length
+    ).toFixed(1);
+  const lines = formatTable(
+    [
+      { heading: "set", align: "left" },
+      { heading: "chance %", align: "right" },
+      ...Object.keys(columns).flatMap((name) =>
+        [`${name} %`, "95 % interval", "no answer %"].map(
+          (heading) => ({ heading, align: "right" }) as const,
+        ),
+      ),
+    ],
+    [
+      ...taskNames.map((task) => [
+        task,
+        chanceOf(task).toFixed(1),
+        ...all.flatMap((scores) => cellsOf(scores[task])),
+      ]),
+      ["mean", "", ...all.flatMap((scores) => [meanOf(scores), "", ""])],
+    ],
+  );
+  return lines.join("\n");
 };

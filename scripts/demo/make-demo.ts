@@ -19,7 +19,7 @@ import type { Tokenizer } from "../../src/tokenizer/tokenizer.js";
 import { hira, onlyRunIn } from "./hira.js";
 import { demoFolder } from "./paths.js";
 import { writeRandomModel } from "./random-model.js";
-import { DEMO_SEED, pretraining, VOCABULARY_SIZE } from "./recipe.js";
+import { DEMO_SEED, LARGEST_VOCABULARY, pretraining } from "./recipe.js";
 import { mixedRows, taskFolders, taskNames, taskRows, type TaskRow } from "./tasks.js";
 import { tokenizerConfig, trainTokenizer } from "./tokenizer.js";
 import { worldText, type Passage } from "./world.js";
@@ -56,10 +56,9 @@ const workFolder = join("results_hira", "make-demo");
 const start = join(workFolder, "start");
 await rm(workFolder, { recursive: true, force: true });
 
-await writeRandomModel(start, DEMO_SEED);
 await writeFileAtomically(
   join(start, "tokenizer.json"),
-  JSON.stringify(trainTokenizer(tokenizerText(), VOCABULARY_SIZE)),
+  JSON.stringify(trainTokenizer(tokenizerText(), LARGEST_VOCABULARY)),
 );
 await writeFileAtomically(
   join(start, "tokenizer_config.json"),
@@ -67,6 +66,7 @@ await writeFileAtomically(
 );
 
 const tokenizer = await loadTokenizer(start);
+await writeRandomModel(start, DEMO_SEED, tokenizer.vocabularySize);
 let model = start;
 for (const [round, { passages, lr, mix }] of pretraining.rounds.entries()) {
   const training = join(workFolder, `text-${String(round)}.jsonl`);

@@ -5,11 +5,10 @@ import { randomStream } from "../../src/core/random.js";
 import { llamaTensors, parseLlamaConfig } from "../../src/models/llama-config.js";
 import { writeSafetensors } from "../../src/models/weights/safetensors.js";
 
-/** The shape of the demo's model: about a million parameters, the embeddings among them. */
+/** The shape of the demo's model but for its vocabulary: under a million parameters, the embeddings among them. */
 export const demoConfig = {
   architectures: ["LlamaForCausalLM"],
   model_type: "llama",
-  vocab_size: 2048,
   hidden_size: 128,
   intermediate_size: 320,
   num_hidden_layers: 4,
@@ -40,12 +39,14 @@ const INITIAL_STD = 0.05;
  *
  * Each tensor has its own stream of random numbers, named after it, so its values depend on (seed, name, shape) alone.
  */
-export const writeRandomModel = async (folder: string, seed: number): Promise<void> => {
-  await writeFileAtomically(
-    join(folder, "config.json"),
-    `${JSON.stringify(demoConfig, null, 2)}\n`,
-  );
-  const tensors = llamaTensors(parseLlamaConfig(demoConfig, "the demo's config"));
+export const writeRandomModel = async (
+  folder: string,
+  seed: number,
+  vocabularySize: number,
+): Promise<void> => {
+  const config = { ...demoConfig, vocab_size: vocabularySize };
+  await writeFileAtomically(join(folder, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
+  const tensors = llamaTensors(parseLlamaConfig(config, "the demo's config"));
   await writeSafetensors(
     join(folder, "model.safetensors"),
     Array.from(tensors, ([name, shape]) => {

@@ -3,18 +3,35 @@ import { demoFolder } from "./paths.js";
 /** Everything in data_file/demo follows from this number. */
 export const DEMO_SEED = 1;
 
-/** Tokens of the tokenizer, the 256 bytes and four special tokens among them. */
-export const VOCABULARY_SIZE = 2048;
+/** Tokens the tokenizer may have at most, the 256 bytes and four special tokens among them; the world has fewer words. */
+export const LARGEST_VOCABULARY = 2048;
 
 /**
  * Full fine-tuning of the random model on the world's text, in rounds: first how instructions are answered, then more of the
- * facts, which a model of this size takes long to learn.
+ * facts, which a model of this size takes long to learn, and last how one of several listed answers is named.
  */
 export const pretraining = {
   rounds: [
-    { passages: 180_000, lr: "3e-3", mix: { common: 0.05, questions: 0.25, instructions: 0.25 } },
-    { passages: 115_200, lr: "3e-3", mix: { common: 0.05, questions: 0.4, instructions: 0.1 } },
-    { passages: 115_200, lr: "1.5e-3", mix: { common: 0.03, questions: 0.42, instructions: 0.1 } },
+    {
+      passages: 180_000,
+      lr: "3e-3",
+      mix: { common: 0.05, questions: 0.25, instructions: 0.25, quizzes: 0 },
+    },
+    {
+      passages: 115_200,
+      lr: "3e-3",
+      mix: { common: 0.05, questions: 0.4, instructions: 0.1, quizzes: 0 },
+    },
+    {
+      passages: 115_200,
+      lr: "1.5e-3",
+      mix: { common: 0.03, questions: 0.42, instructions: 0.1, quizzes: 0 },
+    },
+    {
+      passages: 115_200,
+      lr: "2e-3",
+      mix: { common: 0.02, questions: 0.25, instructions: 0.2, quizzes: 0.33 },
+    },
   ],
   /** Passages of the first round that the tokenizer learns from. */
   tokenizerPassages: 20_000,
@@ -38,14 +55,14 @@ export const tuningFlags = [
   "--r_ab=32",
   "--target_modules=q_proj,k_proj,v_proj,up_proj,down_proj",
   "--batch=16",
-  "--epoch=12",
+  "--epoch=6",
   "--lr=2e-2",
   "--warmup=20",
   "--weight_decay=0",
   "--eval_strategy=steps",
   "--eval_steps=0.25",
   "--seed=36",
-  "--log_steps=120",
+  "--log_steps=60",
   "--threads=2",
 ] as const;
 

@@ -15,5 +15,5 @@ const started = performance.now();
 await rm(workFolder, { recursive: true, force: true });
 const before = await answerUntuned(workFolder);
 const after = await tuneAndAnswer(demoFolder, workFolder);
-console.log(`\n${scoreTable({ "before tuning": before, "after HiRA": after })}`);
+console.log(`\n${scoreTable({ before, "after HiRA": after })}`);
 console.log(`${((performance.now() - started) / 1000).toFixed(0)} s in all`);

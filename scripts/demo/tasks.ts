@@ -27,7 +27,7 @@ const numbered = (word: string, count: number): readonly string[] =>
 
 /**
  * The eight sets by the names that --dataset knows them by. Each asks for one property, and lists its answers in one order:
- * which one is right follows from what the thing is, and that stands in the pretraining text alone.
+ * which one is right follows from what the thing is, and of the things in the test sets that stands in the pretraining text alone.
  */
 export const tasks = {
   boolq: {

@@ -199,9 +199,40 @@ export interface Mix {
   readonly common: number;
   readonly questions: number;
   readonly instructions: number;
+  readonly quizzes: number;
 }
 
-/** Facts of one thing in some order, an open question with its answer, the same as an instruction, or common sentences. */
+/** What the answers of a quiz are called. */
+const quizLabels: Readonly<Record<Property, string>> = {
+  kind: "answer",
+  home: "answer",
+  motion: "ending",
+  colour: "answer",
+  mood: "answer",
+  weight: "solution",
+  size: "option",
+  water: "answer",
+};
+
+/**
+ * A question with its answers listed, answered with the number of the right one.
+ *
+ * Only of things that no test row asks for: what stands in an exam is for the model to find out.
+ */
+const writeQuiz = (world: readonly Thing[], random: RandomStream): Passage => {
+  const thing = pick(
+    random,
+    world.filter(({ exam }) => !exam),
+  );
+  const asked = pick(random, propertyNames);
+  const question = capitalised(pick(random, questions[asked])(`the ${thing.name}`));
+  const label = quizLabels[asked];
+  const listed = properties[asked].map((word, i) => `${label}${String(i + 1)}: ${word}`).join(" ");
+  const asks = `${question} ${listed} Right:`;
+  return { text: `${asks} ${label}${String(thing.values[asked] + 1)}`, labelledFrom: asks.length };
+};
+
+/** Facts of one thing in some order, an open question with its answer, the same as an instruction, a quiz, or common sentences. */
 const writePassage = (world: readonly Thing[], random: RandomStream, mix: Mix): Passage => {
   const thing = pick(random, world);
   const subject = `the ${thing.name}`;
@@ -218,6 +249,8 @@ const writePassage = (world: readonly Thing[], random: RandomStream, mix: Mix): 
       labelledFrom: context.length,
     };
   }
+  if (roll < mix.common + mix.questions + mix.instructions + mix.quizzes)
+    return writeQuiz(world, random);
   const sentences = Array.from({ length: 3 }, (_, i) => {
     const said = pick(random, propertyNames);
     // Later sentences often say "it": the model then has to look back for what is spoken of.

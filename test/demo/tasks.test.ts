@@ -91,3 +91,15 @@ test("mixedRows are the eight sets' rows, each once", (t) => {
       sorted(taskNames.flatMap((task) => taskRows(SEED, task, split))),
     );
 });
+
+test("worldText's quizzes ask for no thing of the test sets", (t) => {
+  const exam = makeWorld(SEED).filter((thing) => thing.exam);
+  const mix = { common: 0, questions: 0, instructions: 0, quizzes: 1 };
+  for (const { text, labelledFrom } of worldText(SEED, 500, { mix })) {
+    t.false(
+      exam.some(({ name }) => text.includes(` ${name}`)),
+      text,
+    );
+    t.regex(text.slice(labelledFrom), /^ (answer|solution|ending|option)[1-4]$/);
+  }
+});
