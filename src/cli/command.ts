@@ -29,7 +29,9 @@ export interface CommandInput<Table extends Flags> {
   readonly context: CommandContext;
   /** To be filled with what is wrong between flags. */
   readonly faults: FlagFault[];
-  /** @throws {UserError} naming all faults: those of single flags, and those in `faults` */
+  /** All that is wrong: with single flags, and what is in `faults`. */
+  readonly allFaults: () => readonly FlagFault[];
+  /** @throws {UserError} naming all faults */
   readonly throwFaults: () => void;
 }
 
@@ -69,11 +71,14 @@ export const readCommandInput = (
     texts,
     words,
     earlier,
+    places = {},
     context,
   }: {
     readonly texts: Readonly<Record<string, string | true>>;
     readonly words: readonly string[];
     readonly earlier: readonly FlagFault[];
+    /** Where a flag's value stands if not on the command line, by the flag's name. */
+    readonly places?: Readonly<Record<string, string>>;
     readonly context: CommandContext;
   },
 ): CommandInput<Flags> => {
@@ -97,15 +102,25 @@ export const readCommandInput = (
       found: words.length === 1 ? "a word" : "words",
       expected: `only flags after "hira ${command.name}"`,
     });
-  const single = new Set(faults.map(({ what }) => what));
   const between: FlagFault[] = [];
+  const placed = (fault: FlagFault): FlagFault => {
+    const name = fault.what.replace(/^--/, "");
+    const place = places[name];
+    return place === undefined ? fault : { ...fault, what: `${name} (${place})` };
+  };
+  const allFaults = (): readonly FlagFault[] => {
+    const single = faults.map(placed);
+    const known = new Set(single.map(({ what }) => what));
+    return [...single, ...between.map(placed).filter(({ what }) => !known.has(what))];
+  };
   return {
     values: values as ValuesOf<Flags>,
     words,
     context,
     faults: between,
+    allFaults,
     throwFaults: () => {
-      const all = [...faults, ...between.filter(({ what }) => !single.has(what))];
+      const all = allFaults();
       if (all.length > 0) throw faultsError(all, command.name);
     },
   };

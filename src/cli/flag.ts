@@ -54,6 +54,10 @@ export interface TextFlag extends FlagFacts {
   readonly now?: readonly string[];
   /** Values beside the choices that are accepted, and how the help and the errors name them. */
   readonly alsoAccepts?: { readonly test: (text: string) => boolean; readonly words: string };
+  /** Names with commas between them: in a file, a list will do. */
+  readonly list?: true;
+  /** In a file, true and false stand for their texts. */
+  readonly takesTruth?: true;
 }
 
 export type Flag = Switch | BooleanFlag | NumberFlag | TextFlag;

@@ -4,6 +4,8 @@ import { config as loadDotenv } from "dotenv";
 import { didYouMean, UserError } from "../core/errors.js";
 import { readArguments } from "./arguments.js";
 import { readCommandInput, type Command } from "./command.js";
+import { readConfigFile } from "./config-file.js";
+import type { Flags } from "./flag.js";
 import { buildProgram } from "./help.js";
 import { exitCodeOf, installInterruptHandlers } from "./interrupt.js";
 import { printError } from "./print-error.js";
@@ -20,6 +22,18 @@ export interface MainSurroundings {
 }
 
 const narrowest = 80;
+
+/** The flag that every command has beside its own. */
+const configFlag = {
+  config: {
+    ours: true,
+    kind: "text",
+    group: "Files and output",
+    placeholder: "file",
+    default: null,
+    help: "YAML file of this command's flags by their names; what stands on the command line counts before it",
+  },
+} as const satisfies Flags;
 
 /** The command that the first words name, and the words after it. */
 const findCommand = (
@@ -52,7 +66,11 @@ const runCommandLine = async (
   argv: readonly string[],
   surroundings: MainSurroundings,
 ): Promise<number> => {
-  const { stdout, stderr, environment, commands: table } = surroundings;
+  const { stdout, stderr, environment } = surroundings;
+  const table = surroundings.commands.map((command) => ({
+    ...command,
+    flags: { ...command.flags, ...configFlag },
+  }));
   const packageJson = await readFile(new URL("../../package.json", import.meta.url), "utf8");
   const { version } = JSON.parse(packageJson) as { readonly version: string };
   const [first] = argv;
@@ -85,8 +103,21 @@ const runCommandLine = async (
       interrupt,
     };
     try {
+      const { config, ...given } = texts;
+      const { config: _, ...flags } = command.flags;
+      const file = typeof config === "string" ? await readConfigFile(config, flags) : undefined;
+      const places = Object.entries(file?.places ?? {}).filter(([name]) => !(name in given));
       await command.run(
-        readCommandInput(command, { texts, words, earlier: read?.faults ?? [], context }),
+        readCommandInput(
+          { ...command, flags },
+          {
+            texts: { ...file?.texts, ...given },
+            words,
+            earlier: [...(read?.faults ?? []), ...(file?.faults ?? [])],
+            places: Object.fromEntries(places),
+            context,
+          },
+        ),
       );
     } catch (error) {
       if (!(error instanceof InterruptedError)) throw error;

@@ -162,6 +162,7 @@ export const trainHiraFlags = {
   },
   target_modules: {
     kind: "text",
+    list: true,
     group: "Model and method",
     placeholder: "names",
     default: "q_proj, v_proj",
@@ -221,6 +222,7 @@ export const trainHiraFlags = {
   },
   init_ab: {
     kind: "text",
+    list: true,
     group: "Model and method",
     placeholder: "A,B",
     default: "kaiming,zero",
@@ -242,6 +244,7 @@ export const trainHiraFlags = {
   },
   do_sample: {
     kind: "text",
+    takesTruth: true,
     group: "Decoding",
     placeholder: "yes|no",
     default: "false",

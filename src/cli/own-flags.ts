@@ -160,6 +160,7 @@ export const ownFlags = {
   compat: {
     ours: true,
     kind: "text",
+    list: true,
     group: "Training",
     placeholder: "names",
     default: null,
@@ -224,6 +225,7 @@ export const ownFlags = {
   early_stopping: {
     ours: true,
     kind: "text",
+    takesTruth: true,
     group: "Decoding",
     placeholder: "when",
     default: "false",

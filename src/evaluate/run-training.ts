@@ -12,6 +12,7 @@ import { openMetrics } from "../report/metrics.js";
 import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { trainableLine } from "../report/python-format.js";
+import { writeRunConfig } from "../report/run-config.js";
 import { createRunFolder } from "../report/run-folder.js";
 import { describeHost, hashFiles, readCodeVersion, writeRunJson } from "../report/run-json.js";
 import { openTensorBoard } from "../report/tensorboard.js";
@@ -149,6 +150,7 @@ export const runTraining = async (
     code: await readCodeVersion(),
     host: describeHost(runtimeVersion()),
   });
+  await writeRunConfig(runFolder, record.flags);
   ui.line(`Run folder: ${runFolder}`);
 
   const result = await trainWithReports({

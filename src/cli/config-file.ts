@@ -1,0 +1,218 @@
+import { readFile } from "node:fs/promises";
+import {
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  type Document,
+  type Node,
+  type YAMLMap,
+} from "yaml";
+import { didYouMean, messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
+import { quoteJson } from "../core/json-file.js";
+import { readFlag, type Flag, type FlagFault, type Flags } from "./flag.js";
+
+/** A YAML file that was parsed, and where its parts stand. */
+export interface YamlFile {
+  readonly path: string;
+  /** The file's value; null for an empty file. */
+  readonly root: Node | null;
+  /** The line of a node, from 1. */
+  lineOf(node: Node): number;
+  /** What an alias stands for; any other node is itself. */
+  resolve(node: unknown): Node | undefined;
+}
+
+/**
+ * Parses a YAML file (1.2: yes, no, on and off are text).
+ *
+ * @throws {UserError} if it cannot be read or is no YAML; all faults with their lines
+ */
+export const readYamlFile = async (path: string): Promise<YamlFile> => {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    throw new UserError(`Cannot read ${path}: ${messageOf(error)}`);
+  }
+  const lines = new LineCounter();
+  const document: Document.Parsed = parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+  });
+  const faults = [...document.errors, ...document.warnings].map(({ pos, message }) => {
+    const { line, col } = lines.linePos(pos[0]);
+    return `line ${String(line)}, column ${String(col)}: ${message}`;
+  });
+  if (faults.length > 0)
+    throw userErrorOfFaults(`Cannot read ${path} as YAML`, faults, "Mend those lines");
+  return {
+    path,
+    root: document.contents,
+    lineOf: ({ range }) => lines.linePos(range?.[0] ?? 0).line,
+    resolve(node) {
+      const target: unknown = isAlias(node) ? node.resolve(document) : node;
+      return isScalar(target) || isMap(target) || isSeq(target) ? target : undefined;
+    },
+  };
+};
+
+/** The keys of a map with their values, aliases resolved. Keys that are no text are faults, as `refuse` tells them. */
+export const entriesOf = (
+  file: YamlFile,
+  map: YAMLMap,
+  refuse: (line: number, found: string) => void,
+): readonly { readonly name: string; readonly value: Node | undefined; readonly line: number }[] =>
+  map.items.flatMap(({ key, value }) => {
+    const node = file.resolve(key);
+    const line = node ? file.lineOf(node) : 1;
+    if (isScalar(node) && typeof node.value === "string")
+      return [{ name: node.value, value: file.resolve(value), line }];
+    refuse(line, quoteJson(node?.toJSON()));
+    return [];
+  });
+
+/** Flags with values out of a file. */
+export interface Settings {
+  /** Texts as on the command line, by the flags' names; true for a switch that is on. */
+  readonly texts: Readonly<Record<string, string | true>>;
+  /** `FILE, line 3`, by the flags' names, for what later checks find. */
+  readonly places: Readonly<Record<string, string>>;
+  readonly faults: readonly FlagFault[];
+}
+
+type Text = { readonly text: string | true | undefined } | { readonly expected: string };
+
+const kindWords = {
+  switch: "true or false",
+  boolean: "true or false",
+  integer: "a whole number",
+  number: "a number",
+} as const;
+
+/** Several values as one text with commas, or undefined if one of them is no plain value. */
+const joined = (file: YamlFile, node: Node): string | undefined => {
+  if (!isSeq(node)) return undefined;
+  const parts = node.items.map((item) => {
+    const part = file.resolve(item);
+    return isScalar(part) && ["string", "number"].includes(typeof part.value)
+      ? String(part.value)
+      : undefined;
+  });
+  return parts.includes(undefined) || parts.length === 0 ? undefined : parts.join(",");
+};
+
+/** The text of a value as on the command line; undefined for a flag that is not given. */
+const textOf = (file: YamlFile, flag: Flag, node: Node | undefined): Text => {
+  const value: unknown = isScalar(node) ? node.value : undefined;
+  if (node === undefined || (isScalar(node) && value === null))
+    return flag.kind !== "switch" && flag.default === null
+      ? { text: undefined }
+      : { expected: flag.kind === "text" ? "text" : kindWords[flag.kind] };
+  switch (flag.kind) {
+    case "switch":
+      return typeof value === "boolean"
+        ? { text: value ? true : undefined }
+        : { expected: kindWords.switch };
+    case "boolean":
+      return typeof value === "boolean" ? { text: String(value) } : { expected: kindWords.boolean };
+    case "integer":
+    case "number":
+      return typeof value === "number"
+        ? { text: String(value) }
+        : { expected: kindWords[flag.kind] };
+    case "text": {
+      if (typeof value === "string") return { text: value };
+      if (typeof value === "boolean" && flag.takesTruth === true) return { text: String(value) };
+      const list = flag.list === true ? joined(file, node) : undefined;
+      if (list !== undefined) return { text: list };
+      return { expected: flag.list === true ? "text or a list of texts" : "text, in quotes" };
+    }
+  }
+};
+
+/** What to write for a name that is no flag: one that it begins, or one that is near. */
+const suggestion = (name: string, flags: Flags): string | undefined => {
+  const begun = Object.keys(flags).filter((known) => known.startsWith(name) && name !== "");
+  const [only] = begun;
+  return begun.length === 1 && only !== undefined
+    ? `Did you mean "${only}"?`
+    : didYouMean(name, Object.keys(flags));
+};
+
+/** The flag `name` with the value `node`, or what is wrong with it. */
+export const readSetting = (
+  file: YamlFile,
+  {
+    name,
+    value,
+    line,
+  }: { readonly name: string; readonly value: Node | undefined; readonly line: number },
+  flags: Flags,
+): { readonly text: string | true | undefined } | { readonly fault: FlagFault } => {
+  const place = `${file.path}, line ${String(line)}`;
+  const flag = Object.hasOwn(flags, name) ? flags[name] : undefined;
+  if (flag === undefined) {
+    const hint = suggestion(name, flags);
+    return {
+      fault: {
+        what: `${JSON.stringify(name)} (${place})`,
+        found: "an unknown name",
+        expected: "a flag of this command, without its dashes",
+        ...(hint === undefined ? {} : { hint }),
+      },
+    };
+  }
+  const what = `${name} (${place})`;
+  const read = textOf(file, flag, value);
+  if ("expected" in read)
+    return {
+      fault: { what, found: quoteJson(value?.toJSON() ?? null), expected: read.expected },
+    };
+  if (flag.kind !== "switch" && typeof read.text === "string") {
+    const reading = readFlag(name, flag, read.text);
+    if ("fault" in reading) return { fault: { ...reading.fault, what } };
+  }
+  return read;
+};
+
+/** The settings of a map in a file, all that is wrong with them in `faults`. */
+export const readSettings = (file: YamlFile, map: YAMLMap, flags: Flags): Settings => {
+  const texts: Record<string, string | true> = {};
+  const places: Record<string, string> = {};
+  const faults: FlagFault[] = [];
+  const refuse = (line: number, found: string): void => {
+    faults.push({
+      what: `${file.path}, line ${String(line)}`,
+      found: `the key ${found}`,
+      expected: "a flag's name",
+    });
+  };
+  for (const entry of entriesOf(file, map, refuse)) {
+    const setting = readSetting(file, entry, flags);
+    if (Object.hasOwn(flags, entry.name))
+      places[entry.name] = `${file.path}, line ${String(entry.line)}`;
+    if ("fault" in setting) faults.push(setting.fault);
+    else if (setting.text !== undefined) texts[entry.name] = setting.text;
+  }
+  return { texts, places, faults };
+};
+
+/**
+ * Reads a --config file: a flag's name a key, without its dashes; numbers and true or false for what they are, lists where the
+ * flag takes names with commas between them, null for a flag that is not given.
+ *
+ * @throws {UserError} if the file cannot be read, is no YAML, or holds something else than a map
+ */
+export const readConfigFile = async (path: string, flags: Flags): Promise<Settings> => {
+  const file = await readYamlFile(path);
+  if (file.root === null || (isScalar(file.root) && file.root.value === null))
+    return { texts: {}, places: {}, faults: [] };
+  if (!isMap(file.root))
+    throw new UserError(
+      `Cannot read ${path}: found ${quoteJson(file.root.toJSON())}, expected a flag and its value a line, such as "lr: 1e-3"`,
+    );
+  return readSettings(file, file.root, flags);
+};
