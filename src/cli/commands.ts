@@ -1,4 +1,5 @@
 import type { Command } from "./command.js";
+import { compareCommand } from "./commands/compare.js";
 import { dataSplitCommand } from "./commands/data-split.js";
 import { forwardCommand } from "./commands/forward.js";
 import { generateCommand } from "./commands/generate.js";
@@ -17,6 +18,7 @@ export const commands: readonly Command[] = [
     analyseDataset: async (...given) => (await trainWork()).analyseDataset(...given),
   }),
   scoreCommand,
+  compareCommand,
   forwardCommand(async (...given) =>
     (await import("../evaluate/run-forward.js")).runForward(...given),
   ),

@@ -17,6 +17,8 @@ export interface StepMetrics {
   /** Tokens computed, with padding. */
   readonly paddedTokens: number;
   readonly stepMs: number;
+  /** The most physical memory that the process has held so far; files of earlier versions lack it. */
+  readonly peakMemoryBytes?: number;
   /** Sparse LoRA: the share of its elements that are pruned after the step. */
   readonly sparsity?: number;
 }
@@ -42,7 +44,17 @@ export const openMetrics = async (
     ({ step }) => typeof step === "number" && step <= afterStep,
   );
   return {
-    append: ({ step, loss, gradNorm, lr, tokens, paddedTokens, stepMs, sparsity }) =>
+    append: ({
+      step,
+      loss,
+      gradNorm,
+      lr,
+      tokens,
+      paddedTokens,
+      stepMs,
+      peakMemoryBytes,
+      sparsity,
+    }) =>
       file.append({
         step,
         loss,
@@ -51,6 +63,7 @@ export const openMetrics = async (
         tokens,
         padded_tokens: paddedTokens,
         step_ms: stepMs,
+        ...(peakMemoryBytes !== undefined && { peak_memory_bytes: peakMemoryBytes }),
         ...(sparsity !== undefined && { sparsity }),
       }),
     flush: () => file.flush(),
@@ -86,6 +99,7 @@ export const readMetrics = async (path: string): Promise<StepMetrics[]> => {
       tokens: number("tokens"),
       paddedTokens: number("padded_tokens"),
       stepMs: number("step_ms"),
+      ...("peak_memory_bytes" in row && { peakMemoryBytes: number("peak_memory_bytes") }),
       ...("sparsity" in row && { sparsity: number("sparsity") }),
     });
   }

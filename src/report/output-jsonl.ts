@@ -214,25 +214,15 @@ export const readOutputFlags = async (path: string): Promise<JsonObject> => {
   throw badLine(path, 1, "the end of the file", "an object with the run's flags");
 };
 
-/**
- * Reads a whole output.jsonl or evaluation file, ours or the original's.
- *
- * @throws {UserError} naming the line: broken JSON, a torn last line, a missing header line, a row without its fields
- */
-export const readOutputJsonl = async (path: string): Promise<OutputFileRead> => {
-  const header: { readonly line: number; readonly value: unknown }[] = [];
-  const rows: PredictionRow[] = [];
-  const faults: string[] = [];
-  for await (const { line, value } of readJsonLines(path)) {
-    if (header.length < 4) {
-      header.push({ line, value });
-      continue;
-    }
-    const row = readRow(objectAt(path, line, value, "a row"), line, faults);
-    if (row !== undefined) rows.push(row);
-    if (faults.length === maxFaults) break;
-  }
-  throwRowFaults(path, faults);
+/** The four lines above the rows. */
+export type OutputHeader = Omit<OutputFileRead, "rows">;
+
+interface HeaderLine {
+  readonly line: number;
+  readonly value: unknown;
+}
+
+const parseHeader = (path: string, header: readonly HeaderLine[]): OutputHeader => {
   const [flags, config, summary, parameters] = header;
   if (
     flags === undefined ||
@@ -255,8 +245,39 @@ export const readOutputJsonl = async (path: string): Promise<OutputFileRead> => 
         : objectAt(path, config.line, config.value, "the adapter's configuration"),
     summary: readSummary(path, summary.line, summary.value),
     parameters: numbersAt(path, parameters.line, counts, ["trainable", "all"]),
-    rows,
   };
+};
+
+/** The header of an output.jsonl or evaluation file; its rows are not looked at. @throws {UserError} as readOutputJsonl */
+export const readOutputHeader = async (path: string): Promise<OutputHeader> => {
+  const header: HeaderLine[] = [];
+  for await (const { line, value } of readJsonLines(path)) {
+    header.push({ line, value });
+    if (header.length === 4) break;
+  }
+  return parseHeader(path, header);
+};
+
+/**
+ * Reads a whole output.jsonl or evaluation file, ours or the original's.
+ *
+ * @throws {UserError} naming the line: broken JSON, a torn last line, a missing header line, a row without its fields
+ */
+export const readOutputJsonl = async (path: string): Promise<OutputFileRead> => {
+  const header: HeaderLine[] = [];
+  const rows: PredictionRow[] = [];
+  const faults: string[] = [];
+  for await (const { line, value } of readJsonLines(path)) {
+    if (header.length < 4) {
+      header.push({ line, value });
+      continue;
+    }
+    const row = readRow(objectAt(path, line, value, "a row"), line, faults);
+    if (row !== undefined) rows.push(row);
+    if (faults.length === maxFaults) break;
+  }
+  throwRowFaults(path, faults);
+  return { ...parseHeader(path, header), rows };
 };
 
 /**

@@ -6,6 +6,7 @@ import type { LlamaConfig } from "../models/llama-config.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import type { Adapter } from "../peft/adapter.js";
 import type { StepMetrics } from "../report/metrics.js";
+import { peakMemoryBytes } from "../runtime/memory.js";
 import type { Tensor } from "../runtime/tensor.js";
 import { AdamW, clipFactor } from "./adamw.js";
 import { readCheckpoint, writeCheckpoint, type Moments } from "./checkpoint.js";
@@ -212,6 +213,7 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
       tokens: micro.reduce((sum, { tokens }) => sum + tokens, 0),
       paddedTokens: micro.reduce((sum, { batch, seq }) => sum + batch * seq, 0),
       stepMs: performance.now() - started,
+      peakMemoryBytes: peakMemoryBytes(),
       ...(sparsifier && { sparsity: sparsifier.achieved }),
     };
   };

@@ -1,0 +1,54 @@
+import { writeFileAtomically } from "../../core/atomic-file.js";
+import { UserError } from "../../core/errors.js";
+import { readRuns } from "../../evaluate/compare-runs.js";
+import { defineCommand } from "../command.js";
+import { comparisonJson, comparisonMarkdown, formatComparison } from "../compare-table.js";
+import { flags, pickFlags } from "../options.js";
+
+/** `hira compare`: a table over runs. */
+export const compareCommand = defineCommand({
+  name: "compare",
+  summary: "Compare runs in a table",
+  description:
+    "Reads what runs have written into their folders: method, trained parameters, best validation loss, accuracy with its 95 % interval, step time, tokens a second, peak memory, size of the adapter. What a run has not written is shown as -. Warns where runs differ in model, data, seed, batch, steps, precision or mask.",
+  words: { name: "<run>...", help: "Folders of runs" },
+  flags: {
+    per_set: {
+      kind: "switch",
+      group: "Files and output",
+      help: "A column for the accuracy of each commonsense set",
+    },
+    markdown: {
+      kind: "switch",
+      group: "Files and output",
+      help: "Print Markdown instead of a table for the terminal",
+    },
+    ...pickFlags(["json"]),
+    out: { ...flags.out, placeholder: "file", help: "Markdown file to write the table to (.md)" },
+  },
+  examples: [
+    ["hira compare results_hira/*", "every run in a folder"],
+    ["hira compare RUN1 RUN2 --per_set --out=table.md", "two runs, set by set, as Markdown too"],
+  ],
+  async run({ values, words, context: { ui, terminal, note }, faults, throwFaults }) {
+    if (values.json && values.markdown)
+      faults.push({ what: "--json", found: "it beside --markdown", expected: "one of them" });
+    throwFaults();
+    if (words.length === 0)
+      throw new UserError(
+        "Cannot compare nothing: found no folder, expected the folders of runs",
+        "For example: hira compare results_hira/*",
+      );
+    const runs = await readRuns(words);
+    const options = { perSet: values.per_set };
+    const markdown = comparisonMarkdown(runs, options);
+    if (values.json) ui.line(comparisonJson(runs));
+    else if (values.markdown) ui.line(markdown.trimEnd());
+    else
+      for (const line of formatComparison(runs, { ...options, paint: terminal.paint }))
+        ui.line(line);
+    if (values.out === null) return;
+    await writeFileAtomically(values.out, markdown);
+    note(`wrote ${values.out}`);
+  },
+});

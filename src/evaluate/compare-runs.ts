@@ -1,0 +1,255 @@
+import { existsSync } from "node:fs";
+import { readdir, stat } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
+import { contentHash } from "../core/content-hash.js";
+import { UserError } from "../core/errors.js";
+import type { JsonObject } from "../core/json-file.js";
+import { readJsonObject } from "../core/json-file.js";
+import { isJsonObject } from "../core/json.js";
+import { readMetrics, type StepMetrics } from "../report/metrics.js";
+import { readOutputHeader } from "../report/output-jsonl.js";
+import { readRunFlags } from "../report/run-json.js";
+import { pickCheckpoint } from "../train/checkpoint-folder.js";
+import {
+  groupRuns,
+  isCommonsenseName,
+  scoreFile,
+  setOfFileName,
+  type RunScore,
+} from "./commonsense.js";
+
+/** What two runs must share if their numbers are to be compared, by the words of a warning. */
+export const conditionNames = [
+  "model",
+  "data",
+  "seed",
+  "batch",
+  "steps",
+  "precision",
+  "mask and other --compat",
+] as const;
+
+export type ConditionName = (typeof conditionNames)[number];
+
+/** What a run's folder says of it. Whatever a run has not written is undefined. */
+export interface RunSummary {
+  readonly folder: string;
+  readonly name: string;
+  /** --peft_type */
+  readonly method: string | undefined;
+  /** Whether output.jsonl, which a run writes last, is there. */
+  readonly finished: boolean;
+  readonly parameters: { readonly trainable: number; readonly all: number } | undefined;
+  /** The lowest validation loss. */
+  readonly best: { readonly step: number; readonly loss: number } | undefined;
+  /** Answers to the commonsense sets, the decoding with the most sets. */
+  readonly accuracy: RunScore | undefined;
+  /** Other decodings of the same sets that were scored, by the first of their files. */
+  readonly otherAnswers: readonly string[];
+  readonly steps: number | undefined;
+  readonly medianStepMs: number | undefined;
+  /** Real tokens of all steps over the time of all steps. */
+  readonly tokensPerSecond: number | undefined;
+  /** The most physical memory of the training process, with the pages of the model's files that it has touched. */
+  readonly peakMemoryBytes: number | undefined;
+  /** The trained weights of the best checkpoint. */
+  readonly adapterBytes: number | undefined;
+  readonly conditions: Readonly<Partial<Record<ConditionName, string>>>;
+}
+
+const textOf = (value: unknown): string | undefined =>
+  typeof value === "string" && value !== "" ? value : undefined;
+
+const median = (numbers: readonly number[]): number | undefined => {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle];
+  return sorted.length % 2 === 1 || upper === undefined
+    ? upper
+    : ((sorted[middle - 1] ?? upper) + upper) / 2;
+};
+
+const sumOf = (rows: readonly StepMetrics[], field: "tokens" | "stepMs"): number =>
+  rows.reduce((sum, row) => sum + row[field], 0);
+
+const readSteps = async (
+  folder: string,
+): Promise<Pick<RunSummary, "steps" | "medianStepMs" | "tokensPerSecond" | "peakMemoryBytes">> => {
+  const path = join(folder, "metrics.jsonl");
+  const rows = existsSync(path) ? await readMetrics(path) : [];
+  const peaks = rows.flatMap(({ peakMemoryBytes }) => peakMemoryBytes ?? []);
+  return {
+    steps: rows.at(-1)?.step,
+    medianStepMs: median(rows.map(({ stepMs }) => stepMs)),
+    tokensPerSecond:
+      rows.length === 0 ? undefined : (1000 * sumOf(rows, "tokens")) / sumOf(rows, "stepMs"),
+    peakMemoryBytes: peaks.length === 0 ? undefined : peaks.reduce((a, b) => Math.max(a, b)),
+  };
+};
+
+const readBest = async (folder: string): Promise<RunSummary["best"]> => {
+  const path = join(folder, "best.json");
+  if (!existsSync(path)) return undefined;
+  const { step, eval_loss: loss } = await readJsonObject(path);
+  return typeof step === "number" && typeof loss === "number" ? { step, loss } : undefined;
+};
+
+/** Files of the trained weights, beside which a checkpoint has the optimizer, an encoder and masks. */
+const weightFile = /^(?:adapter_model|model(?:-\d+-of-\d+)?)\.safetensors$/;
+
+const readAdapterBytes = async (folder: string): Promise<number | undefined> => {
+  let best: string;
+  try {
+    best = (await pickCheckpoint(folder, -1)).best.folder;
+  } catch (error) {
+    // A run that has saved nothing yet is no fault of the comparison.
+    if (error instanceof UserError) return undefined;
+    throw error;
+  }
+  const files = (await readdir(best)).filter((name) => weightFile.test(name));
+  const sizes = await Promise.all(files.map(async (name) => (await stat(join(best, name))).size));
+  return sizes.reduce((sum, size) => sum + size, 0);
+};
+
+/** The answers in a run's folder: its evaluation files, else output.jsonl where the run's own set can be scored. */
+const readAccuracy = async (
+  folder: string,
+  flags: JsonObject,
+): Promise<Pick<RunSummary, "accuracy" | "otherAnswers">> => {
+  const names = (await readdir(folder)).sort();
+  const answers = names.filter(
+    (name) => name.endsWith("_eval.jsonl") && setOfFileName(name) !== undefined,
+  );
+  const own = names.includes("output.jsonl") && isCommonsenseName(flags.dataset);
+  const files = answers.length > 0 ? answers : own ? ["output.jsonl"] : [];
+  const scores = [];
+  for (const name of files) scores.push(await scoreFile(join(folder, name)));
+  const groups = [...groupRuns(scores)].sort((a, b) => b.average.sets - a.average.sets);
+  return {
+    accuracy: groups[0],
+    otherAnswers: groups.slice(1).map(({ model }) => basename(model)),
+  };
+};
+
+const shortHash = (value: unknown): string => contentHash([JSON.stringify(value)]).slice(0, 8);
+
+/** SHA-256 sums of the files in a part of run.json, in the order of their names. */
+const hashesOf = (value: unknown): readonly unknown[] | undefined =>
+  isJsonObject(value)
+    ? Object.entries(value)
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([, file]) => (isJsonObject(file) ? file.sha256 : file))
+    : undefined;
+
+const conditionsOf = (
+  json: JsonObject | undefined,
+  flags: JsonObject,
+  steps: number | undefined,
+): RunSummary["conditions"] => {
+  const model = isJsonObject(json?.model) ? json.model : {};
+  const modelHashes = hashesOf(model.sha256);
+  const dataHashes = hashesOf(json?.data);
+  const seeds = isJsonObject(json?.seeds) ? Object.values(json.seeds).map(String) : [];
+  const text = (name: string): string => String(flags[name] ?? "");
+  const has = (...names: readonly string[]): boolean => names.every((name) => name in flags);
+  const found: Record<ConditionName, string | undefined> = {
+    model: modelHashes && `${basename(textOf(flags.model_name) ?? "")} ${shortHash(modelHashes)}`,
+    // The first rows of a file are other data than all of it.
+    data:
+      dataHashes &&
+      `${basename(text("dataset"))} ${shortHash([dataHashes, flags.dataset_ratio ?? 1])}${flags.shuffle === false ? " in the file's order" : ""}`,
+    seed: seeds.length > 0 ? [...new Set(seeds)].join(" and ") : textOf(text("seed")),
+    batch: has("batch", "grad_acc") ? `${text("batch")} x ${text("grad_acc")}` : undefined,
+    steps: steps === undefined ? undefined : String(steps),
+    precision: has("precision") ? (textOf(flags.precision) ?? "fp32") : undefined,
+    "mask and other --compat": has("compat")
+      ? text("compat")
+          .split(",")
+          .map((name) => name.trim())
+          .sort()
+          .join(",") || "ours"
+      : undefined,
+  };
+  return Object.fromEntries(
+    Object.entries(found).filter(([, value]) => value !== undefined),
+  ) as RunSummary["conditions"];
+};
+
+const readRun = async (path: string): Promise<RunSummary> => {
+  const folder = resolve(path);
+  const recorded = join(folder, "run.json");
+  const json = existsSync(recorded) ? await readJsonObject(recorded) : undefined;
+  const flags = isJsonObject(json?.flags) ? json.flags : await readRunFlags(folder);
+  const output = join(folder, "output.jsonl");
+  const finished = existsSync(output);
+  const steps = await readSteps(folder);
+  return {
+    folder,
+    name: basename(folder),
+    method: textOf(flags.peft_type),
+    finished,
+    parameters: finished ? (await readOutputHeader(output)).parameters : undefined,
+    best: await readBest(folder),
+    ...(await readAccuracy(folder, flags)),
+    ...steps,
+    adapterBytes: await readAdapterBytes(folder),
+    conditions: conditionsOf(json, flags, steps.steps),
+  };
+};
+
+/**
+ * Reads the folders of several runs, in the order given.
+ *
+ * @throws {UserError} naming every folder that holds no run; if a file in one is broken
+ */
+export const readRuns = async (folders: readonly string[]): Promise<readonly RunSummary[]> => {
+  const isRun = (folder: string): boolean =>
+    ["run.json", "output.jsonl"].some((name) => existsSync(join(folder, name)));
+  const wrong = folders.filter((folder) => !isRun(folder));
+  if (wrong.length > 0)
+    throw new UserError(
+      `Cannot compare ${wrong.join(", ")}: found neither run.json nor output.jsonl, expected the folder of a run`,
+      "Name the runs' own folders, as they were printed when the runs began: hira compare results_hira/*",
+    );
+  const runs: RunSummary[] = [];
+  for (const folder of folders) runs.push(await readRun(folder));
+  return runs;
+};
+
+/** A line for every condition in which the runs differ, and for every run whose figures are not final. */
+export const comparisonWarnings = (runs: readonly RunSummary[]): readonly string[] => {
+  const label = (run: RunSummary): string => String(runs.indexOf(run) + 1);
+  const differing = conditionNames.flatMap((name) => {
+    const byValue = new Map<string, string[]>();
+    for (const run of runs) {
+      const value = run.conditions[name] ?? "not recorded";
+      byValue.set(value, [...(byValue.get(value) ?? []), label(run)]);
+    }
+    if (byValue.size < 2) return [];
+    const parts = [...byValue].map(([value, labels]) => `${value} (${labels.join(", ")})`);
+    return [`not comparable: the runs differ in ${name}: ${parts.join("; ")}`];
+  });
+  const unfinished = runs.filter(({ finished }) => !finished).map(label);
+  const setsOf = ({ accuracy }: RunSummary): string => Object.keys(accuracy?.sets ?? {}).join(", ");
+  const scored = runs.filter(({ accuracy }) => accuracy !== undefined);
+  return [
+    ...differing,
+    ...(unfinished.length > 0
+      ? [
+          `not finished (no output.jsonl): ${unfinished.join(", ")}; their figures are of the steps so far`,
+        ]
+      : []),
+    ...(new Set(scored.map(setsOf)).size > 1
+      ? [
+          `not comparable: accuracies over different sets: ${scored.map((run) => `${setsOf(run)} (${label(run)})`).join("; ")}`,
+        ]
+      : []),
+    ...runs.flatMap((run) =>
+      run.otherAnswers.length === 0
+        ? []
+        : [
+            `run ${label(run)} was answered in several ways: shown is ${basename(run.accuracy?.model ?? "")}, not ${run.otherAnswers.join(", ")}`,
+          ],
+    ),
+  ];
+};
