@@ -33,12 +33,23 @@ CONFIGS = {
     "prefix-projection": PrefixTuningConfig(prefix_projection=True, encoder_hidden_size=5, **PROMPT),
     "p-tuning": PromptEncoderConfig(encoder_hidden_size=5, **PROMPT),
     "prompt-tuning": PromptTuningConfig(**PROMPT),
+    "lora-layers": LoraConfig(layers_to_transform=[1], rank_pattern={"v_proj": 3}, lora_dropout=0.1, **LOW_RANK),
+    "hira-layers": HiraConfig(layers_to_transform=[0], **LOW_RANK),
+    "lora-saved": LoraConfig(modules_to_save=["lm_head", "embed_tokens", "norm"], **LOW_RANK),
+    "hira-saved": HiraConfig(modules_to_save=["layers.0.mlp.down_proj", "lm_head"], **LOW_RANK),
+    "dora-saved-tied-head": LoraConfig(use_dora=True, modules_to_save=["lm_head"], **LOW_RANK),
+    "lora-saved-tied-embedding": LoraConfig(modules_to_save=["embed_tokens"], **LOW_RANK),
+    "p-tuning-lstm": PromptEncoderConfig(encoder_reparameterization_type="LSTM", encoder_hidden_size=5, **PROMPT),
 }
 IDS = [[1, 5, 9, 13, 2, 7]]
 
 
-def base_model(out):
-    return LlamaForCausalLM.from_pretrained(out / "base")
+def base_name(name):
+    return "base-tied" if "-tied-" in name else "base"
+
+
+def base_model(out, name="base"):
+    return LlamaForCausalLM.from_pretrained(out / base_name(name))
 
 
 def logits(model):
@@ -57,9 +68,15 @@ def make(out):
     for parameter in base.parameters():
         torch.nn.init.normal_(parameter, mean=1 if parameter.dim() == 1 else 0, std=0.5)
     base.save_pretrained(out / "base")
+    with torch.random.fork_rng():
+        config.tie_word_embeddings = True
+        tied = LlamaForCausalLM(config)
+        tied.load_state_dict({k: v for k, v in base.state_dict().items() if k != "lm_head.weight"}, strict=False)
+        tied.tie_weights()
+        tied.save_pretrained(out / "base-tied")
     results = {"input_ids": IDS[0], "logits": {"base": logits(base)}}
     for name, peft_config in CONFIGS.items():
-        model = get_peft_model(base_model(out), peft_config)
+        model = get_peft_model(base_model(out, name), peft_config)
         for parameter in model.parameters():
             if parameter.requires_grad:
                 torch.nn.init.normal_(parameter, mean=1 if parameter.dim() == 1 else 0, std=0.5)
@@ -68,8 +85,8 @@ def make(out):
         (folder / "README.md").unlink()
         # the path of the machine it was made on is of no use
         text = (folder / "adapter_config.json").read_text()
-        (folder / "adapter_config.json").write_text(text.replace(str(out / "base"), "tiny-base"))
-        results["logits"][name] = logits(PeftModel.from_pretrained(base_model(out), folder))
+        (folder / "adapter_config.json").write_text(text.replace(str(out / base_name(name)), "tiny-base"))
+        results["logits"][name] = logits(PeftModel.from_pretrained(base_model(out, name), folder))
     (out / "logits.json").write_text(json.dumps(results) + "\n")
 
 
@@ -82,7 +99,9 @@ def check(out, ours):
             # peft warns of missing and unexpected keys and of unknown fields
             warnings.simplefilter("error")
             warnings.simplefilter("ignore", FutureWarning)
-            model = PeftModel.from_pretrained(base_model(out), folder)
+            # what our own docs say too: the head and the embedding are tied no longer
+            warnings.filterwarnings("ignore", message=".*ensure_weight_tying.*")
+            model = PeftModel.from_pretrained(base_model(out, name), folder)
         file = load_file(f"{folder}/adapter_model.safetensors")
         # a config that names no model folder: peft would look for it on the Hub
         loaded = get_peft_model_state_dict(model, save_embedding_layers=False)

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Losses, gradients and final weights of peft's methods that the shared goldens lack: rsLoRA, prompt tuning, p-tuning and
-prefix tuning with a projection.
+"""Losses, gradients and final weights of peft's methods that the shared goldens lack: rsLoRA, prompt tuning, p-tuning (MLP and
+LSTM), prefix tuning with a projection, LoRA with modules_to_save.
 
 usage: python peft_goldens.py GOLDENS OUT     GOLDENS holds tiny-llama/ and batch.safetensors, see its README.md
 
 needs torch, transformers, peft; test/fixtures/train/peft-goldens was made with 2.13.0, 5.23.0 and 0.21.2, on one thread.
-Step, schedule, clipping and AdamW are those of the shared goldens; biases are not decayed, as transformers' trainer has it.
+Step, schedule, clipping and AdamW are those of the shared goldens; biases and norm gains are not decayed, as transformers'
+trainer has it. Saved modules start with the model's values.
 """
 import json
 import pathlib
@@ -20,32 +21,46 @@ from transformers import LlamaForCausalLM
 STEPS, WARMUP, LR, DECAY, CLIP = 20, 5, 1e-3, 0.01, 1.0
 TASK = {"task_type": "CAUSAL_LM"}
 VIRTUAL = {"num_virtual_tokens": 6, **TASK}
+SAVED = ["embed_tokens", "lm_head", "model.norm"]
 CONFIGS = {
     "rslora": LoraConfig(r=4, lora_alpha=6, use_rslora=True, target_modules=["q_proj", "down_proj"], **TASK),
     "prompt-tuning": PromptTuningConfig(**VIRTUAL),
     "p-tuning": PromptEncoderConfig(encoder_hidden_size=12, **VIRTUAL),
     "prefix-projection": PrefixTuningConfig(prefix_projection=True, encoder_hidden_size=10, **VIRTUAL),
+    "p-tuning-lstm": PromptEncoderConfig(encoder_reparameterization_type="LSTM", encoder_hidden_size=7, **VIRTUAL),
+    "lora-saved": LoraConfig(r=4, lora_alpha=6, target_modules=["q_proj"], modules_to_save=SAVED, **TASK),
 }
 
 
 def our_name(method, name):
     """The name that hira gives a parameter of peft's."""
-    if method == "rslora":
+    if ".modules_to_save." in name:
+        return name.removeprefix("base_model.model.").replace("modules_to_save.default.", "")
+    if "lora" in method:
         path, kind = name.removeprefix("base_model.model.").split(".lora_")
         return f"{path}.{kind[0]}"
     name = name.removeprefix("prompt_encoder.default.")
     if method == "prompt-tuning":
         return "embedding"
+    if method == "p-tuning-lstm":
+        name = name.replace("lstm_head.", "lstm.")
     name = name.replace("embedding.weight", "embedding").replace("mlp_head.", "").replace("transform.", "")
     return f"encoder.{name}"
+
+
+def decays(name):
+    return "bias" not in name and not name.endswith("norm.weight")
 
 
 def build(goldens, method):
     model = get_peft_model(LlamaForCausalLM.from_pretrained(goldens / "tiny-llama"), CONFIGS[method]).eval()
     named = {our_name(method, n): p for n, p in model.named_parameters() if p.requires_grad}
+    full = {our_name(method, n): n for n, p in model.named_parameters() if p.requires_grad}
     g = torch.Generator().manual_seed(13)
     with torch.no_grad():
         for name, p in sorted(named.items()):
+            if ".modules_to_save." in full[name]:
+                continue
             wide = 0.1 if name.endswith(".B") else 1 if "embedding" in name else p.shape[-1] ** -0.5
             p.copy_(wide * torch.randn(p.shape, generator=g))
     return model, dict(sorted(named.items()))
@@ -64,8 +79,8 @@ def main():
         copy = lambda: {f"{method}/{n}": p.detach().clone().contiguous() for n, p in named.items()}
         init.update(copy())
         groups = [
-            {"params": [p for n, p in named.items() if not n.endswith("bias")], "weight_decay": DECAY},
-            {"params": [p for n, p in named.items() if n.endswith("bias")], "weight_decay": 0.0},
+            {"params": [p for n, p in named.items() if decays(n)], "weight_decay": DECAY},
+            {"params": [p for n, p in named.items() if not decays(n)], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=LR, foreach=False)
         schedule = transformers.get_linear_schedule_with_warmup(optimizer, WARMUP, STEPS)

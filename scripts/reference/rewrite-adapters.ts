@@ -5,20 +5,17 @@
  */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { llamaLinears } from "../../src/models/llama-config.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
+import { adapterBaseOf } from "../../src/peft/build-adapter.js";
 import { readAdapter, writeAdapter } from "../../src/peft/adapter-files.js";
 
 const [from, to] = process.argv.slice(2);
 if (from === undefined || to === undefined) throw new Error("usage: rewrite-adapters.ts FROM TO");
 
-const { config } = await loadModelFolder(join(from, "base"));
-const base = {
-  ...config,
-  modules: [...llamaLinears(config)].map(([path, size]) => ({ path, ...size })),
-};
 for (const entry of await readdir(from, { withFileTypes: true })) {
-  if (!entry.isDirectory() || entry.name === "base") continue;
+  if (!entry.isDirectory() || entry.name.startsWith("base")) continue;
+  const model = entry.name.includes("-tied-") ? "base-tied" : "base";
+  const base = adapterBaseOf((await loadModelFolder(join(from, model))).config);
   const { adapter, values } = await readAdapter(join(from, entry.name), base);
   const data = new Map([...values].map(([name, value]) => [name, value.data]));
   await writeAdapter(join(to, entry.name), adapter, base, data);

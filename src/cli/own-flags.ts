@@ -1,6 +1,6 @@
 import { compatNames } from "../core/compat.js";
 import { precisions } from "../core/precision.js";
-import { sparseMethods, sparseSchedules } from "../peft/method.js";
+import { encoderTypes, sparseMethods, sparseSchedules } from "../peft/method.js";
 import type { Flag } from "./flag.js";
 
 /** The flags that train_hira.py does not have, each marked `ours`. */
@@ -119,6 +119,30 @@ export const ownFlags = {
     min: 0,
     help: "sparse-lora with --sparse_method l1: weight of the sum of magnitudes; the printed loss is without it",
   },
+  layers: {
+    ours: true,
+    kind: "text",
+    group: "Model and method",
+    placeholder: "numbers",
+    default: null,
+    help: "Layers that get adapters, counted from 0, such as 0-5,10; if not given, all",
+  },
+  modules_to_save: {
+    ours: true,
+    kind: "text",
+    group: "Model and method",
+    placeholder: "names",
+    default: null,
+    help: "Modules that train in full beside the adapter: endings of their names, such as lm_head,embed_tokens,norm",
+  },
+  rank_pattern: {
+    ours: true,
+    kind: "text",
+    group: "Model and method",
+    placeholder: "ranks",
+    default: null,
+    help: "Ranks of some modules in place of --r_ab, such as q_proj=8,layers.0.mlp.up_proj=4, or a JSON object",
+  },
   prefix_projection: {
     ours: true,
     kind: "switch",
@@ -132,6 +156,23 @@ export const ownFlags = {
     default: null,
     min: 1,
     help: "Inner width of what makes virtual tokens (p-tuning, --prefix_projection); if not given, that of a token",
+  },
+  encoder_reparameterization_type: {
+    ours: true,
+    kind: "text",
+    group: "Model and method",
+    placeholder: "type",
+    default: "MLP",
+    choices: encoderTypes,
+    help: "p-tuning: what makes the virtual tokens, three linear layers or a bidirectional LSTM with two behind it",
+  },
+  encoder_num_layers: {
+    ours: true,
+    kind: "integer",
+    group: "Model and method",
+    default: null,
+    min: 1,
+    help: "p-tuning: layers of the LSTM; if not given, 2",
   },
   prompt_init_text: {
     ours: true,

@@ -7,6 +7,7 @@ import { isPreTokenizedName } from "../datasets/registry.js";
 import { namedInitializers } from "../peft/init.js";
 import type { MoraType, SparsitySettings } from "../peft/method.js";
 import type { DeepSpeedConfig } from "../distributed/ds-config.js";
+import { readEncoder, readLayers, readModulesToSave, readRankPattern } from "./adapter-options.js";
 import { listed, type FlagFault, type ValuesOf } from "./flag.js";
 import {
   flags,
@@ -33,8 +34,13 @@ export const trainFlags = pickFlags([
   "sparse_start",
   "sparse_end",
   "l1_weight",
+  "layers",
+  "modules_to_save",
+  "rank_pattern",
   "prefix_projection",
   "encoder_hidden_size",
+  "encoder_reparameterization_type",
+  "encoder_num_layers",
   "prompt_init_text",
   "max_grad_norm",
   "max_steps",
@@ -246,8 +252,13 @@ export const readModelOptions = (
     | "sparse_start"
     | "sparse_end"
     | "l1_weight"
+    | "layers"
+    | "modules_to_save"
+    | "rank_pattern"
     | "prefix_projection"
     | "encoder_hidden_size"
+    | "encoder_reparameterization_type"
+    | "encoder_num_layers"
     | "prompt_init_text"
   >,
   compat: Compat,
@@ -262,6 +273,9 @@ export const readModelOptions = (
   rLora: values.r_lora ?? values.r_ab,
   moraType: values.mora_type as MoraType,
   targetModules: checkTargets(values.target_modules, faults),
+  layers: readLayers(values.layers, faults),
+  modulesToSave: readModulesToSave(values.modules_to_save, faults),
+  rankPattern: readRankPattern(values.rank_pattern, faults),
   initAb: readInitAb(values.init_ab, compat, faults),
   trainAb: readTrainAb(values.train_ab, faults),
   randR: values.rand_R,
@@ -269,6 +283,7 @@ export const readModelOptions = (
   virtualTokens: values.virtual_tokens,
   prefixProjection: values.prefix_projection,
   encoderHiddenSize: values.encoder_hidden_size ?? undefined,
+  ...readEncoder(values, faults),
   promptInitText: values.prompt_init_text ?? undefined,
 });
 

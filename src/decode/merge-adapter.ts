@@ -1,7 +1,10 @@
 import { elementCount } from "../core/dtype.js";
 import { UserError } from "../core/errors.js";
+import { EMBEDDINGS, OUTPUT_HEAD } from "../models/llama.js";
+import type { LlamaConfig } from "../models/llama-config.js";
 import { replaceWeights, type FrozenWeights } from "../models/weights/frozen-weights.js";
 import type { Adapter } from "../peft/adapter.js";
+import { unties } from "../peft/modules-to-save.js";
 import type { VirtualTokenMethod } from "../peft/method.js";
 import type { Tensor } from "../runtime/tensor.js";
 import type { LiveAdapter } from "./decode-graph.js";
@@ -28,7 +31,8 @@ export const unmergeable = ({ name }: VirtualTokenMethod): UserError =>
   );
 
 /**
- * The model's weights with an adapter in them: W in place of W0 in every target, float32.
+ * The model's weights with an adapter in them: W in place of W0 in every target, float32, and what it saves
+ * whole in its place.
  *
  * `values` are the adapter's parameters by name; under full fine-tuning they are the weights. Nothing is written to `weights`.
  * @throws {UserError} on virtual tokens
@@ -61,7 +65,31 @@ export const mergeAdapter = async (
   } finally {
     layers.dispose();
   }
+  for (const { name, saved } of adapter.parameters) {
+    const value = saved && values.get(name);
+    if (value) merged.set(name, value);
+  }
   return replaceWeights(weights, merged);
+};
+
+/**
+ * The config and the weights of a model with a merged adapter in it: those of mergeAdapter, and where the adapter unties head
+ * and embedding (see unties), a model that has both.
+ *
+ * @throws {UserError} on virtual tokens
+ */
+export const mergedModel = async (
+  config: LlamaConfig,
+  weights: FrozenWeights,
+  { adapter, values }: LiveAdapter,
+): Promise<{ readonly config: LlamaConfig; readonly weights: FrozenWeights }> => {
+  const merged = await mergeAdapter(weights, adapter, values);
+  if (!unties(adapter, config)) return { config, weights: merged };
+  const head = values.get(OUTPUT_HEAD) ?? weights.tensor(EMBEDDINGS);
+  return {
+    config: { ...config, tieWordEmbeddings: false },
+    weights: replaceWeights(merged, new Map([[OUTPUT_HEAD, head]])),
+  };
 };
 
 /**

@@ -3,7 +3,7 @@ import { replaceWeights, widened, type FrozenWeights } from "../models/weights/f
 import { Tensor } from "../runtime/tensor.js";
 import type { LiveAdapter } from "./decode-graph.js";
 import { LlamaEngine, type EngineOptions } from "./engine.js";
-import { mergeAdapter, mergedBytes } from "./merge-adapter.js";
+import { mergedBytes, mergedModel } from "./merge-adapter.js";
 
 export interface OpenEngineOptions extends Omit<EngineOptions, "weights" | "live"> {
   readonly weights: FrozenWeights;
@@ -21,19 +21,21 @@ export interface OpenEngineOptions extends Omit<EngineOptions, "weights" | "live
  * computed are the same, up to float32 rounding.
  */
 export const openEngine = async ({
+  config,
   weights,
   adapted,
   memoryBytes = process.availableMemory() / 2,
   ...options
 }: OpenEngineOptions): Promise<LlamaEngine> => {
   const merges = adapted !== undefined && mergedBytes(adapted.adapter) <= memoryBytes;
-  const merged = merges ? await mergeAdapter(weights, adapted.adapter, adapted.values) : weights;
+  const model = merges ? await mergedModel(config, weights, adapted) : { config, weights };
   const spentOnMerging = merges ? mergedBytes(adapted.adapter) : 0;
-  const { weights: widened, spentBytes } = widenWithin(merged, memoryBytes - spentOnMerging);
+  const { weights: widened, spentBytes } = widenWithin(model.weights, memoryBytes - spentOnMerging);
   const all = [...widened.names].reduce((sum, name) => sum + widened.tensor(name).byteLength, 0);
   return LlamaEngine.create({
     prepack: all <= memoryBytes - spentOnMerging - spentBytes,
     ...options,
+    config: model.config,
     weights: widened,
     ...(!merges && { live: adapted }),
   });

@@ -11,6 +11,7 @@ import {
   readTensorData,
   type TensorEntry,
 } from "../models/weights/safetensors.js";
+import { unties } from "../peft/modules-to-save.js";
 import type { ProgressUi } from "../report/progress.js";
 import type { LogitSource } from "./compare-logits.js";
 import { baseModelOf, findTrained, openTrained, type TrainedModelOptions } from "./open-trained.js";
@@ -71,9 +72,20 @@ export const openMergedTensors = async (
   );
   const { base, adapted, folder } = model;
   if (!adapted) throw new RangeError(`Cannot merge ${folder}: found no adapter in it`);
-  const { method, targets } = adapted.adapter;
+  const { method, targets, parameters } = adapted.adapter;
   if (method.kind === "virtual") throw unmergeable(method);
   if (method.kind !== "linear") throw new RangeError(`Cannot merge ${method.name} as an adapter`);
+  if (unties(adapted.adapter, base.folder.config))
+    throw new UserError(
+      `Cannot merge ${folder}: found a head and an embedding that differ (--modules_to_save), where config.json of the base ties them, expected one for both`,
+      "Use the adapter beside its base model",
+    );
+  const saved = new Map(
+    parameters.flatMap(({ name, saved: isSaved }) => {
+      const value = isSaved && adapted.values.get(name);
+      return value ? [[name, value.data as Float32Array] as const] : [];
+    }),
+  );
   const layers = openMergedLayers(base.weights, adapted, {
     method,
     dtype: "float32",
@@ -86,11 +98,13 @@ export const openMergedTensors = async (
     base: base.folder,
     method: method.name,
     folder,
-    changed: new Set(modules.keys()),
+    changed: new Set([...modules.keys(), ...saved.keys()]),
     unmerged: { weights: base.weights, adapted },
     adapted,
     async read(name) {
       const entry = entryOf(base.folder, name);
+      const whole = saved.get(name);
+      if (whole) return roundTo(entry, whole.slice());
       const module = modules.get(name);
       if (!module) return readTensorData(entry);
       const { merged } = await layers.run(module);

@@ -33,6 +33,8 @@ export interface ModelHooks {
   linear(x: Value, module: LinearModule): Value;
   /** The context vectors, [batch * seq, heads * headDim]. */
   attend(inputs: AttentionInputs): Value;
+  /** The head's weight [vocab, hidden], where it is neither the checkpoint's own nor its tied embedding. */
+  readonly headWeight?: () => Value;
   /** Cuts [batch * seq, width] down to the rows that are needed after the last layer's attention. */
   readonly lastRows?: (x: Value) => Value;
 }

@@ -10,7 +10,9 @@ export const llamaLinearModules = (config: LlamaConfig): readonly LinearModule[]
 
 const layerPath = (layer: number): string => `model.layers.${String(layer)}`;
 
-const EMBEDDINGS = "model.embed_tokens.weight";
+/** The embedding's tensor, and the head's where it is not the same one. */
+export const EMBEDDINGS = "model.embed_tokens.weight";
+export const OUTPUT_HEAD = "lm_head.weight";
 
 export interface LlamaInputs {
   /** int64 [batch, seq] */
@@ -94,9 +96,9 @@ export const buildLlamaHead = (
   g: Graph,
   config: LlamaConfig,
   hidden: Value,
-  hooks: Pick<ModelHooks, "weight">,
+  hooks: Pick<ModelHooks, "weight" | "headWeight">,
 ): Value =>
   g.inScope("lm_head", () => {
-    const name = config.tieWordEmbeddings ? EMBEDDINGS : "lm_head.weight";
-    return g.linear(hidden, hooks.weight(name, { kept: true }));
+    const name = config.tieWordEmbeddings ? EMBEDDINGS : OUTPUT_HEAD;
+    return g.linear(hidden, hooks.headWeight?.() ?? hooks.weight(name, { kept: true }));
   });

@@ -30,6 +30,12 @@ const matcherOf = (fields: JsonFields, name: string): Matcher => {
   return () => false;
 };
 
+/** The number of the layer that a module stands in, as peft finds it: the first number between dots; undefined outside of all. */
+export const layerOf = (path: string): number | undefined => {
+  const layer = /^.*?\.[^.]*\.(\d+)\./.exec(path)?.[1];
+  return layer === undefined ? undefined : Number(layer);
+};
+
 const layerMatcher = (fields: JsonFields): Matcher => {
   const value = fields.value("layers_to_transform");
   if (value === undefined || (Array.isArray(value) && value.length === 0)) return () => true;
@@ -67,6 +73,10 @@ export const peftTargets = (
   return modules.filter(({ path }) => isTarget(path) && !isExcluded(path) && isInLayer(path));
 };
 
+/** A pattern of rank_pattern or alpha_pattern: a regular expression for the end of a path, from a dot on; undefined if it is none. */
+export const compilePattern = (pattern: string): RegExp | undefined =>
+  compile(`^(?:.*\\.)?(?:${pattern})$`);
+
 /**
  * A number of each module: that of the first pattern that the end of its path matches, else the default.
  *
@@ -79,7 +89,7 @@ export const peftPattern = (
 ): ((path: string) => number) => {
   const value = fields.value(name) ?? {};
   const patterns = Object.entries(value).map(
-    ([key, number]) => [compile(`^(?:.*\\.)?(?:${key})$`), number as unknown] as const,
+    ([key, number]) => [compilePattern(key), number as unknown] as const,
   );
   const isValid = patterns.every(
     ([pattern, number]) => pattern && typeof number === "number" && number > 0,
@@ -92,16 +102,30 @@ export const peftPattern = (
   };
 };
 
+/** What the config says of a list of adapted modules. */
+export interface PeftTargets {
+  readonly target_modules: readonly string[];
+  /** Null for all layers. */
+  readonly layers_to_transform: readonly number[] | null;
+}
+
 /**
- * target_modules for a list of adapted modules: the last parts of their paths where these match no other module, else
- * whole paths.
+ * The fields that name a list of adapted modules and no other of `modules`: the last parts of their paths, with the layers
+ * that they stand in where these are not all; whole paths where that would match more.
  */
 export const namePeftTargets = (
   adapted: readonly string[],
   modules: readonly LinearModule[],
-): readonly string[] => {
+): PeftTargets => {
   const lastPart = (path: string): string => path.slice(path.lastIndexOf(".") + 1);
   const names = new Set(adapted.map(lastPart));
-  const matched = modules.filter(({ path }) => names.has(lastPart(path))).length;
-  return matched === adapted.length ? [...names] : adapted;
+  const named = modules.map(({ path }) => path).filter((path) => names.has(lastPart(path)));
+  if (named.length === adapted.length)
+    return { target_modules: [...names], layers_to_transform: null };
+  const layers = new Set(adapted.map(layerOf));
+  const inLayers = named.filter((path) => layers.has(layerOf(path)));
+  const numbers = [...layers].filter((layer) => layer !== undefined).sort((a, b) => a - b);
+  return inLayers.length === adapted.length && numbers.length === layers.size
+    ? { target_modules: [...names], layers_to_transform: numbers }
+    : { target_modules: adapted, layers_to_transform: null };
 };

@@ -18,6 +18,8 @@ export interface AdapterParameter extends ParameterSpec {
   readonly name: string;
   /** Whether AdamW's weight decay applies: not to norm gains and biases. */
   readonly decays: boolean;
+  /** A tensor of the model that trains in full beside the method (--modules_to_save), under its own name. */
+  readonly saved?: true;
 }
 
 /** A method applied to a model: its parameters, and how the model computes with them. */
@@ -29,6 +31,8 @@ export interface Adapter {
   /** The layers that the method changes. */
   readonly targets: readonly LinearModule[];
   readonly parameters: readonly AdapterParameter[];
+  /** The names of --modules_to_save; see addSavedModules. */
+  readonly modulesToSave?: readonly string[];
   /** What stands in front of the text, for methods of virtual tokens. */
   readonly virtual?: VirtualTokens;
   /** The model's hooks inside a graph in which `parameter` gives each parameter's value. */
@@ -36,7 +40,7 @@ export interface Adapter {
     g: Graph,
     frozen: WeightAccess,
     parameter: (name: string) => Value,
-  ): Pick<ModelHooks, "weight" | "embed" | "linear">;
+  ): Pick<ModelHooks, "weight" | "embed" | "linear" | "headWeight">;
 }
 
 /** y = x weight^T + bias with tensors of the checkpoint. */
@@ -58,6 +62,7 @@ const shapeText = ({ path, outFeatures, inFeatures }: LinearModule): string =>
 /** @throws {UserError} listing the layers that the rank does not fit, by what is wrong with them */
 const checkRanks = (
   method: LinearMethod,
+  given: Pick<MethodOptions, "rank">,
   targets: readonly LinearModule[],
   optionsOf: (module: LinearModule) => MethodOptions,
 ): void => {
@@ -66,6 +71,7 @@ const checkRanks = (
       ? undefined
       : "a rank from 1 to the smaller side";
   const unfit = method.unfit ?? fitsSmallerSide;
+  const common = given.rank;
   const faults = targets.flatMap((module) => {
     const options = optionsOf(module);
     const expected = unfit(module, options);
@@ -75,8 +81,8 @@ const checkRanks = (
   if (!first) return;
   const ranks = [...new Set(faults.map(({ rank }) => rank))].join(", ");
   throw new UserError(
-    `Cannot use --r_ab=${ranks} on ${faults.map(({ module }) => shapeText(module)).join(", ")}: expected ${first.expected}`,
-    "Choose a smaller --r_ab, or other --target_modules",
+    `Cannot use ${faults.every(({ rank }) => rank === common) ? "--r_ab" : "--rank_pattern"}=${ranks} on ${faults.map(({ module }) => shapeText(module)).join(", ")}: expected ${first.expected}`,
+    "Choose a smaller rank, or other --target_modules",
   );
 };
 
@@ -94,7 +100,7 @@ export const createLinearAdapter = (
 ): Adapter => {
   const options: MethodOptions = { ...defaultMethodOptions, ...given };
   const optionsOf = (module: LinearModule): MethodOptions => ({ ...options, ...ofModule(module) });
-  checkRanks(method, targets, optionsOf);
+  checkRanks(method, options, targets, optionsOf);
   const specs = new Map(
     targets.map((module) => [module.path, method.parameters(module, optionsOf(module))]),
   );

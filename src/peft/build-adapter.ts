@@ -12,13 +12,15 @@ import type {
 import { kaimingUniform, namedInitializers } from "./init.js";
 import {
   defaultSparsity,
+  type EncoderType,
   type MethodOptions,
   type MoraType,
   type PeftMethod,
   type SparsitySettings,
 } from "./method.js";
+import { addSavedModules, saveableTensors, withoutSaved } from "./modules-to-save.js";
 import { peftMethods, type PeftType } from "./registry.js";
-import { selectTargets } from "./targets.js";
+import { inLayers, matchRankPattern, selectTargets } from "./targets.js";
 import { createVirtualAdapter } from "./virtual-tokens.js";
 
 /** What the flags say of a method; see cli/options.ts. */
@@ -30,6 +32,12 @@ export interface AdapterSettings {
   readonly moraType: MoraType;
   /** As given: endings of module names with commas between them, see selectTargets. */
   readonly targetModules: string;
+  /** Numbers of the layers that get adapters; undefined for all. */
+  readonly layers: readonly number[] | undefined;
+  /** Ends of the paths of modules that train in full beside the adapter; see addSavedModules. */
+  readonly modulesToSave: readonly string[];
+  /** Ranks in place of `rank`, by patterns of module paths; see matchRankPattern. */
+  readonly rankPattern: ReadonlyMap<string, number>;
   /** Names of namedInitializers. */
   readonly initAb: { readonly A: string; readonly B: string };
   readonly trainAb: { readonly A: boolean; readonly B: boolean };
@@ -39,6 +47,8 @@ export interface AdapterSettings {
   readonly prefixProjection: boolean;
   /** Undefined: as wide as what the encoder makes virtual tokens from. */
   readonly encoderHiddenSize: number | undefined;
+  readonly encoderType: EncoderType;
+  readonly encoderLayers: number;
   /** Undefined: a random start. */
   readonly promptInitText: string | undefined;
 }
@@ -78,22 +88,50 @@ export const buildAdapter = (
     virtualTokens: settings.virtualTokens,
     prefixProjection: settings.prefixProjection,
     encoderHiddenSize: settings.encoderHiddenSize,
+    encoderType: settings.encoderType,
+    encoderLayers: settings.encoderLayers,
     promptInitIds:
       settings.promptInitText === undefined
         ? []
         : encodeInitText(settings.promptInitText, method, tokenizer),
     masksPadding: !compat.has("mask"),
   };
+  if (method.kind !== "linear") refuseLinearFlags(peftType, settings);
   if (method.kind === "virtual") return createVirtualAdapter(method, options, config);
   if (method.kind === "full") return createFullAdapter(method, options, llamaTensors(config));
   if (settings.randR && peftType !== "hira")
     throw new UserError(
       `Cannot use --rand_R with --peft_type=${peftType}: expected hira, whose W0 it replaces`,
     );
-  const targets = selectTargets(llamaLinearModules(config), settings.targetModules, {
+  const { modulesToSave } = settings;
+  const selected = selectTargets(llamaLinearModules(config), settings.targetModules, {
     asWritten: compat.has("targets"),
   });
-  return createLinearAdapter(method, options, targets);
+  const named = withoutSaved(selected, modulesToSave);
+  if (named.length === 0)
+    throw new UserError(
+      `Cannot adapt --target_modules=${settings.targetModules}: found all of them among --modules_to_save, expected others`,
+    );
+  const targets = inLayers(named, settings.layers, config.layers);
+  const ranks = matchRankPattern(settings.rankPattern, targets);
+  const adapter = createLinearAdapter(method, options, targets, ({ path }) => {
+    const rank = ranks.get(path);
+    return rank === undefined ? {} : { rank };
+  });
+  return addSavedModules(adapter, modulesToSave, config);
+};
+
+/** @throws {UserError} listing the flags that only methods with adapted layers have a use for */
+const refuseLinearFlags = (peftType: PeftType, settings: AdapterSettings): void => {
+  const given = [
+    ...(settings.layers === undefined ? [] : ["--layers"]),
+    ...(settings.rankPattern.size === 0 ? [] : ["--rank_pattern"]),
+    ...(settings.modulesToSave.length === 0 ? [] : ["--modules_to_save"]),
+  ];
+  if (given.length > 0)
+    throw new UserError(
+      `Cannot use ${given.join(", ")} with --peft_type=${peftType}: expected a method that changes linear layers, such as hira or lora`,
+    );
 };
 
 /** The tokens of --prompt_init_text, without special ones. @throws {UserError} without a use, a tokenizer or a token */
@@ -117,6 +155,7 @@ const encodeInitText = (
 export const adapterBaseOf = (config: LlamaConfig): AdapterBase => ({
   ...config,
   modules: llamaLinearModules(config),
+  saveable: saveableTensors(config),
 });
 
 /** How an adapter is described in its folder; undefined for full fine-tuning, which writes a model folder. */
@@ -131,6 +170,11 @@ export const describeAdapter = (
       method: method.name as PromptAdapter["method"],
       baseModel,
       virtualTokens: options.virtualTokens,
+      ...(method.name === "p-tuning" &&
+        options.encoderType === "LSTM" && {
+          encoder: "LSTM",
+          encoderLayers: options.encoderLayers,
+        }),
     };
   const name = method.name as LowRankAdapter["method"];
   const scaled = name !== "hira" && name !== "mora";
@@ -148,6 +192,7 @@ export const describeAdapter = (
     ),
     dropout: 0,
     randomR: name === "hira" && options.randomR,
+    ...(adapter.modulesToSave && { modulesToSave: adapter.modulesToSave }),
     ...(name === "mora" && { moraType: options.moraType }),
     ...(name === "sparse-lora" && { sparsity: options.sparsity?.sparsity ?? 0 }),
   };
@@ -161,10 +206,16 @@ export const adapterOfDescription = (
 ): Adapter => {
   if ("virtualTokens" in description) {
     const { virtualTokens } = description;
-    const options = { virtualTokens, masksPadding: !compat.has("mask") };
+    const { encoder, encoderLayers } = description;
+    const options = {
+      virtualTokens,
+      masksPadding: !compat.has("mask"),
+      ...(encoder && { encoderType: encoder }),
+      ...(encoderLayers && { encoderLayers }),
+    };
     return createVirtualAdapter(peftMethods[description.method], options, config, { baked: true });
   }
-  const { method, modules, moraType, randomR, sparsity } = description;
+  const { method, modules, modulesToSave = [], moraType, randomR, sparsity } = description;
   const targets = llamaLinearModules(config).filter(({ path }) => modules.has(path));
   const options: Partial<MethodOptions> = {
     randomR,
@@ -172,7 +223,8 @@ export const adapterOfDescription = (
     ...(moraType !== undefined && { moraType }),
     ...(sparsity !== undefined && { sparsity: { ...defaultSparsity, sparsity } }),
   };
-  return createLinearAdapter(peftMethods[method], options, targets, ({ path }) => ({
+  const adapter = createLinearAdapter(peftMethods[method], options, targets, ({ path }) => ({
     ...modules.get(path),
   }));
+  return addSavedModules(adapter, modulesToSave, config);
 };

@@ -65,6 +65,10 @@ export interface MethodOptions {
   readonly prefixProjection: boolean;
   /** --encoder_hidden_size: the inner width of what makes virtual tokens; undefined for the width of what it makes. */
   readonly encoderHiddenSize: number | undefined;
+  /** --encoder_reparameterization_type: what makes p-tuning's virtual tokens. */
+  readonly encoderType: EncoderType;
+  /** --encoder_num_layers: of the LSTM. */
+  readonly encoderLayers: number;
   /** The tokens of --prompt_init_text; empty for a random start. */
   readonly promptInitIds: readonly number[];
   /** False only under --compat=mask: with virtual tokens, the authors' program attends to padding in training. */
@@ -80,6 +84,10 @@ export interface MethodOptions {
   readonly biasTwice: boolean;
 }
 
+/** p-tuning's encoders by peft's names. */
+export const encoderTypes = ["MLP", "LSTM"] as const;
+export type EncoderType = (typeof encoderTypes)[number];
+
 /** 1 shares rows and columns, for large ranks; 6 tells chunks apart by rotation, for small ones. */
 export type MoraType = 1 | 6;
 
@@ -93,6 +101,8 @@ export const defaultMethodOptions: MethodOptions = {
   virtualTokens: 8,
   prefixProjection: false,
   encoderHiddenSize: undefined,
+  encoderType: "MLP",
+  encoderLayers: 2,
   promptInitIds: [],
   masksPadding: true,
   initA: kaimingUniform,
@@ -152,7 +162,7 @@ export interface VirtualTokenMethod {
   /** Parameters by their full names. */
   parameters(config: LlamaConfig, options: MethodOptions): Readonly<Record<string, ParameterSpec>>;
   /** The rows from the parameters' values. */
-  rows(g: Graph, parameters: ParameterValues): Value;
+  rows(g: Graph, parameters: ParameterValues, options: MethodOptions): Value;
 }
 
 /** The virtual tokens of an adapter: how many, what the model gets of them, and how that is computed. */

@@ -46,8 +46,8 @@ export const createVirtualAdapter = (
   const parameters: readonly AdapterParameter[] = Object.entries(specs).map(([name, spec]) => ({
     ...spec,
     name,
-    // transformers' rule, by the end of the name.
-    decays: !name.endsWith("bias"),
+    // transformers' rule; an LSTM's are bias_ih_l0 and the like.
+    decays: !name.includes("bias"),
   }));
   const virtual: VirtualTokens = {
     count: options.virtualTokens,
@@ -59,7 +59,11 @@ export const createVirtualAdapter = (
       g.inScope(method.name, () =>
         baked
           ? parameter(result)
-          : method.rows(g, Object.fromEntries(names.map((name) => [name, parameter(name)]))),
+          : method.rows(
+              g,
+              Object.fromEntries(names.map((name) => [name, parameter(name)])),
+              options,
+            ),
       ),
   };
   return {

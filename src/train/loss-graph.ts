@@ -148,7 +148,7 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
 const sumOfLosses = (
   g: Graph,
   config: LlamaConfig,
-  hooks: Pick<ModelHooks, "weight">,
+  hooks: Pick<ModelHooks, "weight" | "headWeight">,
   hidden: Value,
   labelIds: Value,
   chunks: number,

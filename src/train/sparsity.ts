@@ -65,7 +65,9 @@ export const createSparsifier = (
   store: ParameterStore,
   totalSteps: number,
 ): Sparsifier => {
-  const matrices = [...store.gradients].map(([name, gradient]) => {
+  const saved = new Set(store.parameters.filter((spec) => spec.saved).map(({ name }) => name));
+  const ofMethod = [...store.gradients].filter(([name]) => !saved.has(name));
+  const matrices = ofMethod.map(([name, gradient]) => {
     const [rows = 0, columns = 0] = gradient.shape;
     const elements = (tensors: ReadonlyMap<string, { readonly data: unknown }>): Float32Array =>
       tensors.get(name)?.data as Float32Array;

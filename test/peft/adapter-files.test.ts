@@ -13,7 +13,7 @@ import {
 } from "../../src/models/weights/safetensors.js";
 import { readAdapter, readAdapterConfig, writeAdapter } from "../../src/peft/adapter-files.js";
 import type { LowRankAdapter } from "../../src/peft/formats/format.js";
-import { loadAdapterBase, peftFixture } from "../support/adapter-base.js";
+import { baseOfFixture, loadAdapterBase, peftFixture } from "../support/adapter-base.js";
 import { testWithShared } from "../support/shared.js";
 import { makeTempFolder } from "../support/temp-folder.js";
 
@@ -70,7 +70,7 @@ const loadedByPeft = JSON.parse(readFileSync(peftFixture("loaded-by-peft.json"),
 
 for (const [name, inPeft] of Object.entries(loadedByPeft)) {
   test(`writeAdapter writes the files of ${name} that peft was seen to load`, async (t) => {
-    const base = await loadAdapterBase();
+    const base = await loadAdapterBase(peftFixture(baseOfFixture(name)));
     const folder = await makeTempFolder(t);
     const { adapter, values } = await readAdapter(peftFixture(name), base);
     const data = new Map([...values].map(([key, value]) => [key, value.data]));
@@ -228,7 +228,11 @@ test("writeAdapter and readAdapter keep HiRA's R, under a type that peft refuses
   ]);
   const folder = await makeTempFolder(t);
   await writeAdapter(folder, adapter, base, values);
-  t.like(await readConfig(folder), { peft_type: "HIRA_RAND_R", target_modules: [path] });
+  t.like(await readConfig(folder), {
+    peft_type: "HIRA_RAND_R",
+    target_modules: ["k_proj"],
+    layers_to_transform: [0],
+  });
   const read = await readAdapter(folder, base);
   t.deepEqual(read.adapter, adapter);
   t.deepEqual(new Map([...read.values].map(([name, { data }]) => [name, data])), values);
@@ -265,7 +269,7 @@ test("readAdapter lists every field of the config that it cannot honour", async 
     r: 0,
     lora_alpha: "6",
     bias: "all",
-    modules_to_save: ["lm_head"],
+    modules_to_save: ["lm_haed"],
     init_lora_weights: "pissa",
     task_type: "SEQ_CLS",
     rank_pattern: { "(": 2 },
@@ -277,13 +281,54 @@ test("readAdapter lists every field of the config that it cannot honour", async 
     '"r": found 0, expected a whole number above 0',
     '"lora_alpha": found "6", expected a number above 0',
     '"bias": found "all", expected none: it is not supported here',
-    '"modules_to_save": found ["lm_head"], expected none',
+    '"modules_to_save": found ["lm_haed"], expected names of modules of this model',
     '"init_lora_weights": found "pissa", expected true, false',
     '"task_type": found "SEQ_CLS", expected "CAUSAL_LM"',
     '"rank_pattern": found {"(":2}, expected an object of module names',
     '"use_qalora": found true, expected none',
   ])
     t.true(message.includes(fault), `${fault} in ${message}`);
+});
+
+test("readAdapter refuses ranks that differ from r without a rank_pattern, naming the layers", async (t) => {
+  const folder = await copyOf(t, "lora", { rank_pattern: {} });
+  const { message, hint } = await errorOf(t, folder);
+  t.deepEqual(message.split("\n").slice(1), [
+    '  "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": found [1, 8], expected [2, 8]',
+    '  "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight": found [8, 1], expected [8, 2]',
+  ]);
+  t.regex(hint ?? "", /see whether adapter_config.json says its ranks/);
+});
+
+test("readAdapter reads modules_to_save, layers_to_transform and an LSTM's config as peft writes them", async (t) => {
+  const base = await loadAdapterBase();
+  const saved = await readAdapter(peftFixture("lora-saved"), base);
+  t.deepEqual((saved.adapter as LowRankAdapter).modulesToSave, ["lm_head", "embed_tokens", "norm"]);
+  t.deepEqual(saved.values.get("lm_head.weight")!.shape, [16, 8]);
+  // "norm" ends the names of all norms.
+  t.deepEqual(
+    [...saved.values.keys()].filter((name) => name.includes("norm")).sort(),
+    [0, 1]
+      .flatMap((layer) =>
+        ["input", "post_attention"].map((norm) => `model.layers.${layer}.${norm}_layernorm.weight`),
+      )
+      .concat("model.norm.weight"),
+  );
+  const hira = (await readAdapter(peftFixture("hira-saved"), base)).adapter as LowRankAdapter;
+  t.false(hira.modules.has("model.layers.0.mlp.down_proj"));
+  t.true(hira.modules.has("model.layers.1.mlp.down_proj"));
+  const layers = (await readAdapter(peftFixture("lora-layers"), base)).adapter as LowRankAdapter;
+  t.deepEqual(
+    [...layers.modules].map(([path, { rank }]) => [path, rank]),
+    [
+      ["model.layers.1.self_attn.q_proj", 2],
+      ["model.layers.1.self_attn.v_proj", 3],
+      ["model.layers.1.mlp.down_proj", 2],
+    ],
+  );
+  t.is(layers.dropout, 0.1);
+  const lstm = await readAdapter(peftFixture("p-tuning-lstm"), base);
+  t.like(lstm.adapter, { encoder: "LSTM", encoderLayers: 2, virtualTokens: 3 });
 });
 
 test("readAdapter refuses virtual tokens of another model", async (t) => {

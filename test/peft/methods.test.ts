@@ -13,11 +13,10 @@ import {
   describeAdapter,
   type AdapterSettings,
 } from "../../src/peft/build-adapter.js";
-import { defaultSparsity } from "../../src/peft/method.js";
 import { peftMethods, type PeftType } from "../../src/peft/registry.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 import { readTrainedWeights, writeTrainedWeights } from "../../src/train/trained-weights.js";
-import { peftFixture } from "../support/adapter-base.js";
+import { baseOfFixture, peftFixture } from "../support/adapter-base.js";
 import {
   drawnStore,
   largestDifference,
@@ -26,24 +25,10 @@ import {
   startStore,
 } from "../support/adapted-model.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
+import { defaultAdapterSettings } from "../support/adapter-settings.js";
 import { makeTempFolder } from "../support/temp-folder.js";
 
 const ids = [1, 5, 9, 13, 2, 7];
-const defaults: AdapterSettings = {
-  rank: 2,
-  loraAlpha: 3,
-  rLora: 1,
-  moraType: 6,
-  targetModules: "q_proj,k_proj,up_proj,down_proj",
-  initAb: { A: "kaiming", B: "zero" },
-  trainAb: { A: true, B: true },
-  randR: false,
-  sparsity: { ...defaultSparsity, sparsity: 0.25 },
-  virtualTokens: 3,
-  prefixProjection: false,
-  encoderHiddenSize: 5,
-  promptInitText: undefined,
-};
 
 interface Variant {
   readonly peftType: PeftType;
@@ -60,17 +45,35 @@ const linear: Readonly<Record<string, Variant>> = {
   "MoRA of type 1": { peftType: "mora", settings: { moraType: 1 } },
   HiLoRA: { peftType: "hilora" },
   "Sparse LoRA": { peftType: "sparse-lora" },
+  "LoRA beside modules that train in full": {
+    peftType: "lora",
+    settings: { modulesToSave: ["lm_head", "embed_tokens", "norm", "o_proj"] },
+  },
+  "HiRA with layers, ranks and saved modules": {
+    peftType: "hira",
+    settings: {
+      layers: [1],
+      rankPattern: new Map([["q_proj", 3]]),
+      modulesToSave: ["lm_head", "k_proj"],
+    },
+  },
 };
 const virtual: Readonly<Record<string, Variant>> = {
   "prefix tuning": { peftType: "prefix" },
   "prefix tuning with a projection": { peftType: "prefix", settings: { prefixProjection: true } },
   "prompt tuning": { peftType: "prompt-tuning" },
   "p-tuning": { peftType: "p-tuning" },
+  "p-tuning with an LSTM": { peftType: "p-tuning", settings: { encoderType: "LSTM" } },
 };
 
 const open = async ({ peftType, settings }: Variant) => {
   const model = await loadTinyBase();
-  const adapter = buildAdapter(peftType, model.config, { ...defaults, ...settings }, new Set());
+  const adapter = buildAdapter(
+    peftType,
+    model.config,
+    { ...defaultAdapterSettings, ...settings },
+    new Set(),
+  );
   return { model, adapter };
 };
 
@@ -126,7 +129,7 @@ const stored = JSON.parse(readFileSync(peftFixture("logits.json"), "utf8")) as {
 };
 for (const [name, expected] of Object.entries(stored.logits)) {
   test(`logits are peft's: ${name}`, async (t) => {
-    const model = await loadTinyBase();
+    const model = await loadTinyBase(baseOfFixture(name));
     if (name === "base") {
       t.true(largestDifference(await logitsOf(model, ids), expected) < 1e-5);
       return;
@@ -195,7 +198,10 @@ test("virtual tokens cannot be merged", async (t) => {
   const error = await t.throwsAsync(mergeAdapter(model.weights, adapter, values), {
     instanceOf: UserError,
   });
-  t.regex(error.message, /^Cannot merge prefix: found virtual tokens, which are no part of the weights, expected /);
+  t.regex(
+    error.message,
+    /^Cannot merge prefix: found virtual tokens, which are no part of the weights, expected /,
+  );
 });
 
 test("virtual tokens must leave positions for the text", async (t) => {
@@ -211,7 +217,7 @@ test("prompt tuning starts from a text's embeddings, repeated and cut", async (t
   const adapter = buildAdapter(
     "prompt-tuning",
     config,
-    { ...defaults, promptInitText: "two words" },
+    { ...defaultAdapterSettings, promptInitText: "two words" },
     new Set(),
     { encode: () => [6, 4] },
   );
@@ -223,7 +229,7 @@ test("prompt tuning starts from a text's embeddings, repeated and cut", async (t
 
 test("--prompt_init_text needs prompt tuning and a tokenizer", async (t) => {
   const { config } = await loadTinyBase();
-  const settings = { ...defaults, promptInitText: "x" };
+  const settings = { ...defaultAdapterSettings, promptInitText: "x" };
   const messageOf = (peftType: PeftType) =>
     t.throws(() => buildAdapter(peftType, config, settings, new Set()), { instanceOf: UserError })
       .message;

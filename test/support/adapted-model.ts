@@ -17,9 +17,9 @@ export interface TinyModel {
   readonly weights: FrozenWeights;
 }
 
-/** The tiny base model of the peft fixtures. */
-export const loadTinyBase = async (): Promise<TinyModel> => {
-  const { config, weights } = await loadModelFolder(peftFixture("base"));
+/** The tiny base model of the peft fixtures, or the one whose head is its embedding. */
+export const loadTinyBase = async (name = "base"): Promise<TinyModel> => {
+  const { config, weights } = await loadModelFolder(peftFixture(name));
   return { config, weights: await openFrozenWeights(weights, { storage: "stored" }) };
 };
 

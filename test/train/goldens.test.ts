@@ -11,6 +11,7 @@ import { hilora } from "../../src/peft/hilora.js";
 import { hira } from "../../src/peft/hira.js";
 import { lora, rslora } from "../../src/peft/lora.js";
 import type { LinearMethod, MethodOptions } from "../../src/peft/method.js";
+import { addSavedModules } from "../../src/peft/modules-to-save.js";
 import { mora } from "../../src/peft/mora.js";
 import { pTuning } from "../../src/peft/p-tuning.js";
 import { prefix } from "../../src/peft/prefix.js";
@@ -70,6 +71,30 @@ const peftCases: Readonly<Record<string, GoldenCase>> = {
     name: "p-tuning",
     adapter: (config) =>
       createVirtualAdapter(pTuning, { virtualTokens: 6, encoderHiddenSize: 12 }, config),
+  },
+  "LoRA with modules_to_save": {
+    ...ownNumbers,
+    name: "lora-saved",
+    adapter: (config) =>
+      addSavedModules(
+        createLinearAdapter(
+          lora,
+          { rank: 4, alpha: 6 },
+          selectTargets(llamaLinearModules(config), "q_proj"),
+        ),
+        ["embed_tokens", "lm_head", "model.norm"],
+        config,
+      ),
+  },
+  "p-tuning with an LSTM": {
+    ...ownNumbers,
+    name: "p-tuning-lstm",
+    adapter: (config) =>
+      createVirtualAdapter(
+        pTuning,
+        { virtualTokens: 6, encoderHiddenSize: 7, encoderType: "LSTM" },
+        config,
+      ),
   },
   "prefix tuning with a projection": {
     ...ownNumbers,

@@ -69,13 +69,13 @@ export const float32Tensors =
   (name: string): Float32Array =>
     widened(weights.tensor(name));
 
-/** The same weights with some tensors replaced, as when an adapter is merged into them. */
+/** The same weights with some tensors replaced or added, as when an adapter is merged into them. */
 export const replaceWeights = (
   base: FrozenWeights,
   replacements: ReadonlyMap<string, Tensor>,
 ): FrozenWeights => ({
   tensor: (name) => replacements.get(name) ?? base.tensor(name),
-  names: base.names,
+  names: new Set([...base.names, ...replacements.keys()]),
   ownedBytes: [...replacements.values()].reduce(
     (sum, { byteLength }) => sum + byteLength,
     base.ownedBytes,

@@ -11,6 +11,8 @@ export interface AdapterBase {
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
+  /** Shapes of the tensors that may train in full beside an adapter; see saveableTensors. */
+  readonly saveable: ReadonlyMap<string, readonly number[]>;
 }
 
 export interface AdaptedModule {
@@ -32,6 +34,8 @@ export interface LowRankAdapter {
   readonly dropout: number;
   /** HiRA with a frozen random matrix R in place of W0 (--rand_R). */
   readonly randomR: boolean;
+  /** Ends of the paths of modules that trained in full beside it; their tensors go by the model's names. */
+  readonly modulesToSave?: readonly string[];
   /** MoRA only. */
   readonly moraType?: MoraType;
   /** Sparse LoRA only: the share of zeros that it was trained for. */
@@ -43,6 +47,9 @@ export interface PromptAdapter {
   readonly method: "prefix" | "p-tuning" | "prompt-tuning";
   readonly baseModel: string | undefined;
   readonly virtualTokens: number;
+  /** p-tuning's encoder, where it was not the MLP: of no consequence for the tokens that it made. */
+  readonly encoder?: "LSTM";
+  readonly encoderLayers?: number;
 }
 
 export type AdapterDescription = LowRankAdapter | PromptAdapter;

@@ -1,5 +1,5 @@
 import { JsonFields, positive, share, size } from "../../core/json-fields.js";
-import { peftPattern, peftTargets } from "../adapter-targets.js";
+import { peftPattern } from "../adapter-targets.js";
 import {
   baseModelOf,
   checkOtherFields,
@@ -8,7 +8,7 @@ import {
   type AdapterFormat,
   type LowRankAdapter,
 } from "./format.js";
-import { aliasesOf, lowRankTensors, targetConfig, targetFields } from "./low-rank.js";
+import { aliasesOf, lowRankTensors, parseTargets, targetConfig, targetFields } from "./low-rank.js";
 
 const hiloraSuffixes = {
   A: "hira_A",
@@ -27,7 +27,7 @@ export const hiloraFormat: AdapterFormat<LowRankAdapter> = {
     const rankOf = peftPattern(fields, "rank_pattern", fields.number("r", size));
     const additiveRank = fields.number("r_lora", size);
     const alpha = fields.number("lora_alpha", positive);
-    const targets = peftTargets(fields, base.modules);
+    const { targets, saved } = parseTargets(fields, base);
     checkTask(fields);
     checkOtherFields(config, [...targetFields, "lora_alpha", "lora_dropout", "r_lora"], fields);
     return {
@@ -37,6 +37,7 @@ export const hiloraFormat: AdapterFormat<LowRankAdapter> = {
         targets.map(({ path }) => [path, { rank: rankOf(path), alpha, additiveRank }]),
       ),
       dropout: fields.optional("lora_dropout", share, 0),
+      ...saved,
       randomR: false,
     };
   },

@@ -1,5 +1,5 @@
 import { JsonFields, flag, share, size } from "../../core/json-fields.js";
-import { peftPattern, peftTargets } from "../adapter-targets.js";
+import { peftPattern } from "../adapter-targets.js";
 import {
   baseModelOf,
   checkOtherFields,
@@ -10,12 +10,22 @@ import {
   type AdapterFormat,
   type LowRankAdapter,
 } from "./format.js";
-import { aliasesOf, lowRankTensors, targetConfig, targetFields } from "./low-rank.js";
+import type { JsonObject } from "../../core/json-file.js";
+import { aliasesOf, lowRankTensors, parseTargets, targetConfig, targetFields } from "./low-rank.js";
 
 const isHira =
   (randomR: boolean) =>
   (adapter: AdapterDescription): adapter is LowRankAdapter =>
     adapter.method === "hira" && adapter.randomR === randomR;
+
+/** Mixed ranks are written as peft means them; a later release may read them. */
+const mixedRanksNote = ({ modules }: LowRankAdapter): string | undefined =>
+  new Set([...modules.values()].map(({ rank }) => rank)).size > 1
+    ? "the peft package (0.21.2) makes every HiRA layer with rank r, whatever rank_pattern says, and does not load this"
+    : undefined;
+
+const noteOf = (note: string | undefined): JsonObject =>
+  note === undefined ? {} : { hira_note: note };
 
 const hiraFormat = ({
   peftType,
@@ -36,7 +46,7 @@ const hiraFormat = ({
     parse(config, base, faults) {
       const fields = new JsonFields(config, "", faults);
       const rankOf = peftPattern(fields, "rank_pattern", fields.number("r", size));
-      const targets = peftTargets(fields, base.modules);
+      const { targets, saved } = parseTargets(fields, base);
       checkTask(fields);
       // init_weights says how training began, and the weights are here.
       checkOtherFields(config, [...targetFields, "hira_dropout", "init_weights"], fields);
@@ -45,6 +55,7 @@ const hiraFormat = ({
         baseModel: baseModelOf(config),
         modules: new Map(targets.map(({ path }) => [path, { rank: rankOf(path) }])),
         dropout: fields.optional("hira_dropout", share, 0),
+        ...saved,
         randomR,
       };
     },
@@ -54,7 +65,7 @@ const hiraFormat = ({
     configOf: (adapter, base) => ({
       ...commonConfig(adapter),
       ...targetConfig(adapter, base),
-      ...(note !== undefined && { hira_note: note }),
+      ...noteOf(note ?? mixedRanksNote(adapter)),
       hira_dropout: adapter.dropout,
       init_weights: true,
       peft_type: peftType,

@@ -1,5 +1,5 @@
 import { JsonFields, flag, positive, share, size } from "../../core/json-fields.js";
-import { peftPattern, peftTargets } from "../adapter-targets.js";
+import { peftPattern } from "../adapter-targets.js";
 import {
   baseModelOf,
   checkOtherFields,
@@ -8,7 +8,14 @@ import {
   type AdapterFormat,
   type LowRankAdapter,
 } from "./format.js";
-import { aliasesOf, lowRankTensors, splitPattern, targetConfig, targetFields } from "./low-rank.js";
+import {
+  aliasesOf,
+  lowRankTensors,
+  splitPattern,
+  parseTargets,
+  targetConfig,
+  targetFields,
+} from "./low-rank.js";
 
 const loraSuffixes = {
   A: "lora_A.weight",
@@ -30,7 +37,7 @@ export const peftLora: AdapterFormat<LowRankAdapter> = {
     const rankOf = peftPattern(fields, "rank_pattern", fields.number("r", size));
     const alpha = fields.optional("lora_alpha", positive, 8);
     const alphaOf = peftPattern(fields, "alpha_pattern", alpha);
-    const targets = peftTargets(fields, base.modules);
+    const { targets, saved } = parseTargets(fields, base);
     const isRsLora = fields.optional("use_rslora", flag, false);
     const isDora = fields.optional("use_dora", flag, false);
     if (isRsLora && isDora) fields.fault("use_rslora", "false beside use_dora");
@@ -39,6 +46,8 @@ export const peftLora: AdapterFormat<LowRankAdapter> = {
         "init_lora_weights",
         "true, false, gaussian, eva or orthogonal: others also change the base model",
       );
+    if (fields.value("ensure_weight_tying") === true && saved.modulesToSave)
+      fields.fault("ensure_weight_tying", "false: saved modules are copies of their own");
     checkTask(fields);
     const own = ["lora_alpha", "alpha_pattern", "lora_dropout", "use_rslora", "use_dora"];
     const ofStart = ["init_lora_weights", "loftq_config", "corda_config", "eva_config"];
@@ -52,6 +61,7 @@ export const peftLora: AdapterFormat<LowRankAdapter> = {
         targets.map(({ path }) => [path, { rank: rankOf(path), alpha: alphaOf(path) }]),
       ),
       dropout: fields.optional("lora_dropout", share, 0),
+      ...saved,
       randomR: false,
       ...(isSparse && { sparsity: fields.optional("hira_sparsity", share, 0) }),
     };

@@ -1,6 +1,8 @@
+import type { JsonFields } from "../../core/json-fields.js";
 import type { JsonObject } from "../../core/json-file.js";
 import type { LinearModule } from "../../models/adapter.js";
-import { namePeftTargets } from "../adapter-targets.js";
+import { namePeftTargets, peftTargets } from "../adapter-targets.js";
+import { savedTensors, withoutSaved } from "../modules-to-save.js";
 import { moraSide } from "../mora.js";
 import type { AdaptedModule, AdapterBase, AdapterTensor, LowRankAdapter } from "./format.js";
 
@@ -27,13 +29,13 @@ const shapesOf = (
   };
 };
 
-/** The tensors of an adapter's modules, by their ends in the file. */
+/** The tensors of an adapter's modules, by their ends in the file, then those of the modules that it saves whole. */
 export const lowRankTensors = (
   adapter: LowRankAdapter,
   base: AdapterBase,
   suffixes: Readonly<Record<string, string>>,
-): readonly AdapterTensor[] =>
-  base.modules.flatMap((module) => {
+): readonly AdapterTensor[] => {
+  const ofLayers = base.modules.flatMap((module) => {
     const { path } = module;
     const adapted = adapter.modules.get(path);
     if (adapted === undefined) return [];
@@ -44,6 +46,12 @@ export const lowRankTensors = (
       shape,
     }));
   });
+  const saved = savedTensors(adapter.modulesToSave ?? [], base.saveable);
+  return [
+    ...ofLayers,
+    ...[...saved].map(([name, shape]) => ({ name, fileName: `base_model.model.${name}`, shape })),
+  ];
+};
 
 export const aliasesOf = (
   suffixes: Readonly<Record<string, string>>,
@@ -69,10 +77,13 @@ export const targetConfig = (adapter: LowRankAdapter, base: AdapterBase): JsonOb
     exclude_modules: null,
     fan_in_fan_out: false,
     layers_pattern: null,
-    layers_to_transform: null,
     r: ranks.common,
     rank_pattern: ranks.pattern,
-    target_modules: namePeftTargets([...adapter.modules.keys()], base.modules),
+    modules_to_save: adapter.modulesToSave ?? null,
+    ...namePeftTargets(
+      [...adapter.modules.keys()],
+      withoutSaved(base.modules, adapter.modulesToSave ?? []),
+    ),
   };
 };
 
@@ -80,8 +91,28 @@ export const targetFields = [
   "exclude_modules",
   "layers_pattern",
   "layers_to_transform",
+  "modules_to_save",
   "r",
   "rank_pattern",
   "target_modules",
   "task_type",
 ];
+
+/** The layers that a config adapts, and what it saves whole beside them. What cannot be read is a fault in `fields`. */
+export const parseTargets = (
+  fields: JsonFields,
+  base: AdapterBase,
+): {
+  readonly targets: readonly LinearModule[];
+  readonly saved: Pick<LowRankAdapter, "modulesToSave">;
+} => {
+  const names = fields.value("modules_to_save") ?? [];
+  const isList =
+    Array.isArray(names) && names.every((name): name is string => typeof name === "string");
+  const modulesToSave = isList ? names : [];
+  const unmatched = modulesToSave.filter((name) => savedTensors([name], base.saveable).size === 0);
+  if (!isList || unmatched.length > 0)
+    fields.fault("modules_to_save", "names of modules of this model that hold weights");
+  const targets = withoutSaved(peftTargets(fields, base.modules), modulesToSave);
+  return { targets, saved: modulesToSave.length === 0 ? {} : { modulesToSave } };
+};

@@ -1,5 +1,5 @@
 import { JsonFields, share, size, type Kind } from "../../core/json-fields.js";
-import { peftPattern, peftTargets } from "../adapter-targets.js";
+import { peftPattern } from "../adapter-targets.js";
 import type { MoraType } from "../method.js";
 import {
   baseModelOf,
@@ -9,7 +9,7 @@ import {
   type AdapterFormat,
   type LowRankAdapter,
 } from "./format.js";
-import { aliasesOf, lowRankTensors, targetConfig, targetFields } from "./low-rank.js";
+import { aliasesOf, lowRankTensors, parseTargets, targetConfig, targetFields } from "./low-rank.js";
 
 const moraSuffixes = { M: "lora_A.weight" };
 const moraTypes: Kind<MoraType> = {
@@ -29,7 +29,7 @@ export const moraFormat: AdapterFormat<LowRankAdapter> = {
   parse(config, base, faults) {
     const fields = new JsonFields(config, "", faults);
     const rankOf = peftPattern(fields, "rank_pattern", fields.number("r", size));
-    const targets = peftTargets(fields, base.modules);
+    const { targets, saved } = parseTargets(fields, base);
     checkTask(fields);
     const withoutEffect = ["alpha_pattern", "init_lora_weights", "lora_alpha", "use_mora"];
     checkOtherFields(
@@ -42,6 +42,7 @@ export const moraFormat: AdapterFormat<LowRankAdapter> = {
       baseModel: baseModelOf(config),
       modules: new Map(targets.map(({ path }) => [path, { rank: rankOf(path) }])),
       dropout: fields.optional("lora_dropout", share, 0),
+      ...saved,
       randomR: false,
       moraType: fields.optional("mora_type", moraTypes, 1),
     };

@@ -25,7 +25,9 @@ const promptFormat = (entry: {
   readonly sizesOf: (base: AdapterBase) => readonly [tokenDim: number, heads: number];
   /** Fields that shaped training only. */
   readonly trainingFields: readonly string[];
-  readonly ownConfig: JsonObject;
+  readonly ownConfig: (adapter: PromptAdapter) => JsonObject;
+  /** What else than the number of tokens is read. */
+  readonly parseOwn?: (fields: JsonFields) => Partial<PromptAdapter>;
 }): AdapterFormat<PromptAdapter> => ({
   title: entry.title,
   reads: (config) => config.peft_type === entry.peftType,
@@ -52,13 +54,14 @@ const promptFormat = (entry: {
       method: entry.method,
       baseModel: baseModelOf(config),
       virtualTokens: fields.number("num_virtual_tokens", size),
+      ...entry.parseOwn?.(fields),
     };
   },
   configOf(adapter, base) {
     const [tokenDim, heads] = entry.sizesOf(base);
     return {
       ...commonConfig(adapter),
-      ...entry.ownConfig,
+      ...entry.ownConfig(adapter),
       num_attention_heads: heads,
       num_layers: base.layers,
       num_transformer_submodules: 1,
@@ -86,7 +89,7 @@ export const peftPrefix = promptFormat({
   widthOf: ({ layers, kvHeads, headDim }) => layers * 2 * kvHeads * headDim,
   sizesOf: ({ kvHeads, headDim }) => [kvHeads * headDim, kvHeads],
   trainingFields: ["encoder_hidden_size", "init_weights", "prefix_projection"],
-  ownConfig: { encoder_hidden_size: null, prefix_projection: false },
+  ownConfig: () => ({ encoder_hidden_size: null, prefix_projection: false }),
 });
 
 /** p-tuning: what its encoder gave at the end. */
@@ -103,12 +106,16 @@ export const peftPTuning = promptFormat({
     "encoder_num_layers",
     "encoder_reparameterization_type",
   ],
-  ownConfig: {
+  parseOwn: (fields) =>
+    fields.value("encoder_reparameterization_type") === "LSTM"
+      ? { encoder: "LSTM", encoderLayers: fields.optional("encoder_num_layers", size, 2) }
+      : {},
+  ownConfig: ({ encoder = "MLP", encoderLayers = 2 }) => ({
     encoder_dropout: 0,
     encoder_hidden_size: null,
-    encoder_num_layers: 2,
-    encoder_reparameterization_type: "MLP",
-  },
+    encoder_num_layers: encoderLayers,
+    encoder_reparameterization_type: encoder,
+  }),
 });
 
 export const peftPromptTuning = promptFormat({
@@ -124,5 +131,5 @@ export const peftPromptTuning = promptFormat({
     "tokenizer_kwargs",
     "tokenizer_name_or_path",
   ],
-  ownConfig: { prompt_tuning_init: "RANDOM", prompt_tuning_init_text: null },
+  ownConfig: () => ({ prompt_tuning_init: "RANDOM", prompt_tuning_init_text: null }),
 });
