@@ -111,6 +111,8 @@ export const readArguments = (args: readonly string[], flags: Flags): ReadArgume
     } else if (next !== undefined && isValue(next)) {
       canonical.push(`--${name}=${next}`);
       i++;
+    } else if (flag.kind === "text" && flag.bare !== undefined) {
+      canonical.push(`--${name}=${flag.bare}`);
     } else {
       faults.push({ what: `--${name}`, found: "no value", expected: "one after it" });
     }

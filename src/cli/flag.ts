@@ -49,6 +49,8 @@ export interface TextFlag extends FlagFacts {
   readonly kind: "text";
   readonly default: string | null;
   readonly placeholder: string;
+  /** The value of a flag that stands without one, as argparse's nargs="?" has it; without it that is an error. */
+  readonly bare?: string;
   readonly choices?: readonly string[];
   /** Those of the choices that this version runs; the others say that they come later. */
   readonly now?: readonly string[];

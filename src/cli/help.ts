@@ -14,7 +14,9 @@ const usageOf = (name: string, flag: Flag): string => {
     case "number":
       return `--${name} <x>`;
     case "text":
-      return `--${name} <${flag.placeholder}>`;
+      return flag.bare === undefined
+        ? `--${name} <${flag.placeholder}>`
+        : `--${name} [${flag.placeholder}]`;
   }
 };
 

@@ -5,6 +5,15 @@ import type { Flag } from "./flag.js";
 
 /** The flags that train_hira.py does not have, each marked `ours`. */
 export const ownFlags = {
+  resume_from_checkpoint: {
+    ours: true,
+    kind: "text",
+    group: "Checkpoints and evaluation",
+    placeholder: "folder",
+    default: null,
+    bare: "true",
+    help: "Go on with a run that was stopped, from its newest checkpoint: its folder, or one checkpoint's; true, latest or nothing for the newest run of these flags",
+  },
   data_dir: {
     ours: true,
     kind: "text",

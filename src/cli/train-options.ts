@@ -20,6 +20,7 @@ import {
 /** The flags of `hira train`: all of train_hira.py's, then ours. */
 export const trainFlags = pickFlags([
   ...originalFlagNames,
+  "resume_from_checkpoint",
   "data_dir",
   "validation",
   "shuffle",
@@ -104,6 +105,7 @@ export interface TrainOptions extends ModelOptions, DataOptions, DeviceOptions, 
   readonly topK: number;
   readonly topP: number;
   readonly outputFolder: string;
+  readonly resumeFromCheckpoint: string | undefined;
   readonly expName: string;
   readonly dsConfig: string | undefined;
   /** What `dsConfig` says, read and checked by the command. */
@@ -290,6 +292,7 @@ export const readModelOptions = (
 /** What must hold between the flags of `hira train`, whatever each one's own limits. */
 const crossFaults = (values: TrainFlagValues, datasetFile: boolean): FlagFault[] => {
   const faults: FlagFault[] = [];
+  const trains = values.ckpt === null && !values.dataset_analysis;
   const { now } = flags.peft_type;
   if (values.peft_type === null && values.ckpt === null && !values.dataset_analysis)
     faults.push({
@@ -315,6 +318,13 @@ const crossFaults = (values: TrainFlagValues, datasetFile: boolean): FlagFault[]
   for (const name of ["compute_rank", "compute_norm"] as const)
     if (values[name] && values.ckpt === null)
       faults.push({ what: `--${name}`, found: "no --ckpt", expected: "one beside it" });
+  if (values.resume_from_checkpoint !== null && !trains)
+    faults.push({
+      what: "--resume_from_checkpoint",
+      found: values.ckpt === null ? "--dataset_analysis beside it" : "--ckpt beside it",
+      expected: "a training run",
+      hint: "--ckpt evaluates what was trained; leave it out to train on",
+    });
   if (values.dataset === "common_all" && values.ckpt === null && !values.dataset_analysis)
     faults.push({
       what: "--dataset",
@@ -328,7 +338,6 @@ const crossFaults = (values: TrainFlagValues, datasetFile: boolean): FlagFault[]
       found: `--dataset ${values.dataset}, which has its own validation rows`,
       expected: "a --dataset that is a .jsonl file",
     });
-  const trains = values.ckpt === null && !values.dataset_analysis;
   if (datasetFile && trains && values.validation === null && evalStrategy !== "no")
     faults.push({
       what: "--eval_strategy",
@@ -384,6 +393,7 @@ export const readTrainOptions = (values: TrainFlagValues, faults: FlagFault[]): 
     topK: values.top_k,
     topP: values.top_p,
     outputFolder: values.output_folder,
+    resumeFromCheckpoint: values.resume_from_checkpoint ?? undefined,
     expName: values.exp_name,
     dsConfig: values.ds_config ?? undefined,
     localRank: values.local_rank,

@@ -9,7 +9,8 @@ import { runTraining } from "../evaluate/run-training.js";
 import { loadTokenizer } from "../tokenizer/load-tokenizer.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
 import type { TrainWork } from "./commands/train.js";
-import { originalFlags, type TrainOptions } from "./train-options.js";
+import { defaultOf } from "./flag.js";
+import { originalFlags, trainFlags, type TrainOptions } from "./train-options.js";
 
 /** The three splits of a set, loaded and encoded as for training. */
 const analyseSplits = async (options: TrainOptions): Promise<string> => {
@@ -43,12 +44,17 @@ const analyseSplits = async (options: TrainOptions): Promise<string> => {
   return formatAnalysis(dataset.name, analyseDataset(bySplit, { batch: options.batch, columns }));
 };
 
+const defaults = Object.fromEntries(
+  Object.entries(trainFlags).map(([name, flag]) => [name, defaultOf(flag)]),
+);
+
 /** What `hira train` does, by the library. */
 export const trainWork: TrainWork = {
   async train(options, ui, interrupt) {
     const record = {
       argv: process.argv.slice(2),
       flags: options.flags,
+      defaults,
       originalFlags: originalFlags(options),
     };
     await runTraining(options, record, ui, interrupt);

@@ -8,31 +8,37 @@ import type { Adapter } from "../peft/adapter.js";
 import { readAdapterInit } from "../peft/adapter-init.js";
 import { buildAdapter, type AdapterSettings } from "../peft/build-adapter.js";
 import { peftMethods, type PeftType } from "../peft/registry.js";
-import { openMetrics } from "../report/metrics.js";
 import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { trainableLine } from "../report/python-format.js";
 import { writeRunConfig } from "../report/run-config.js";
-import { createRunFolder } from "../report/run-folder.js";
-import { describeHost, hashFiles, readCodeVersion, writeRunJson } from "../report/run-json.js";
-import { openTensorBoard } from "../report/tensorboard.js";
+import { createRunFolder, type RunFolderOptions } from "../report/run-folder.js";
+import {
+  describeHost,
+  hashFiles,
+  readCodeVersion,
+  recordResumption,
+  writeRunJson,
+  type RunFacts,
+} from "../report/run-json.js";
+import { lockRunFolder } from "../report/run-lock.js";
 import { runtimeVersion } from "../runtime/providers.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { loadBase, type BaseModel } from "../train/load-base.js";
 import { createParameterStore, type ParameterStore } from "../train/parameters.js";
-import {
-  DEFAULT_SEED,
-  planTraining,
-  trainAdapter,
-  type TrainingEvents,
-  type TrainingResult,
-  type TrainingSettings,
-} from "../train/train-adapter.js";
-import { readTrainedWeights, writeTrainedWeights } from "../train/trained-weights.js";
-import { loadTrainingData, type DataSettings } from "../train/training-data.js";
+import { DEFAULT_SEED, planTraining, type TrainingSettings } from "../train/train-adapter.js";
+import { loadTrainingData, type DataSettings, type TrainingData } from "../train/training-data.js";
 import { countParameters, outputConfigOf } from "./output-header.js";
 import { openPredictor, predictSet, type PredictionSettings } from "./predict.js";
+import { trainWithReports, type ReportedTraining } from "./report-training.js";
+import {
+  describeSurroundings,
+  openResumedRun,
+  removeLaterCheckpoints,
+  requireSameRun,
+  type ResumedRun,
+} from "./resume-run.js";
 
 /** All that a training run is asked for; cli/train-options.ts makes it from the flags. */
 export interface TrainingRunOptions
@@ -42,6 +48,8 @@ export interface TrainingRunOptions
   readonly adapterInit: string | undefined;
   readonly loadBit: number;
   readonly outputFolder: string;
+  /** A run's folder, one of its checkpoints, or "true" or "latest" for the newest run of this name that was stopped. */
+  readonly resumeFromCheckpoint: string | undefined;
   readonly expName: string;
   readonly logSteps: number;
   readonly deepSpeed?: { readonly totalSteps?: number | undefined } | undefined;
@@ -56,7 +64,9 @@ export interface RunRecord {
   /** The arguments after `hira`. */
   readonly argv: readonly string[];
   /** Every flag with its effective value. */
-  readonly flags: Readonly<Record<string, string | number | boolean | null>>;
+  readonly flags: RunFacts["flags"];
+  /** Every flag with its default. */
+  readonly defaults: RunFacts["flags"];
   /** Line 1 of output.jsonl. */
   readonly originalFlags: OutputFile["flags"];
 }
@@ -93,23 +103,22 @@ export const fillStore = async (
   );
 };
 
-/**
- * A whole run: trains, loads the best checkpoint, answers the test split, writes the run folder. Rows of token ids have no
- * test split: their output.jsonl ends with its header.
- *
- * Resolves to the run folder. A signal ends the run with a checkpoint and without answers.
- * @throws {UserError} on what the person can mend; nothing is written before model, data and flags have been checked
- */
-export const runTraining = async (
+/** Everything that a run needs, checked, before it has a folder. */
+interface PreparedRun {
+  readonly base: BaseModel;
+  readonly adapter: Adapter;
+  readonly store: ParameterStore;
+  readonly data: TrainingData;
+  readonly facts: RunFacts;
+}
+
+const prepareRun = async (
+  peftType: PeftType,
   options: TrainingRunOptions,
   record: RunRecord,
   ui: ProgressUi,
-  interrupt: InterruptSignal,
-): Promise<string> => {
+): Promise<PreparedRun> => {
   const startedAt = new Date();
-  const peftType = requirePeftType(options.peftType);
-  await requireWritableFolder(options.outputFolder);
-  if (options.datasetFile === undefined) findDataset(options.dataset);
   const base = await loadBase(options.modelName, {
     loadBit: options.loadBit,
     tokenizer: options.datasetFile === undefined ? "required" : "optional",
@@ -123,23 +132,12 @@ export const runTraining = async (
   requireSameLength(options, data.train.length);
   requireNoDropout(base);
   const adapter = buildAdapter(peftType, config, options, options.compat, base.tokenizer);
-  const store = await fillStore(base, adapter, options, ui);
-  const parameters = countParameters(base, adapter);
-  ui.line(trainableLine(parameters.trainable, parameters.all));
-  interrupt.throwIfRequested();
-
-  const runFolder = await createRunFolder(
-    options.outputFolder,
-    {
-      ...options,
-      peftType,
-      initAb: `${options.initAb.A},${options.initAb.B}`,
-      trainAb: trainLetters(options),
-    },
-    startedAt,
-  );
+  // A run that goes on has its values in the checkpoint; the file of its start may be gone.
+  const { resumeFromCheckpoint: resumed, adapterInit } = options;
+  const start = { ...options, adapterInit: resumed === undefined ? adapterInit : undefined };
+  const store = await fillStore(base, adapter, start, ui);
   const seed = options.seed ?? DEFAULT_SEED;
-  await writeRunJson(runFolder, {
+  const facts: RunFacts = {
     startedAt,
     argv: record.argv,
     flags: record.flags,
@@ -149,25 +147,96 @@ export const runTraining = async (
     data: await hashFiles(Object.keys(data.files)),
     code: await readCodeVersion(),
     host: describeHost(runtimeVersion()),
-  });
-  await writeRunConfig(runFolder, record.flags);
-  ui.line(`Run folder: ${runFolder}`);
+  };
+  return { base, adapter, store, data, facts };
+};
 
-  const result = await trainWithReports({
-    base,
-    adapter,
-    store,
-    data,
-    options,
-    record,
-    runFolder,
-    startedAt,
-    ui,
-    interrupt,
-  });
-  if (result.interrupted) {
-    ui.line(`Stopped after ${String(result.steps)} of ${String(result.totalSteps)} steps`);
+/** A new folder of its own for the run, with the records of how it was asked for. */
+const openNewRun = async (
+  options: TrainingRunOptions,
+  name: RunFolderOptions,
+  facts: RunFacts,
+): Promise<Pick<ResumedRun, "runFolder" | "release">> => {
+  const runFolder = await createRunFolder(options.outputFolder, name, facts.startedAt);
+  const release = await lockRunFolder(runFolder);
+  await writeRunJson(runFolder, facts);
+  await writeRunConfig(runFolder, facts.flags);
+  return { runFolder, release };
+};
+
+/** The folder of the run that goes on, once it is sure that this is the same run. */
+const continueRun = async (
+  resumed: ResumedRun,
+  facts: RunFacts,
+  { defaults }: RunRecord,
+  ui: ProgressUi,
+): Promise<void> => {
+  requireSameRun(facts, resumed, defaults);
+  const changes = describeSurroundings(facts, resumed);
+  if (changes.length > 0)
+    ui.warn(`The last bits may differ from an uninterrupted run's: ${changes.join(", ")}`);
+  const { runFolder, checkpoint } = resumed;
+  await recordResumption(runFolder, { ...facts, step: checkpoint.step });
+  await removeLaterCheckpoints(resumed, ui);
+  ui.line(`Going on from ${checkpoint.folder}`);
+};
+
+/**
+ * A whole run: trains, loads the best checkpoint, answers the test split, writes the run folder. Rows of token ids have no
+ * test split: their output.jsonl ends with its header.
+ *
+ * With `resumeFromCheckpoint` a run that was stopped goes on in its folder, to the bits it would have had without the stop.
+ * Resolves to the run folder. A signal ends the run with a checkpoint and without answers.
+ * @throws {UserError} on what the person can mend; nothing is written before model, data and flags have been checked
+ */
+export const runTraining = async (
+  options: TrainingRunOptions,
+  record: RunRecord,
+  ui: ProgressUi,
+  interrupt: InterruptSignal,
+): Promise<string> => {
+  const peftType = requirePeftType(options.peftType);
+  const name: RunFolderOptions = {
+    ...options,
+    peftType,
+    initAb: `${options.initAb.A},${options.initAb.B}`,
+    trainAb: trainLetters(options),
+  };
+  const { resumeFromCheckpoint: asked, outputFolder } = options;
+  const resumed =
+    asked === undefined ? undefined : await openResumedRun(asked, outputFolder, name, ui);
+  let release = resumed?.release;
+  try {
+    if (!resumed) await requireWritableFolder(outputFolder);
+    if (options.datasetFile === undefined) findDataset(options.dataset);
+    const prepared = await prepareRun(peftType, options, record, ui);
+    const { trainable, all } = countParameters(prepared.base, prepared.adapter);
+    ui.line(trainableLine(trainable, all));
+    interrupt.throwIfRequested();
+    if (resumed) await continueRun(resumed, prepared.facts, record, ui);
+    const opened = resumed ?? (await openNewRun(options, name, prepared.facts));
+    ({ release } = opened);
+    const { runFolder } = opened;
+    ui.line(`Run folder: ${runFolder}`);
+    const resumeFrom = resumed?.checkpoint;
+    await finishRun({ ...prepared, options, record, runFolder, resumeFrom, ui, interrupt });
     return runFolder;
+  } finally {
+    await release?.();
+  }
+};
+
+/** Trains, and unless a signal ends that, answers the test split and writes output.jsonl. */
+const finishRun = async (
+  job: ReportedTraining & { readonly options: TrainingRunOptions; readonly record: RunRecord },
+): Promise<void> => {
+  const { base, adapter, store, options, record, runFolder, ui, interrupt } = job;
+  const result = await trainWithReports(job);
+  if (result.interrupted) {
+    ui.line(
+      `Stopped after ${String(result.steps)} of ${String(result.totalSteps)} steps${result.steps > 0 ? `; to go on, repeat the command with --resume_from_checkpoint=${runFolder}` : ""}`,
+    );
+    return;
   }
   const { best } = result.evaluations;
   if (best && result.bestCheckpoint !== undefined)
@@ -190,10 +259,9 @@ export const runTraining = async (
       trainB: options.trainAb.B,
     }),
     summary: { memUsedMiB, trainSeconds: result.trainSeconds },
-    parameters,
+    parameters: countParameters(base, adapter),
     rows,
   });
-  return runFolder;
 };
 
 /** A schedule that a ds_config gives its own length must have the run's. */
@@ -240,107 +308,5 @@ const predictTest = async (
     return await predictSet(dataset, predictor, options, ui, interrupt.abort);
   } finally {
     predictor.dispose();
-  }
-};
-
-interface ReportedTraining {
-  readonly base: BaseModel;
-  readonly adapter: Adapter;
-  readonly store: ParameterStore;
-  readonly data: Awaited<ReturnType<typeof loadTrainingData>>;
-  readonly options: TrainingRunOptions;
-  readonly record: RunRecord;
-  readonly runFolder: string;
-  readonly startedAt: Date;
-  readonly ui: ProgressUi;
-  readonly interrupt: InterruptSignal;
-}
-
-/** Trains with metrics.jsonl, TensorBoard and the terminal looking on. */
-const trainWithReports = async (job: ReportedTraining): Promise<TrainingResult> => {
-  const { base, adapter, store, data, options, record, runFolder, startedAt, ui, interrupt } = job;
-  const plan = planTraining(options, data.train.length);
-  const metrics = await openMetrics(join(runFolder, "metrics.jsonl"));
-  const board = await openTensorBoard(runFolder, startedAt);
-  await board.text(
-    "args",
-    `\`\`\`\n${JSON.stringify(record.originalFlags, undefined, 2)}\n\`\`\``,
-    0,
-    startedAt,
-  );
-  await board.text(
-    "model_config",
-    `\`\`\`\n${JSON.stringify(base.folder.rawConfig, undefined, 2)}\n\`\`\``,
-    0,
-    startedAt,
-  );
-  const progress = ui.training(plan.totalSteps, { logSteps: options.logSteps });
-  const events: TrainingEvents = {
-    async step(step, epoch, nextLearningRate) {
-      await metrics.append(step);
-      await board.log(
-        { loss: step.loss, grad_norm: step.gradNorm, learning_rate: nextLearningRate, epoch },
-        step.step,
-        new Date(),
-      );
-      progress.step({
-        step: step.step,
-        loss: step.loss,
-        learningRate: step.lr,
-        gradNorm: step.gradNorm,
-        tokensPerSecond: (1000 * step.tokens) / step.stepMs,
-        memoryBytes: currentMemoryBytes(),
-      });
-    },
-    async evaluation({ step, loss, best, seconds, rows, batches }, epoch) {
-      await board.log(
-        {
-          eval_loss: loss,
-          eval_runtime: seconds,
-          eval_samples_per_second: rows / seconds,
-          eval_steps_per_second: batches / seconds,
-          epoch,
-        },
-        step,
-        new Date(),
-      );
-      progress.evaluation({ step, loss, best });
-    },
-    async checkpoint() {
-      await metrics.flush();
-      await board.flush();
-    },
-  };
-  try {
-    const result = await trainAdapter({
-      config: base.folder.config,
-      weights: base.weights,
-      adapter,
-      store,
-      data,
-      settings: options,
-      runFolder,
-      writeWeights: (folder) => writeTrainedWeights(folder, base, adapter, store),
-      readWeights: (folder) => readTrainedWeights(folder, base, adapter, store),
-      events,
-      interrupt,
-    });
-    const { trainSeconds, steps, meanLoss } = result;
-    await board.log(
-      {
-        train_runtime: trainSeconds,
-        train_samples_per_second: (steps * options.batch * options.gradAcc) / trainSeconds,
-        train_steps_per_second: steps / trainSeconds,
-        train_loss: meanLoss,
-        epoch: steps / plan.stepsPerEpoch,
-      },
-      steps,
-      new Date(),
-    );
-    return result;
-  } finally {
-    progress.done();
-    await metrics.close();
-    await board.close();
   }
 };

@@ -1,5 +1,5 @@
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, readdir } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { requireWritableFolder } from "../core/atomic-file.js";
 import { messageOf, UserError } from "../core/errors.js";
 import { formatTwoDigitExponent } from "./python-format.js";
@@ -103,4 +103,23 @@ export const createRunFolder = async (
     `Cannot make a run folder in ${outputFolder}: found ${String(MAX_TRIES)} runs of the same options and time, expected a free name`,
     "Give the runs different values of --exp_name",
   );
+};
+
+/**
+ * The folders in `outputFolder` that {@link createRunFolder} has made for runs of these options, whatever their time; the
+ * newest first.
+ */
+export const findRunFolders = async (
+  outputFolder: string,
+  options: RunFolderOptions,
+): Promise<string[]> => {
+  const anyTime = join(outputFolder, runFolderName(options, new Date(0)));
+  const parent = dirname(anyTime);
+  const start = basename(anyTime).slice(0, -timeStamp(new Date(0)).length);
+  const names = await readdir(parent).catch((): string[] => []);
+  return names
+    .filter((name) => name.startsWith(start) && /^\d{4}(-\d\d){5}$/.test(name.slice(start.length)))
+    .sort()
+    .reverse()
+    .map((name) => join(parent, name));
 };

@@ -121,6 +121,76 @@ export const writeRunJson = (runFolder: string, facts: RunFacts): Promise<void> 
   return writeFileAtomically(join(runFolder, fileName), `${JSON.stringify(json, undefined, 2)}\n`);
 };
 
+/** What run.json says of a run, for comparison with one that is to go on from it. */
+export interface RecordedRun {
+  readonly argv: readonly string[];
+  readonly flags: JsonObject;
+  /** SHA-256 by name of the model's files. */
+  readonly modelHashes: JsonObject;
+  readonly tokenizerHash: string | undefined;
+  /** By path, in the order in which they were read: {@link FileHash}. */
+  readonly data: JsonObject;
+  readonly code: JsonObject;
+  readonly host: JsonObject;
+}
+
+/** run.json as it stands. @throws {UserError} if it cannot be read or another version has written it */
+const readRunJson = async (path: string): Promise<JsonObject> => {
+  const json = await readJsonObject(path);
+  if (json.format !== format)
+    throw new UserError(
+      `Cannot read ${path}: found format ${quoteJson(json.format)}, expected ${String(format)}`,
+      "Another version of hira has written it",
+    );
+  return json;
+};
+
+const objectIn = (json: JsonObject, key: string, path: string): JsonObject => {
+  const value = json[key];
+  if (isJsonObject(value)) return value;
+  throw new UserError(
+    `Cannot read ${path}: found ${quoteJson(value)} in ${key}, expected an object`,
+  );
+};
+
+/** Reads run.json. @throws {UserError} if it is missing or broken */
+export const readRecordedRun = async (runFolder: string): Promise<RecordedRun> => {
+  const path = join(runFolder, fileName);
+  const json = await readRunJson(path);
+  const { argv, tokenizer_hash: tokenizerHash } = json;
+  return {
+    argv: Array.isArray(argv) ? argv.map(String) : [],
+    flags: objectIn(json, "flags", path),
+    modelHashes: objectIn(objectIn(json, "model", path), "sha256", path),
+    tokenizerHash: typeof tokenizerHash === "string" ? tokenizerHash : undefined,
+    data: objectIn(json, "data", path),
+    code: objectIn(json, "code", path),
+    host: objectIn(json, "host", path),
+  };
+};
+
+/** One continuation of a run. */
+export type ResumedFacts = Pick<RunFacts, "startedAt" | "argv" | "code" | "host"> & {
+  /** Updates done when it went on. */
+  readonly step: number;
+};
+
+/**
+ * Adds to run.json, in the list `resumed`, that the run went on: when, how, where and from which step.
+ *
+ * @throws {UserError} if the file cannot be read or written
+ */
+export const recordResumption = async (
+  runFolder: string,
+  { startedAt, step, argv, code, host }: ResumedFacts,
+): Promise<void> => {
+  const path = join(runFolder, fileName);
+  const json = await readRunJson(path);
+  const before: readonly unknown[] = Array.isArray(json.resumed) ? json.resumed : [];
+  const resumed = [...before, { started_at: startedAt.toISOString(), step, argv, code, host }];
+  await writeFileAtomically(path, `${JSON.stringify({ ...json, resumed }, undefined, 2)}\n`);
+};
+
 /**
  * The flags a run was made with: line 1 of its output.jsonl, or run.json's where it was stopped before it wrote one.
  *
@@ -135,15 +205,5 @@ export const readRunFlags = async (runFolder: string): Promise<JsonObject> => {
       `Cannot read the flags of ${runFolder}: found neither output.jsonl nor run.json, expected one of them`,
       "Give the folder of a run, as it was printed at its start",
     );
-  const { flags, format: found } = await readJsonObject(path);
-  if (found !== format)
-    throw new UserError(
-      `Cannot read ${path}: found format ${quoteJson(found)}, expected ${String(format)}`,
-      "Another version of hira has written it",
-    );
-  if (!isJsonObject(flags))
-    throw new UserError(
-      `Cannot read ${path}: found ${quoteJson(flags)} in flags, expected an object`,
-    );
-  return flags;
+  return objectIn(await readRunJson(path), "flags", path);
 };

@@ -1,9 +1,10 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, readdir } from "node:fs/promises";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import { writeFileAtomically } from "../core/atomic-file.js";
 import { messageOf, UserError } from "../core/errors.js";
-import { openAppendFile } from "./append-file.js";
-import { crc32c } from "./crc32c.js";
+import { openAppendFile, type AppendFile } from "./append-file.js";
+import { encodeRecord, filterEvents } from "./event-file.js";
 
 /** Writes the event file of one run, which TensorBoard reads while it grows. */
 export interface TensorBoardWriter {
@@ -86,21 +87,6 @@ const textValue = (tag: string, text: string): Buffer => {
   return message(bytesField(1, tag), bytesField(8, tensor), bytesField(9, pluginData));
 };
 
-/** A CRC of bytes that hold CRCs themselves is weak, so TFRecord rotates and shifts it. */
-const maskedCrc = (bytes: Uint8Array): Buffer => {
-  const crc = crc32c(bytes);
-  const masked = Buffer.alloc(4);
-  masked.writeUInt32LE((((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0);
-  return masked;
-};
-
-/** TFRecord: length (8 bytes), its CRC, the data, their CRC; all little-endian. */
-const record = (data: Buffer): Buffer => {
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(data.length));
-  return Buffer.concat([length, maskedCrc(length), data, maskedCrc(data)]);
-};
-
 const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const twoDigits = (value: number): string => String(value).padStart(2, "0");
 
@@ -135,9 +121,13 @@ export const openTensorBoard = async (
   const seconds = Math.floor(startedAt.getTime() / 1000);
   const name = `events.out.tfevents.${String(seconds)}.${host}.${String(pid)}.0`;
   const file = await openAppendFile(join(folder, name), "make new");
+  await file.append(encodeRecord(event(startedAt, 0, bytesField(3, "brain.Event:2"))));
+  return writerTo(file, folder);
+};
+
+const writerTo = (file: AppendFile, folder: string): TensorBoardWriter => {
   const write = (time: Date, step: number, content: Buffer): Promise<void> =>
-    file.append(record(event(time, step, content)));
-  await write(startedAt, 0, bytesField(3, "brain.Event:2"));
+    file.append(encodeRecord(event(time, step, content)));
   return {
     folder,
     log: (values, step, time) =>
@@ -151,4 +141,37 @@ export const openTensorBoard = async (
     flush: () => file.flush(),
     close: () => file.close(),
   };
+};
+
+/** What stands once, at the end of a training. */
+const endTag = tagOf("train_runtime");
+
+/**
+ * Goes on in the event file of a run that was stopped: events of steps after `afterStep` are dropped, and those of the end of a
+ * training, which the run will write again.
+ *
+ * Resolves to undefined where the run folder has no event file.
+ * @throws {UserError} if the file cannot be read or written
+ */
+export const continueTensorBoard = async (
+  runFolder: string,
+  afterStep: number,
+): Promise<TensorBoardWriter | undefined> => {
+  const runs = join(runFolder, "runs");
+  const names = await readdir(runs, { recursive: true }).catch((): string[] => []);
+  const paths = names
+    .map((name) => join(runs, name))
+    .filter((path) => basename(path).startsWith("events.out.tfevents."))
+    // The second in which it was begun stands in the name.
+    .sort((a, b) => (basename(a) < basename(b) ? -1 : 1));
+  const newest = paths.at(-1);
+  if (newest === undefined) return undefined;
+  for (const path of paths) {
+    const kept = await filterEvents(
+      path,
+      ({ step, tags }) => step <= afterStep && !tags.includes(endTag),
+    );
+    await writeFileAtomically(path, kept);
+  }
+  return writerTo(await openAppendFile(newest), dirname(newest));
 };

@@ -122,6 +122,21 @@ export const rotateCheckpoints = async (
   return removed;
 };
 
+/**
+ * Removes the complete checkpoints of the steps that `isGone` names; resolves to these steps.
+ *
+ * @throws {UserError} if a folder cannot be removed
+ */
+export const removeCheckpoints = async (
+  runFolder: string,
+  isGone: (step: number) => boolean,
+): Promise<number[]> => {
+  const { checkpoints } = await listCheckpoints(runFolder);
+  const removed = checkpoints.map(({ step }) => step).filter(isGone);
+  for (const step of removed) await removeCheckpoint(runFolder, step);
+  return removed;
+};
+
 /** What a folder given as --ckpt is. */
 export type ResolvedFolder =
   /** A run folder: which checkpoint is for pickCheckpoint to say. */

@@ -9,8 +9,8 @@ import type { StepMetrics } from "../report/metrics.js";
 import { peakMemoryBytes } from "../runtime/memory.js";
 import type { Tensor } from "../runtime/tensor.js";
 import { AdamW, clipFactor } from "./adamw.js";
-import { readCheckpoint, writeCheckpoint, type Moments } from "./checkpoint.js";
-import { rotateCheckpoints } from "./checkpoint-folder.js";
+import { readCheckpoint, writeCheckpoint, type Checkpoint, type Moments } from "./checkpoint.js";
+import { removeCheckpoints, rotateCheckpoints } from "./checkpoint-folder.js";
 import {
   noEvaluations,
   recordEvaluation,
@@ -22,6 +22,7 @@ import type { InterruptName, InterruptSignal } from "./interrupt.js";
 import { chunkCount, LossSession } from "./loss-session.js";
 import { planMicroBatches, type MicroBatches } from "./micro-batches.js";
 import { clearGradients, type ParameterStore } from "./parameters.js";
+import { requirePosition, restoreParameters } from "./resume.js";
 import {
   countStepsPerEpoch,
   countTotalSteps,
@@ -97,7 +98,8 @@ export interface EvaluationResult {
 export interface TrainingEvents {
   step(metrics: StepMetrics, epoch: number, nextLearningRate: number): Promise<void>;
   evaluation(result: EvaluationResult, epoch: number): Promise<void>;
-  checkpoint(folder: string): Promise<void>;
+  /** Before a checkpoint is saved: records of the steps so far have to be on the disk, so that it never stands without them. */
+  saving(): Promise<void>;
 }
 
 export interface TrainingJob {
@@ -109,6 +111,8 @@ export interface TrainingJob {
   readonly settings: TrainingSettings;
   /** The run's folder, where checkpoints go; undefined saves none. */
   readonly runFolder: string | undefined;
+  /** The checkpoint of an equal run to go on from. */
+  readonly resumeFrom?: Checkpoint | undefined;
   /** Writes the trained weights as they stand into a checkpoint's folder. */
   readonly writeWeights: (folder: string) => Promise<void>;
   /** Reads them back from a checkpoint's folder. */
@@ -120,8 +124,9 @@ export interface TrainingJob {
 export interface TrainingResult {
   readonly steps: number;
   readonly totalSteps: number;
+  /** In all processes of the run together. */
   readonly trainSeconds: number;
-  /** Mean of the steps' losses. */
+  /** Mean of the steps' losses, those before a resumption too. */
   readonly meanLoss: number;
   readonly evaluations: EvaluationRecord;
   /** Set where a signal ended the run. */
@@ -135,7 +140,9 @@ export interface TrainingResult {
  * measured and a checkpoint saved as planned; at the end the best checkpoint is loaded.
  *
  * loss is the mean over the update's labelled tokens (compat "loss-mean": the mean of the micro-batches' means).
- * A signal ends the run after its step, with a checkpoint.
+ * A signal ends the run after its step, with a checkpoint. A run that goes on from one computes the same bits as one that was
+ * never stopped: all it needs are the checkpoint's weights, moments and counters, since everything random is a function of
+ * (seed, purpose, step).
  * @throws {UserError} on a loss or gradient that is not finite, naming the step and its rows; checkpoints stay as they are
  */
 export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> => {
@@ -176,10 +183,27 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
   const { sparsity } = adapter.options;
   const sparsifier = sparsity && createSparsifier(sparsity, store, plan.totalSteps);
 
-  let evaluations = noEvaluations;
-  let [done, lossSum, tokensSeen, savedStep] = [0, 0, 0, 0];
-  const logHistory: LogEntry[] = [];
+  const positionAt = (step: number) => ({ seed, step, ...batches.positionAfter(step) });
+  const { resumeFrom } = job;
+  if (resumeFrom) {
+    const { totalSteps } = plan;
+    requirePosition(resumeFrom, { ...positionAt(resumeFrom.step), totalSteps });
+    await restoreParameters(resumeFrom, store, job.readWeights);
+  }
+  const before = resumeFrom?.state;
+  let evaluations = before?.evaluations ?? noEvaluations;
+  let [done, tokensSeen, savedStep] = [
+    before?.step ?? 0,
+    before?.tokensSeen ?? 0,
+    before?.step ?? 0,
+  ];
+  const logHistory: LogEntry[] = [...(before?.logHistory ?? [])];
+  // In the order of the steps, so that the sum has the bits of an uninterrupted run's.
+  let lossSum = logHistory.reduce((sum, { loss }) => sum + (loss ?? 0), 0);
   const epochAt = (step: number): number => step / plan.stepsPerEpoch;
+  const started = performance.now();
+  const secondsSoFar = (): number =>
+    (before?.trainSeconds ?? 0) + (performance.now() - started) / 1000;
 
   /** One update. @returns its metrics */
   const update = async (step: number): Promise<StepMetrics> => {
@@ -228,24 +252,35 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
       batch: settings.batch,
       evalSteps: plan.everySteps,
       tokensSeen,
+      trainSeconds: secondsSoFar(),
       evaluations,
       earlyStopPatience: settings.earlyStopPatience,
       logHistory,
     };
-    const folder = await writeCheckpoint(job.runFolder, {
+    await events.saving();
+    await writeCheckpoint(job.runFolder, {
       state,
-      position: { seed, step: done, ...batches.positionAfter(done) },
+      position: positionAt(done),
       moments: momentsOf(store),
       writeWeights: job.writeWeights,
     });
     savedStep = done;
+    // What an interruption saves takes no other checkpoint's place, and goes with the next one that is planned.
+    if (!isPlanned(done)) return;
+    await removeUnplanned();
     await rotateCheckpoints(job.runFolder, settings.saveTotalLimit, evaluations.best?.step);
-    await events.checkpoint(folder);
+  };
+  const isPlanned = (step: number): boolean =>
+    settings.evalStrategy === "no" ? step === plan.totalSteps : isEvaluationStep(plan, step);
+  const removeUnplanned = async (): Promise<void> => {
+    if (job.runFolder !== undefined)
+      await removeCheckpoints(job.runFolder, (step) => !isPlanned(step));
   };
 
-  const started = performance.now();
   try {
-    while (done < plan.totalSteps && interrupt?.requested === undefined) {
+    // A run that had stopped early before it was killed has nothing left to train.
+    const stopsEarly = (): boolean => shouldStopEarly(evaluations, settings.earlyStopPatience);
+    while (done < plan.totalSteps && interrupt?.requested === undefined && !stopsEarly()) {
       const metrics = await update(done);
       done++;
       lossSum += metrics.loss;
@@ -269,12 +304,12 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
         await events.evaluation({ ...result, best: evaluations.best !== before }, epochAt(done));
       }
       await save();
-      if (shouldStopEarly(evaluations, settings.earlyStopPatience)) break;
     }
     const interrupted = interrupt?.requested;
     // Without evaluations there is no best checkpoint: the last weights are the result, and are not thrown away.
     if (interrupted || settings.evalStrategy === "no") await save();
-    const trainSeconds = (performance.now() - started) / 1000;
+    if (!interrupted) await removeUnplanned();
+    const trainSeconds = secondsSoFar();
     const { best } = evaluations;
     const reload = !interrupted && best !== undefined && job.runFolder !== undefined;
     if (reload && best.step !== done) await loadBest(job, best.step);

@@ -22,6 +22,8 @@ export interface TrainerState {
   readonly evalSteps: number;
   /** Real tokens trained on so far. */
   readonly tokensSeen: number;
+  /** Time that training has taken so far, in all processes of the run together. */
+  readonly trainSeconds: number;
   readonly evaluations: EvaluationRecord;
   /** 0 = off. */
   readonly earlyStopPatience: number;
@@ -37,7 +39,7 @@ export const checkpointStep = (path: string): number | undefined => {
 };
 
 /**
- * The text of trainer_state.json, under the names that transformers 4.41 gives it.
+ * The text of trainer_state.json, under the names that transformers 4.41 gives it; `train_seconds` is ours.
  *
  * The best checkpoint is named relative to the run folder, so that a moved folder keeps its meaning.
  */
@@ -65,6 +67,7 @@ export const trainerStateJson = (state: TrainerState): string => {
       },
     },
     train_batch_size: state.batch,
+    train_seconds: state.trainSeconds,
   };
   return `${JSON.stringify(json, undefined, 2)}\n`;
 };
@@ -134,6 +137,8 @@ export const readTrainerState = async (path: string): Promise<TrainerState> => {
     batch: number(json, "train_batch_size"),
     evalSteps: number(json, "eval_steps"),
     tokensSeen: number(json, "num_input_tokens_seen"),
+    // Not in the files of the first versions.
+    trainSeconds: "train_seconds" in json ? number(json, "train_seconds") : 0,
     evaluations: {
       best: bestOf(json, faults),
       withoutGain: number(stopping.attributes, "early_stopping_patience_counter"),

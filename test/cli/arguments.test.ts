@@ -83,6 +83,13 @@ test("readArguments takes negative numbers and texts with blanks for values", (t
   );
 });
 
+test("readArguments lets --resume_from_checkpoint stand without a value, and takes --resume for it", (t) => {
+  const latest = "--resume_from_checkpoint=true";
+  t.deepEqual(read("--resume", "--lr=1").canonical, [latest, "--lr=1"]);
+  t.deepEqual(read("--resume_from_checkpoint").canonical, [latest]);
+  t.deepEqual(read("--resume", "DIR").canonical, ["--resume_from_checkpoint=DIR"]);
+});
+
 test("readArguments says where a value is missing", (t) => {
   const { faults } = read("--lr", "--batch", "4", "--exp_name", "-x", "--seed");
   t.deepEqual(

@@ -36,7 +36,7 @@ test("hira train --help has every flag once, under a heading, and marks ours", a
   for (const name of ["peft_type", "lr", "rand_R", "early_stop_patience", "compat"])
     t.is(stdout.split(`\n  --${name} `).length, 2, name);
   t.regex(stdout, /\nModel and method:\n {2}--peft_type <name>/);
-  t.regex(stdout, /--lr <x> +Highest learning rate;[^]*?\(default: 1e-5\)/);
+  t.regex(stdout, /--lr <x> +Highest learning rate;[^]*?\(default:\s+1e-5\)/);
   t.regex(stdout, /--max_grad_norm <x> +\+ Longer gradients/);
   t.regex(stdout, /\+ a flag of ours, which train_hira\.py does not have/);
 });

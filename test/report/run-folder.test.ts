@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import test from "ava";
 import { UserError } from "../../src/core/errors.js";
-import { createRunFolder, runFolderName } from "../../src/report/run-folder.js";
+import { createRunFolder, findRunFolders, runFolderName } from "../../src/report/run-folder.js";
 import type { RunFolderOptions } from "../../src/report/run-folder.js";
 
 const options: RunFolderOptions = {
@@ -70,4 +70,18 @@ test("createRunFolder refuses a place that cannot be a folder", async (t) => {
     instanceOf: UserError,
     message: /Cannot make the run folder .*ENAMETOOLONG/,
   });
+});
+
+test("findRunFolders gives the runs of these options and no others, the newest first", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "hira-runs-"));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const later = new Date(noon.getTime() + 3600_000);
+  const made = [
+    await createRunFolder(folder, options, noon),
+    await createRunFolder(folder, options, later),
+  ];
+  await createRunFolder(folder, { ...options, seed: 3 }, later);
+  await createRunFolder(folder, { ...options, expName: "other" }, later);
+  t.deepEqual(await findRunFolders(folder, options), made.reverse());
+  t.deepEqual(await findRunFolders(join(folder, "none"), options), []);
 });

@@ -20,6 +20,7 @@ export const stateAt = (step: number, best?: [step: number, evalLoss: number]): 
   batch: 16,
   evalSteps: 20,
   tokensSeen: 1000 * step,
+  trainSeconds: step / 8,
   evaluations: {
     best: best === undefined ? undefined : { step: best[0], evalLoss: best[1] },
     withoutGain: 1,

@@ -1,0 +1,137 @@
+import { join } from "node:path";
+import type { Adapter } from "../peft/adapter.js";
+import { openMetrics } from "../report/metrics.js";
+import type { OutputFile } from "../report/output-jsonl.js";
+import type { ProgressUi } from "../report/progress.js";
+import type { RunFacts } from "../report/run-json.js";
+import {
+  continueTensorBoard,
+  openTensorBoard,
+  type TensorBoardWriter,
+} from "../report/tensorboard.js";
+import { currentMemoryBytes } from "../runtime/memory.js";
+import type { Checkpoint } from "../train/checkpoint.js";
+import type { InterruptSignal } from "../train/interrupt.js";
+import type { BaseModel } from "../train/load-base.js";
+import type { ParameterStore } from "../train/parameters.js";
+import {
+  planTraining,
+  trainAdapter,
+  type TrainingEvents,
+  type TrainingResult,
+  type TrainingSettings,
+} from "../train/train-adapter.js";
+import { readTrainedWeights, writeTrainedWeights } from "../train/trained-weights.js";
+import type { TrainingData } from "../train/training-data.js";
+
+/** A training with all that its reports say. */
+export interface ReportedTraining {
+  readonly base: BaseModel;
+  readonly adapter: Adapter;
+  readonly store: ParameterStore;
+  readonly data: TrainingData;
+  readonly options: TrainingSettings & { readonly logSteps: number };
+  readonly record: { readonly originalFlags: OutputFile["flags"] };
+  readonly facts: Pick<RunFacts, "startedAt">;
+  readonly runFolder: string;
+  /** The checkpoint to go on from. */
+  readonly resumeFrom: Checkpoint | undefined;
+  readonly ui: ProgressUi;
+  readonly interrupt: InterruptSignal;
+}
+
+const openBoard = async ({
+  base,
+  record,
+  facts: { startedAt },
+  runFolder,
+  resumeFrom,
+}: ReportedTraining): Promise<TensorBoardWriter> => {
+  const known = resumeFrom && (await continueTensorBoard(runFolder, resumeFrom.step));
+  if (known) return known;
+  const board = await openTensorBoard(runFolder, startedAt);
+  const texts = { args: record.originalFlags, model_config: base.folder.rawConfig };
+  for (const [name, json] of Object.entries(texts))
+    await board.text(name, `\`\`\`\n${JSON.stringify(json, undefined, 2)}\n\`\`\``, 0, startedAt);
+  return board;
+};
+
+/** Trains with metrics.jsonl, TensorBoard and the terminal looking on. A run that goes on goes on in the same files. */
+export const trainWithReports = async (job: ReportedTraining): Promise<TrainingResult> => {
+  const { base, adapter, store, data, options, runFolder, resumeFrom, ui, interrupt } = job;
+  const plan = planTraining(options, data.train.length);
+  const start = resumeFrom?.step ?? 0;
+  const metrics = await openMetrics(join(runFolder, "metrics.jsonl"), { afterStep: start });
+  const board = await openBoard(job);
+  const progress = ui.training(plan.totalSteps, { start, logSteps: options.logSteps });
+  const events: TrainingEvents = {
+    async step(step, epoch, nextLearningRate) {
+      await metrics.append(step);
+      await board.log(
+        { loss: step.loss, grad_norm: step.gradNorm, learning_rate: nextLearningRate, epoch },
+        step.step,
+        new Date(),
+      );
+      progress.step({
+        step: step.step,
+        loss: step.loss,
+        learningRate: step.lr,
+        gradNorm: step.gradNorm,
+        tokensPerSecond: (1000 * step.tokens) / step.stepMs,
+        memoryBytes: currentMemoryBytes(),
+      });
+    },
+    async evaluation({ step, loss, best, seconds, rows, batches }, epoch) {
+      await board.log(
+        {
+          eval_loss: loss,
+          eval_runtime: seconds,
+          eval_samples_per_second: rows / seconds,
+          eval_steps_per_second: batches / seconds,
+          epoch,
+        },
+        step,
+        new Date(),
+      );
+      progress.evaluation({ step, loss, best });
+    },
+    async saving() {
+      await metrics.flush();
+      await board.flush();
+    },
+  };
+  try {
+    const result = await trainAdapter({
+      config: base.folder.config,
+      weights: base.weights,
+      adapter,
+      store,
+      data,
+      settings: options,
+      runFolder,
+      resumeFrom,
+      writeWeights: (folder) => writeTrainedWeights(folder, base, adapter, store),
+      readWeights: (folder) => readTrainedWeights(folder, base, adapter, store),
+      events,
+      interrupt,
+    });
+    if (result.interrupted) return result;
+    const { trainSeconds, steps, meanLoss } = result;
+    await board.log(
+      {
+        train_runtime: trainSeconds,
+        train_samples_per_second: (steps * options.batch * options.gradAcc) / trainSeconds,
+        train_steps_per_second: steps / trainSeconds,
+        train_loss: meanLoss,
+        epoch: steps / plan.stepsPerEpoch,
+      },
+      steps,
+      new Date(),
+    );
+    return result;
+  } finally {
+    progress.done();
+    await metrics.close();
+    await board.close();
+  }
+};

@@ -1,0 +1,198 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { UserError, userErrorOfFaults } from "../core/errors.js";
+import type { JsonObject } from "../core/json-file.js";
+import { quoteJson } from "../core/json-file.js";
+import { isJsonObject } from "../core/json.js";
+import { isPreTokenizedName } from "../datasets/registry.js";
+import type { ProgressUi } from "../report/progress.js";
+import { findRunFolders, type RunFolderOptions } from "../report/run-folder.js";
+import { readRecordedRun, type RecordedRun, type RunFacts } from "../report/run-json.js";
+import { lockRunFolder } from "../report/run-lock.js";
+import { cleanRunFolder } from "../train/checkpoint.js";
+import { removeCheckpoints } from "../train/checkpoint-folder.js";
+import {
+  findResumePoint,
+  locateRun,
+  type ResumableRun,
+  type ResumePoint,
+} from "../train/resume.js";
+import { checkpointName } from "../train/trainer-state.js";
+
+/** A run that goes on: its folder, held by this process, and where from. */
+export interface ResumedRun extends ResumePoint {
+  readonly runFolder: string;
+  readonly recorded: RecordedRun;
+  /** Gives the folder free again. */
+  readonly release: () => Promise<void>;
+}
+
+/** `--resume_from_checkpoint` that names no folder, but the newest run of the same name that has not ended. */
+const isNewestWanted = (asked: string): boolean => asked === "true" || asked === "latest";
+
+const hasEnded = (runFolder: string): boolean => existsSync(join(runFolder, "output.jsonl"));
+
+const locate = async (
+  asked: string,
+  outputFolder: string,
+  name: RunFolderOptions,
+): Promise<ResumableRun> => {
+  if (isNewestWanted(asked)) {
+    const folders = await findRunFolders(outputFolder, name);
+    const open = folders.find((folder) => !hasEnded(folder));
+    if (open !== undefined) return locateRun(open);
+    throw new UserError(
+      `Cannot go on with a run in ${outputFolder}: found ${folders.length === 0 ? "none of these flags" : `${folders.join(", ")}, which ended`}, expected one that was stopped`,
+      "Name the run: --resume_from_checkpoint=FOLDER",
+    );
+  }
+  const run = await locateRun(asked);
+  if (hasEnded(run.runFolder))
+    throw new UserError(
+      `Cannot go on with ${run.runFolder}: found output.jsonl, with which a run ends, expected a run that was stopped`,
+      "Start a new run for other settings, or evaluate this one with --ckpt",
+    );
+  return run;
+};
+
+/**
+ * Finds the run that `asked` (--resume_from_checkpoint) means, takes its folder for this process, mends what a kill has left
+ * half done, and chooses the checkpoint. Checkpoints that are passed over are told.
+ *
+ * @throws {UserError} if there is no such run, it has ended or is still running, or it has no whole checkpoint
+ */
+export const openResumedRun = async (
+  asked: string,
+  outputFolder: string,
+  name: RunFolderOptions,
+  ui: ProgressUi,
+): Promise<ResumedRun> => {
+  const run = await locate(asked, outputFolder, name);
+  const { runFolder } = run;
+  const recorded = await readRecordedRun(runFolder);
+  const release = await lockRunFolder(runFolder);
+  try {
+    await cleanRunFolder(runFolder);
+    const point = await findResumePoint(run);
+    for (const { folder, reason } of point.skipped) ui.warn(`${folder} is passed over: ${reason}`);
+    return { ...point, runFolder, recorded, release };
+  } catch (error) {
+    await release();
+    throw error;
+  }
+};
+
+/** Flags that change no number of a run. Folders and files may have moved: what is in them is compared. */
+const freeFlags: ReadonlySet<string> = new Set([
+  "resume_from_checkpoint",
+  "output_folder",
+  "exp_name",
+  "model_name",
+  "data_dir",
+  "validation",
+  "adapter_init",
+  "save_total_limit",
+  "max_shard_size",
+  "log_steps",
+  "num_workers",
+  "threads",
+  "local_rank",
+  // What they ask for belongs to evaluation.
+  "load_order",
+]);
+
+const flagFaults = (
+  found: RunFacts["flags"],
+  recorded: JsonObject,
+  defaults: RunFacts["flags"],
+): string[] => {
+  const names = new Set([...Object.keys(found), ...Object.keys(recorded)]);
+  return [...names].flatMap((name) => {
+    // A run of an earlier version did not know every flag, and did as the default says.
+    const [now, then] = [found[name], name in recorded ? recorded[name] : defaults[name]];
+    if (freeFlags.has(name) || quoteJson(now) === quoteJson(then)) return [];
+    const areFiles = [now, then].every((x) => typeof x === "string" && isPreTokenizedName(x));
+    if (name === "dataset" && areFiles) return [];
+    return [`--${name}: found ${quoteJson(now)}, expected ${quoteJson(then)}`];
+  });
+};
+
+const hashOf = (file: unknown): unknown => (isJsonObject(file) ? file.sha256 : undefined);
+
+const fileFaults = (facts: RunFacts, recorded: RecordedRun): string[] => {
+  const faults: string[] = [];
+  const { modelHashes } = recorded;
+  const { folder, sha256 } = facts.model;
+  for (const name of new Set([...Object.keys(sha256), ...Object.keys(modelHashes)])) {
+    if (!(name in sha256)) faults.push(`${folder}: found no ${name}, expected it as in that run`);
+    else if (sha256[name] !== modelHashes[name])
+      faults.push(`${join(folder, name)}: found another file than that run had`);
+  }
+  if (facts.tokenizerHash !== recorded.tokenizerHash)
+    faults.push(`${folder}: found another tokenizer than that run had`);
+  const [now, then] = [Object.entries(facts.data), Object.entries(recorded.data)];
+  if (now.length !== then.length)
+    faults.push(
+      `data: found ${String(now.length)} files, expected the ${String(then.length)} of that run`,
+    );
+  now.forEach(([path, file], i) => {
+    const [oldPath, old] = then[i] ?? [];
+    if (old !== undefined && file.sha256 !== hashOf(old))
+      faults.push(`${path}: found other rows than that run read from ${oldPath ?? ""}`);
+  });
+  return faults;
+};
+
+/**
+ * That this command line asks for the very run that is to go on.
+ *
+ * @param defaults every flag's default, for flags that the run's version did not know
+ * @throws {UserError} naming every flag and file that would change the run's numbers
+ */
+export const requireSameRun = (
+  facts: RunFacts,
+  { runFolder, recorded }: ResumedRun,
+  defaults: RunFacts["flags"],
+): void => {
+  const faults = [
+    ...flagFaults(facts.flags, recorded.flags, defaults),
+    ...fileFaults(facts, recorded),
+  ];
+  if (faults.length > 0)
+    throw userErrorOfFaults(
+      `Cannot go on with ${runFolder}`,
+      faults,
+      `Repeat the run's own flags, which its run.json has: ${recorded.argv.join(" ")}`,
+    );
+};
+
+/** What may change the last bits although the run is the same one: another program, ONNX Runtime or processor. */
+export const describeSurroundings = (facts: RunFacts, { recorded }: ResumedRun): string[] => {
+  const { code, host } = facts;
+  const pairs: readonly (readonly [string, unknown, unknown])[] = [
+    ["hira", code.version, recorded.code.version],
+    ["commit", code.commit, recorded.code.commit],
+    ["onnxruntime", host.onnxruntime, recorded.host.onnxruntime],
+    ["processor", host.cpu, recorded.host.cpu],
+    ["cores", host.cores, recorded.host.cores],
+    ["--threads", facts.flags.threads, recorded.flags.threads],
+  ];
+  return pairs
+    .filter(([, now, then]) => quoteJson(now) !== quoteJson(then))
+    .map(([what, now, then]) => `${what} ${quoteJson(now)} in place of ${quoteJson(then)}`);
+};
+
+/**
+ * Removes the checkpoints behind the one to go on from, which training writes again, and tells each.
+ *
+ * @throws {UserError} if a folder cannot be removed
+ */
+export const removeLaterCheckpoints = async (
+  { runFolder, checkpoint }: ResumedRun,
+  ui: ProgressUi,
+): Promise<void> => {
+  for (const step of await removeCheckpoints(runFolder, (step) => step > checkpoint.step))
+    ui.line(
+      `Removed ${checkpointName(step)}, which comes after ${checkpointName(checkpoint.step)}`,
+    );
+};
