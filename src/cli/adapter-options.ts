@@ -99,3 +99,10 @@ export const readModulesToSave = (text: string | null, faults: FlagFault[]): rea
     });
   return names;
 };
+
+/** The rate of --lora_dropout. What is wrong is added to `faults`. */
+export const readDropout = (rate: number, faults: FlagFault[]): number => {
+  if (rate >= 1)
+    faults.push({ what: "--lora_dropout", found: String(rate), expected: "a share below 1" });
+  return rate;
+};

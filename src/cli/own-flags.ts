@@ -59,8 +59,7 @@ export const ownFlags = {
     group: "Model and method",
     default: 0,
     min: 0,
-    now: [0],
-    help: "Share of a layer's input that LoRA's path drops in training",
+    help: "Share of a layer's input, below 1, that LoRA's path drops in training; not for hira",
   },
   r_lora: {
     ours: true,

@@ -7,7 +7,13 @@ import { isPreTokenizedName } from "../datasets/registry.js";
 import { namedInitializers } from "../peft/init.js";
 import type { MoraType, SparsitySettings } from "../peft/method.js";
 import type { DeepSpeedConfig } from "../distributed/ds-config.js";
-import { readEncoder, readLayers, readModulesToSave, readRankPattern } from "./adapter-options.js";
+import {
+  readDropout,
+  readEncoder,
+  readLayers,
+  readModulesToSave,
+  readRankPattern,
+} from "./adapter-options.js";
 import { listed, type FlagFault, type ValuesOf } from "./flag.js";
 import {
   flags,
@@ -354,6 +360,7 @@ export const readTrainOptions = (values: TrainFlagValues, faults: FlagFault[]): 
   faults.push(...crossFaults(values, datasetFile));
   return {
     ...readModelOptions(values, compat, faults),
+    loraDropout: readDropout(values.lora_dropout, faults),
     compat,
     dataDir: values.data_dir ?? undefined,
     dataset: values.dataset,

@@ -3,6 +3,7 @@ import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import type { LinearModule, ModelHooks } from "../models/adapter.js";
 import type { WeightAccess } from "../models/weights/frozen-weights.js";
+import { moduleDropout, noDropout, type DropoutKeys } from "./dropout.js";
 import { requireBase } from "./init.js";
 import {
   defaultMethodOptions,
@@ -35,11 +36,16 @@ export interface Adapter {
   readonly modulesToSave?: readonly string[];
   /** What stands in front of the text, for methods of virtual tokens. */
   readonly virtual?: VirtualTokens;
-  /** The model's hooks inside a graph in which `parameter` gives each parameter's value. */
+  /**
+   * The model's hooks inside a graph in which `parameter` gives each parameter's value.
+   *
+   * `keys` make dropout act, in training graphs alone.
+   */
   hooks(
     g: Graph,
     frozen: WeightAccess,
     parameter: (name: string) => Value,
+    keys?: DropoutKeys,
   ): Pick<ModelHooks, "weight" | "embed" | "linear" | "headWeight">;
 }
 
@@ -116,7 +122,7 @@ export const createLinearAdapter = (
         decays: true,
       })),
     ),
-    hooks: (g, frozen, parameter) => ({
+    hooks: (g, frozen, parameter, keys) => ({
       ...frozen,
       linear(x, module) {
         const spec = specs.get(module.path);
@@ -128,7 +134,11 @@ export const createLinearAdapter = (
           weight: frozen.weight(`${module.path}.weight`),
           bias: module.bias ? frozen.weight(`${module.path}.bias`) : undefined,
         };
-        return method.linear(g, x, tensors, Object.fromEntries(values), optionsOf(module));
+        const own = optionsOf(module);
+        const { path } = module;
+        const dropout =
+          keys && own.dropout > 0 ? moduleDropout(g, keys, { path, rate: own.dropout }) : noDropout;
+        return method.linear(g, x, tensors, Object.fromEntries(values), own, dropout);
       },
     }),
   };

@@ -27,6 +27,8 @@ import { createVirtualAdapter } from "./virtual-tokens.js";
 export interface AdapterSettings {
   readonly rank: number;
   readonly loraAlpha: number;
+  /** In training; where it is absent, nothing is dropped. */
+  readonly loraDropout?: number;
   /** The rank of HiLoRA's additive part. */
   readonly rLora: number;
   readonly moraType: MoraType;
@@ -76,6 +78,7 @@ export const buildAdapter = (
   const options: MethodOptions = {
     rank: settings.rank,
     alpha: settings.loraAlpha,
+    dropout: settings.loraDropout ?? 0,
     additiveRank: settings.rLora,
     moraType: settings.moraType,
     initA: initializer(settings.initAb.A),
@@ -96,6 +99,11 @@ export const buildAdapter = (
         : encodeInitText(settings.promptInitText, method, tokenizer),
     masksPadding: !compat.has("mask"),
   };
+  if (options.dropout > 0 && !(method.kind === "linear" && method.drops))
+    throw new UserError(
+      `Cannot use --lora_dropout=${String(options.dropout)} with --peft_type=${peftType}: expected 0, ${peftType === "hira" ? "since HiRA drops nothing (in train_hira.py its lora_dropout is without effect)" : "or a method with LoRA's path"}`,
+      "Dropout is for lora, rslora, dora, mora, hilora and sparse-lora",
+    );
   if (method.kind !== "linear") refuseLinearFlags(peftType, settings);
   if (method.kind === "virtual") return createVirtualAdapter(method, options, config);
   if (method.kind === "full") return createFullAdapter(method, options, llamaTensors(config));
@@ -190,7 +198,7 @@ export const describeAdapter = (
         ];
       }),
     ),
-    dropout: 0,
+    dropout: options.dropout,
     randomR: name === "hira" && options.randomR,
     ...(adapter.modulesToSave && { modulesToSave: adapter.modulesToSave }),
     ...(name === "mora" && { moraType: options.moraType }),
@@ -215,9 +223,10 @@ export const adapterOfDescription = (
     };
     return createVirtualAdapter(peftMethods[description.method], options, config, { baked: true });
   }
-  const { method, modules, modulesToSave = [], moraType, randomR, sparsity } = description;
+  const { dropout, method, modules, modulesToSave = [], moraType, randomR, sparsity } = description;
   const targets = llamaLinearModules(config).filter(({ path }) => modules.has(path));
   const options: Partial<MethodOptions> = {
+    dropout,
     randomR,
     biasTwice: compat.has("rand-r"),
     ...(moraType !== undefined && { moraType }),

@@ -22,6 +22,8 @@ const direction = (
  * The magnitude starts at the row norms of W0, so an untrained adapter leaves the model as it was. The norm is taken as a
  * constant in the backward pass (section 4.3), so V is formed for its norm alone: y = (x W0^T + s x A^T B^T) * scale needs
  * no gradient of the size of W0.
+ * With dropout the change alone sees the dropped x': y = x W0^T + (x' W0^T + s x' A^T B^T) * scale - x' W0^T, as in peft, for a
+ * second product with W0.
  * Source: Liu et al., "DoRA", ICML 2024; tuners/lora/dora.py of peft 0.21.2.
  */
 export const dora: LinearMethod = {
@@ -35,11 +37,24 @@ export const dora: LinearMethod = {
       trainable: true,
     },
   }),
-  linear(g, x, { weight, bias }, parameters, options) {
+  drops: true,
+  linear(g, x, { weight, bias }, parameters, options, dropout) {
     const { scale } = direction(g, weight, parameters, options);
-    const update = lowRankUpdate(g, x, parameters, loraScale(options));
-    const y = g.mul(g.add(g.linear(x, weight), update), scale);
-    return bias ? g.add(y, bias) : y;
+    const adapted = (z: Value, factor: number): Value =>
+      g.add(
+        g.matmul(z, weight, { transB: true, alpha: factor }),
+        lowRankUpdate(g, z, parameters, factor * loraScale(options)),
+      );
+    if (dropout.scale === 1) {
+      const y = g.mul(adapted(x, 1), scale);
+      return bias ? g.add(y, bias) : y;
+    }
+    const dropped = dropout.apply(x);
+    const change = g.sub(
+      g.mul(adapted(dropped, dropout.scale), scale),
+      g.matmul(dropped, weight, { transB: true, alpha: dropout.scale }),
+    );
+    return g.add(g.linear(x, weight, bias), change);
   },
   mergedWeight(g, weight, parameters, options) {
     const { V, scale } = direction(g, weight, parameters, options);

@@ -2,7 +2,7 @@ import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import { hira } from "./hira.js";
 import { kaimingUniform, zeros } from "./init.js";
-import { addedWeight } from "./lora.js";
+import { addedWeight, lowRankUpdate } from "./lora.js";
 import type { LinearMethod, MethodOptions, ParameterValues } from "./method.js";
 
 /** W0 * (1 + B A) + alpha / additiveRank * loraB loraA. */
@@ -24,6 +24,7 @@ const combinedWeight = (
  *
  * A [rank, in], B [out, rank]; loraA [r_lora, in], loraB [out, r_lora]. Both Bs start at zero, so an untrained adapter
  * leaves the model as it was. W is formed as HiRA forms it, and the additive part costs next to nothing on top.
+ * Dropout acts on the additive part, as LoRA has it; HiRA drops nothing.
  * Source: Huang et al., "HiRA", ICLR 2025, Table 6.
  */
 export const hilora: LinearMethod = {
@@ -44,11 +45,21 @@ export const hilora: LinearMethod = {
       ? undefined
       : `--r_ab and --r_lora (${String(additiveRank)}) from 1 to the smaller side`;
   },
-  linear: (g, x, { weight, bias }, parameters, options) =>
-    g.linear(
-      x,
-      g.cheap(() => combinedWeight(g, weight, parameters, options)),
-      bias,
-    ),
+  drops: true,
+  linear(g, x, frozen, parameters, options, dropout) {
+    const { weight, bias } = frozen;
+    if (dropout.scale === 1)
+      return g.linear(
+        x,
+        g.cheap(() => combinedWeight(g, weight, parameters, options)),
+        bias,
+      );
+    const additive = { A: parameters.loraA as Value, B: parameters.loraB as Value };
+    const scale = (dropout.scale * options.alpha) / options.additiveRank;
+    return g.add(
+      hira.linear(g, x, frozen, parameters, options, dropout),
+      lowRankUpdate(g, dropout.apply(x), additive, scale),
+    );
+  },
   mergedWeight: combinedWeight,
 };

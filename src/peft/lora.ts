@@ -36,8 +36,12 @@ const loraMethod = (name: string, scaleOf: (options: MethodOptions) => number): 
   kind: "linear",
   name,
   parameters: lowRankParameters,
-  linear: (g, x, { weight, bias }, parameters, options) =>
-    g.add(g.linear(x, weight, bias), lowRankUpdate(g, x, parameters, scaleOf(options))),
+  drops: true,
+  linear: (g, x, { weight, bias }, parameters, options, dropout) =>
+    g.add(
+      g.linear(x, weight, bias),
+      lowRankUpdate(g, dropout.apply(x), parameters, dropout.scale * scaleOf(options)),
+    ),
   mergedWeight: (g, weight, parameters, options) =>
     addedWeight(g, weight, parameters, scaleOf(options)),
 });
@@ -45,7 +49,8 @@ const loraMethod = (name: string, scaleOf: (options: MethodOptions) => number): 
 /**
  * LoRA: y = x W0^T + bias + alpha / rank * x A^T B^T. A [rank, in], B [out, rank].
  *
- * B starts at zero, so an untrained adapter leaves the model as it was. No gradient of the size of W0 is formed.
+ * B starts at zero, so an untrained adapter leaves the model as it was. No gradient of the size of W0 is formed. Dropout acts
+ * on the x that A sees.
  * Source: Hu et al., "LoRA", ICLR 2022.
  */
 export const lora = loraMethod("lora", loraScale);

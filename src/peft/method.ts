@@ -2,6 +2,7 @@ import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import type { LinearModule } from "../models/adapter.js";
 import type { LlamaConfig } from "../models/llama-config.js";
+import type { Dropout } from "./dropout.js";
 import { kaimingUniform, zeros, type Initializer } from "./init.js";
 
 export interface ParameterSpec {
@@ -53,6 +54,8 @@ export interface MethodOptions {
   readonly rank: number;
   /** --lora_alpha: LoRA and its kin scale their update by alpha / rank, rsLoRA by alpha / sqrt(rank). */
   readonly alpha: number;
+  /** --lora_dropout: the share of the input's elements that the adapter does not see in training. */
+  readonly dropout: number;
   /** --r_lora: the rank of HiLoRA's additive part, whose scale is alpha / additiveRank. */
   readonly additiveRank: number;
   /** --mora_type: how MoRA cuts the input and lays out the result. */
@@ -95,6 +98,7 @@ export type MoraType = 1 | 6;
 export const defaultMethodOptions: MethodOptions = {
   rank: 16,
   alpha: 8,
+  dropout: 0,
   additiveRank: 16,
   moraType: 6,
   sparsity: undefined,
@@ -124,6 +128,8 @@ export interface LinearMethod {
   readonly name: string;
   /** Parameters by their short names ("A", "B"); the full name is `<module path>.<short name>`. */
   parameters(module: LinearModule, options: MethodOptions): Readonly<Record<string, ParameterSpec>>;
+  /** Whether training may drop elements of the input (--lora_dropout); then `linear` uses its `dropout`. */
+  readonly drops?: true;
   /** What is wrong with the rank for this module, as "expected ..."; absent, it goes from 1 to the smaller side. */
   readonly unfit?: (module: LinearModule, options: MethodOptions) => string | undefined;
   linear(
@@ -132,6 +138,7 @@ export interface LinearMethod {
     frozen: FrozenLinear,
     parameters: Readonly<Record<string, Value>>,
     options: MethodOptions,
+    dropout: Dropout,
   ): Value;
   mergedWeight(
     g: Graph,

@@ -93,7 +93,7 @@ export const addSavedModules = (
     ...adapter,
     parameters: [...adapter.parameters, ...parameters],
     modulesToSave: names,
-    hooks(g, frozen, parameter) {
+    hooks(g, frozen, parameter, keys) {
       const access: WeightAccess = {
         // The embedding is asked for as a weight by a tied head alone, which keeps the model's.
         weight: (name, options) =>
@@ -102,7 +102,7 @@ export const addSavedModules = (
           saved.has(name) ? g.gather(parameter(name), ids, { axis: 0 }) : frozen.embed(name, ids),
       };
       return {
-        ...adapter.hooks(g, access, parameter),
+        ...adapter.hooks(g, access, parameter, keys),
         ...(config.tieWordEmbeddings &&
           saved.has(OUTPUT_HEAD) && { headWeight: () => parameter(OUTPUT_HEAD) }),
       };

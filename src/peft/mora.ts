@@ -52,14 +52,31 @@ const repeatTo = (g: Graph, y: Value, outFeatures: number): Value => {
   return g.slice(g.concat(copies, 1), { axis: 1, start: 0, end: outFeatures });
 };
 
-const update = (g: Graph, x: Value, M: Value, outFeatures: number, type: MoraType): Value => {
+interface UpdateOptions {
+  readonly outFeatures: number;
+  readonly type: MoraType;
+  /** A factor of the result. */
+  readonly alpha?: number;
+}
+
+/** alpha * decompress(compress(x) M^T): [rows, outFeatures]. */
+const update = (
+  g: Graph,
+  x: Value,
+  M: Value,
+  { outFeatures, type, alpha = 1 }: UpdateOptions,
+): Value => {
   const side = M.shape[0] as number;
   const z = cutIntoChunks(g, x, side);
   if (type === 1)
-    return repeatTo(g, g.matmul(g.reduceSum(z, { axes: [1] }), M, { transB: true }), outFeatures);
+    return repeatTo(
+      g,
+      g.matmul(g.reduceSum(z, { axes: [1] }), M, { transB: true, alpha }),
+      outFeatures,
+    );
   const [rows = 0, chunks = 0] = z.shape;
   const turned = g.reshape(rotateChunks(g, z), [multiplyDims(rows, chunks), side]);
-  const y = g.reshape(g.matmul(turned, M, { transB: true }), [rows, Number(chunks) * side]);
+  const y = g.reshape(g.matmul(turned, M, { transB: true, alpha }), [rows, Number(chunks) * side]);
   return repeatTo(g, y, outFeatures);
 };
 
@@ -91,12 +108,20 @@ export const mora: LinearMethod = {
     options.rank < 1 || moraSide(module, options) > module.inFeatures
       ? "a rank from 1 on, with which sqrt((in + out) * rank) is at most in"
       : undefined,
-  linear: (g, x, { weight, bias }, { M }, { moraType }) =>
-    g.add(g.linear(x, weight, bias), update(g, x, M as Value, weight.shape[0] as number, moraType)),
+  drops: true,
+  linear: (g, x, { weight, bias }, { M }, { moraType }, dropout) =>
+    g.add(
+      g.linear(x, weight, bias),
+      update(g, dropout.apply(x), M as Value, {
+        outFeatures: weight.shape[0] as number,
+        type: moraType,
+        alpha: dropout.scale,
+      }),
+    ),
   mergedWeight(g, weight, { M }, { moraType }) {
     const [outFeatures, inFeatures] = weight.shape as [number, number];
     const every = identity(g, inFeatures, weight.dtype);
-    const columns = update(g, every, M as Value, outFeatures, moraType); // [in, out]
+    const columns = update(g, every, M as Value, { outFeatures, type: moraType }); // [in, out]
     return g.add(weight, g.transpose(columns, [1, 0]));
   },
 };

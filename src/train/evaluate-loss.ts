@@ -42,7 +42,7 @@ export const evaluateLoss = async (
 ): Promise<number> => {
   let [total, weight] = [0, 0];
   for (const batch of evaluationBatches(options)) {
-    const { loss } = await session.run(batch, 1 / Math.max(1, batch.labelledTokens), signal);
+    const { loss } = await session.run(batch, 1 / Math.max(1, batch.labelledTokens), { signal });
     const share = options.mean === "rows" ? batch.batch : batch.labelledTokens;
     total += loss * share;
     weight += share;

@@ -1,3 +1,4 @@
+import { multiplyDims } from "../core/dim.js";
 import type { DType } from "../core/dtype.js";
 import { backward } from "../graph/backward.js";
 import { Graph } from "../graph/graph.js";
@@ -13,6 +14,7 @@ import { buildLlama, buildLlamaHead } from "../models/llama.js";
 import type { LlamaConfig } from "../models/llama-config.js";
 import { accessFrozenWeights } from "../models/weights/frozen-weights.js";
 import { plainHooks, type Adapter } from "../peft/adapter.js";
+import type { DropoutKeys } from "../peft/dropout.js";
 import { splitPrefix } from "../peft/virtual-tokens.js";
 
 export interface LossGraphOptions {
@@ -29,9 +31,20 @@ export interface LossGraphOptions {
   readonly gradients: boolean;
   /** Gradient checkpointing: each layer is computed again in the backward pass. */
   readonly recomputeLayers: boolean;
+  /** Training: the adapter's dropout acts. */
+  readonly drops?: boolean;
   /** Whether the logits of all positions are an output too. */
   readonly allLogits?: boolean;
 }
+
+/** The width of the dropout_columns that a graph takes; undefined where it drops nothing. */
+export const dropoutWidth = ({
+  adapter,
+  drops = false,
+}: Pick<LossGraphOptions, "adapter" | "drops">): number | undefined =>
+  adapter && drops && adapter.options.dropout > 0
+    ? Math.max(...adapter.targets.map(({ inFeatures }) => inFeatures))
+    : undefined;
 
 export const gradientName = (parameter: string): string => `grad:${parameter}`;
 export const accumulatorName = (parameter: string): string => `sum:${parameter}`;
@@ -45,6 +58,7 @@ export const parameterName = (parameter: string): string => `param:${parameter}`
  * Inputs: input_ids, positions int64 [batch, seq]; columns int64 [seq]; key_bias float32 [batch, seq] (0, or MASKED for
  * padding); label_rows int64 [labels], which rows of [batch * seq] predict a label; label_ids int64 [labels]; loss_scale
  * float32 []; chunk_sizes int64 [chunks] where chunks > 1; every parameter; with gradients, an accumulator a trainable one.
+ * Where dropout acts, dropout_rows int32 [batch, seq, 2] and dropout_columns int32 [2, width] (see peft/dropout.ts).
  * Outputs: loss float32 []; logits [batch, seq, vocab] if asked; grad:<name> = sum:<name> + gradient (bind both to one tensor).
  *
  * The last layer computes only the labelled rows from its attention on, and logits exist for these alone.
@@ -72,7 +86,10 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
     return value;
   };
   const frozen = accessFrozenWeights(g, options.typeOf);
-  const hooks = adapter ? adapter.hooks(g, frozen, parameter) : plainHooks(g, frozen);
+  const selectRows = (x: Value): Value => g.gather(x, labelRows, { axis: 0 });
+  const width = dropoutWidth(options);
+  const keys = width === undefined ? undefined : dropoutKeys(g, width, selectRows);
+  const hooks = adapter ? adapter.hooks(g, frozen, parameter, keys) : plainHooks(g, frozen);
   const causal = causalMask(g, columns, keyBias);
   const prefix =
     adapter?.virtual?.form === "keys-values"
@@ -89,7 +106,6 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
     const { kvHeads, headDim } = config;
     return g.concat([g.expand(front, ["batch", kvHeads, prefixLength, headDim]), own], 2);
   };
-  const selectRows = (x: Value): Value => g.gather(x, labelRows, { axis: 0 });
   const lastHidden = (lastRows: ((x: Value) => Value) | undefined): Value =>
     buildLlama(
       g,
@@ -143,6 +159,16 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
     });
   }
   return lower(recompute(foldConstants(shareSubexpressions(prune(g)))));
+};
+
+/** The keys of dropout as inputs of the graph. Rows keep their keys where only some of them are computed. */
+const dropoutKeys = (g: Graph, width: number, selectRows: (x: Value) => Value): DropoutKeys => {
+  const rows = multiplyDims("batch", "seq");
+  const all = g.reshape(g.input("dropout_rows", "int32", ["batch", "seq", 2]), [rows, 2]);
+  return {
+    columns: g.input("dropout_columns", "int32", [2, width]),
+    rows: (x) => (x.shape[0] === all.shape[0] ? all : selectRows(all)),
+  };
 };
 
 const sumOfLosses = (

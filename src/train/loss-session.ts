@@ -3,12 +3,14 @@ import { MASKED } from "../models/blocks/attention.js";
 import { initializersOf, type FrozenWeights } from "../models/weights/frozen-weights.js";
 import { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
+import { drawDropoutKeys, type DropoutDraw } from "../peft/dropout.js";
 import type { VirtualTokens } from "../peft/method.js";
 import { virtualId } from "../peft/virtual-tokens.js";
 import { noLoss } from "../datasets/encoded-rows.js";
 import {
   accumulatorName,
   buildLossGraph,
+  dropoutWidth,
   gradientName,
   parameterName,
   type LossGraphOptions,
@@ -128,6 +130,26 @@ const feedsOf = (
   return tensors;
 };
 
+export interface LossRunOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Needed where dropout acts. */
+  readonly draw?: DropoutDraw | undefined;
+}
+
+/** The keys of dropout for one batch. */
+const dropoutFeeds = (
+  { batch, seq }: TokenBatch,
+  width: number,
+  draw: DropoutDraw | undefined,
+): Record<string, Tensor> => {
+  if (!draw) throw new RangeError("Cannot train with dropout: found no draw");
+  const { rows, columns } = drawDropoutKeys(draw, { rows: batch * seq, width });
+  return {
+    dropout_rows: Tensor.fromArray("int32", [batch, seq, 2], rows),
+    dropout_columns: Tensor.fromArray("int32", [2, width], columns),
+  };
+};
+
 /** A copy of logits [batch, columns, vocab] without the first columns of every row. */
 const dropColumns = ({ shape, data }: Tensor, count: number): Float32Array => {
   const [batch = 0, columns = 0, vocab = 0] = shape;
@@ -148,16 +170,20 @@ export class LossSession {
   readonly #chunks: number;
   readonly #virtual: VirtualTokens | undefined;
   readonly #vocabSize: number;
+  /** Of the widest layer with dropout; undefined where nothing is dropped. */
+  readonly #dropoutWidth: number | undefined;
   readonly #parameters: Readonly<Record<string, Tensor>>;
   readonly #outputs: Readonly<Record<string, Tensor>>;
 
   private constructor(
     session: Session,
-    { chunks, adapter, config }: Pick<LossGraphOptions, "chunks" | "adapter" | "config">,
+    options: Omit<LossGraphOptions, "typeOf">,
     parameters: Readonly<Record<string, Tensor>>,
     outputs: Readonly<Record<string, Tensor>>,
   ) {
+    const { chunks, adapter, config } = options;
     this.#session = session;
+    this.#dropoutWidth = dropoutWidth(options);
     this.#chunks = chunks;
     this.#virtual = adapter?.virtual;
     this.#vocabSize = config.vocabSize;
@@ -204,11 +230,13 @@ export class LossSession {
    * loss = lossScale * sum of -log p over the batch's labels.
    *
    * `logits` [batch, seq, vocab], of the batch's own columns, where the graph was built with them.
+   * @param options.draw which masks dropout has
+   * @throws {RangeError} where dropout acts and nothing says which masks it has
    */
   async run(
     batch: TokenBatch,
     lossScale: number,
-    signal?: AbortSignal,
+    { signal, draw }: LossRunOptions = {},
   ): Promise<{ readonly loss: number; readonly logits: Float32Array | undefined }> {
     const virtual = this.#virtual;
     const columnsInFront = virtual?.form === "embeddings" ? virtual.count : 0;
@@ -216,7 +244,10 @@ export class LossSession {
       columnsInFront > 0
         ? withVirtualTokens(batch, columnsInFront, virtualId(this.#vocabSize, 0))
         : batch;
-    const feeds = feedsOf(whole, lossScale, this.#chunks, virtual);
+    const feeds = {
+      ...feedsOf(whole, lossScale, this.#chunks, virtual),
+      ...(this.#dropoutWidth !== undefined && dropoutFeeds(whole, this.#dropoutWidth, draw)),
+    };
     const made = await this.#session.run({ ...feeds, ...this.#parameters }, this.#outputs, {
       ...(signal && { signal }),
     });

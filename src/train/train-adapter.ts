@@ -167,6 +167,7 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
         chunks: chunkCount(mostLabels(rows, batch)),
         gradients,
         recomputeLayers: gradients && settings.enableGradCkpt,
+        drops: gradients,
       },
       weights,
       store,
@@ -212,9 +213,14 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
     const labelled = micro.reduce((sum, { labelledTokens }) => sum + labelledTokens, 0);
     clearGradients(store);
     let loss = 0;
-    for (const batch of micro) {
+    for (const [microBatch, batch] of micro.entries()) {
       const count = compat.has("loss-mean") ? batch.labelledTokens * micro.length : labelled;
-      loss += (await session.run(batch, 1 / Math.max(1, count), interrupt?.abort)).loss;
+      loss += (
+        await session.run(batch, 1 / Math.max(1, count), {
+          signal: interrupt?.abort,
+          draw: { seed: dataSeed(settings), step, microBatch },
+        })
+      ).loss;
     }
     sparsifier?.prepareGradients();
     const gradNorm = await optimizer.gradientNorm();
@@ -345,6 +351,10 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
   }
 };
 
+/** The seed of data order and dropout; the authors' trainer always has its own. */
+const dataSeed = ({ compat, seed }: TrainingSettings): number =>
+  compat.has("seed") ? DEFAULT_SEED : (seed ?? DEFAULT_SEED);
+
 /** The batches of a run. Its flags and rows alone decide them, so that another program can be given the same ones. */
 export interface RunBatches {
   readonly train: MicroBatches;
@@ -360,7 +370,7 @@ export const planRunBatches = (
 ): RunBatches => {
   const { compat, batch, gradAcc, shuffle, evalStrategy } = settings;
   const { padId, validation } = data;
-  const seed = compat.has("seed") ? DEFAULT_SEED : (settings.seed ?? DEFAULT_SEED);
+  const seed = dataSeed(settings);
   const layout = layoutOf(data.layout, adapter, compat);
   const train = planMicroBatches({
     rows: data.train,

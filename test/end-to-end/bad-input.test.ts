@@ -4,7 +4,7 @@ import { cp, mkdir, readdir, readFile, truncate, writeFile } from "node:fs/promi
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import test, { type ExecutionContext } from "ava";
-import { writeSafetensors } from "../../src/models/weights/safetensors.js";
+import { readSafetensorsHeader, writeSafetensors } from "../../src/models/weights/safetensors.js";
 import { peftFixture } from "../support/adapter-base.js";
 import { runHira } from "../support/run-hira.js";
 import { makeTempFolder } from "../support/temp-folder.js";
@@ -83,6 +83,74 @@ test("a rank of 0 and one that fits no layer are errors", async (t) => {
 test("a target that matches nothing is an error", async (t) => {
   const setting = await prepare(t);
   await refuses(t, setting, [...setting.flags, "--target_modules=q_porj"], /q_porj/, /q_proj/);
+});
+
+test("virtual tokens beyond the position range are an error, alone and with the rows behind them", async (t) => {
+  const setting = await prepare(t);
+  const flags = [...setting.flags, "--peft_type=prompt-tuning"];
+  // The model has 64 positions, the rows 4 tokens.
+  await refuses(t, setting, [...flags, "--virtual_tokens=64"], /--virtual_tokens=64.*64 positions/);
+  const { code, err } = await runHira(...flags, "--virtual_tokens=61");
+  t.is(code, 2, err);
+  t.regex(err, /--virtual_tokens=61 in front of rows of up to 4 tokens: expected at most .* 64/);
+  t.is((await runHira(...flags, "--virtual_tokens=60")).code, 0);
+});
+
+test("shares outside [0, 1) are errors: sparsity and dropout", async (t) => {
+  const setting = await prepare(t);
+  for (const [method, flag] of [
+    ["sparse-lora", "--sparsity"],
+    ["lora", "--lora_dropout"],
+  ] as const)
+    for (const value of ["1", "1.5", "-0.1"])
+      await refuses(
+        t,
+        setting,
+        [...setting.flags, `--peft_type=${method}`, `${flag}=${value}`],
+        new RegExp(`${flag}: found ${value}, expected`),
+      );
+  await refuses(t, setting, [...setting.flags, "--lora_dropout=0.1"], /with --peft_type=hira/);
+});
+
+test("layers beyond the model, patterns and saved modules that match nothing are errors", async (t) => {
+  const setting = await prepare(t);
+  const { flags } = setting;
+  await refuses(t, setting, [...flags, "--layers=1-3"], /--layers: found 2-3.*which are 0-1/);
+  await refuses(t, setting, [...flags, "--layers=3-1"], /--layers: found "3-1"/);
+  await refuses(
+    t,
+    setting,
+    [...flags, "--rank_pattern=q_porj=2"],
+    /"q_porj"/,
+    /Did you mean "q_proj"/,
+  );
+  await refuses(t, setting, [...flags, "--modules_to_save=lm_haed"], /"lm_haed"/, /"lm_head"/);
+});
+
+test("an adapter for another model is an error that lists its shapes", async (t) => {
+  const setting = await prepare(t);
+  const model = join(setting.folder, "model");
+  await cp(peftFixture("base"), model, { recursive: true });
+  const adapter = join(setting.folder, "adapter");
+  await cp(peftFixture("lora"), adapter, { recursive: true });
+  const weights = join(adapter, "adapter_model.safetensors");
+  const { entries } = await readSafetensorsHeader(weights);
+  await writeSafetensors(
+    weights,
+    [...entries.values()].map(({ name, shape }) => {
+      const wide = shape.map((size) => (size === 8 ? 16 : size));
+      const data = new Float32Array(wide.reduce((n, size) => n * size, 1));
+      return { name, dtype: "float32" as const, shape: wide, data };
+    }),
+  );
+  const { code, err } = await runHira(
+    "forward",
+    ...[`--ckpt=${adapter}`, `--model=${model}`, `--input=${setting.rows}`],
+    `--out=${setting.folder}/out.safetensors`,
+  );
+  t.is(code, 2, err);
+  t.regex(err, /layers\.1\.self_attn\.q_proj\.lora_A\.weight": found \[2, 16\], expected \[2, 8\]/);
+  t.regex(err, /made for "tiny-base"/);
 });
 
 test("an output folder that is a file is an error", async (t) => {
