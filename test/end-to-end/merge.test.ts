@@ -65,10 +65,11 @@ const forwardLogits = async (
   return entry ? readTensorAsFloat32(entry) : new Float32Array();
 };
 
-for (const method of ["hira", "lora", "rslora", "dora"]) {
-  test(`hira merge writes a model with the adapter's logits: ${method}`, async (t) => {
+for (const fixture of ["hira", "lora", "rslora", "dora", "lora-saved", "hira-saved"]) {
+  test(`hira merge writes a model with the adapter's logits: ${fixture}`, async (t) => {
+    const [method = ""] = fixture.split("-");
     const out = join(await makeTempFolder(t), "merged");
-    const adapter = [`--ckpt=${peftFixture(method)}`, `--model=${base}`];
+    const adapter = [`--ckpt=${peftFixture(fixture)}`, `--model=${base}`];
     const { code, out: text, err } = await runHira("merge", ...adapter, `--out=${out}`);
     t.is(code, 0, err);
     t.regex(text, new RegExp(`Merged ${method} of .*, float32, 1 weight file as the base`));
@@ -83,6 +84,16 @@ for (const method of ["hira", "lora", "rslora", "dora"]) {
     t.true(largestDifference(merged, plain) > 1e-3);
   });
 }
+
+for (const fixture of ["dora-saved-tied-head", "lora-saved-tied-embedding"])
+  test(`hira merge refuses what the base's config cannot say: ${fixture}`, async (t) => {
+    const out = join(await makeTempFolder(t), "merged");
+    const adapter = [`--ckpt=${peftFixture(fixture)}`, `--model=${peftFixture("base-tied")}`];
+    const { code, err } = await runHira("merge", ...adapter, `--out=${out}`);
+    t.is(code, 2, err);
+    t.regex(err, /found a head and an embedding that differ \(--modules_to_save\)/);
+    await t.throwsAsync(readdir(out));
+  });
 
 test("hira merge keeps the base's dtype, files, config and tokenizer, and rounds once", async (t) => {
   const folder = await makeTempFolder(t);

@@ -123,8 +123,17 @@ const cases: Readonly<Record<string, readonly string[]>> = {
   prefix: ["--peft_type=prefix", "--virtual_tokens=3"],
   "prefix with a projection": ["--peft_type=prefix", "--virtual_tokens=3", "--prefix_projection"],
   "p-tuning": ["--peft_type=p-tuning", "--virtual_tokens=3"],
+  "p-tuning with an LSTM": [
+    ...["--peft_type=p-tuning", "--virtual_tokens=3", "--encoder_hidden_size=4"],
+    "--encoder_reparameterization_type=LSTM",
+  ],
   "prompt-tuning": ["--peft_type=prompt-tuning", "--virtual_tokens=3"],
   fft: ["--peft_type=fft"],
+  "dropout, under accumulation": ["--peft_type=lora", "--lora_dropout=0.3", "--grad_acc=2", ...low],
+  "layers, ranks and saved modules": [
+    ...["--peft_type=sparse-lora", "--layers=1", "--rank_pattern=q_proj=3", ...low],
+    ...["--modules_to_save=lm_head,embed_tokens,norm", "--sparse_start=2", "--sparse_end=9"],
+  ],
   accumulation: ["--peft_type=hira", "--grad_acc=2", ...low],
   "compat reference": ["--peft_type=hira", "--compat=reference", ...low],
 };

@@ -95,7 +95,11 @@ export const resultsOf = async (runFolder: string): Promise<Readonly<Record<stri
     }
   }
   const metrics = await linesOf(join(runFolder, "metrics.jsonl"));
-  results.metrics = metrics.map((line) => ({ ...(JSON.parse(line) as object), step_ms: 0 }));
+  results.metrics = metrics.map((line) => ({
+    ...(JSON.parse(line) as object),
+    step_ms: 0,
+    peak_memory_bytes: 0,
+  }));
   results.events = await eventsOf(runFolder);
   // Line 3 has the time and the memory.
   results.output = (await linesOf(join(runFolder, "output.jsonl"))).filter((_, i) => i !== 2);
