@@ -52,7 +52,8 @@ export interface Command<Table extends Flags = Flags> {
   readonly examples: readonly (readonly [line: string, does: string])[];
   /** The run looks at `context.interrupt`, saves and returns; without it a signal ends the process at once. */
   readonly finishOnSignal?: boolean;
-  run(input: CommandInput<Table>): Promise<void>;
+  /** Resolves to 1 where the command has worked and something that it started has failed. */
+  run(input: CommandInput<Table>): Promise<1 | undefined | void>;
 }
 
 /** Infers the types of a command's values from its flags, and then forgets them, so that commands fit in one table. */
@@ -66,7 +67,7 @@ export const defineCommand = <const Table extends Flags>(command: Command<Table>
  * at once; `throwFaults` then never returns.
  */
 export const readCommandInput = (
-  command: Command,
+  command: Pick<Command, "name" | "flags" | "words">,
   {
     texts,
     words,

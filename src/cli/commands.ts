@@ -5,6 +5,7 @@ import { forwardCommand } from "./commands/forward.js";
 import { generateCommand } from "./commands/generate.js";
 import { mergeCommand } from "./commands/merge.js";
 import { scoreCommand } from "./commands/score.js";
+import { sweepCommand } from "./commands/sweep.js";
 import { trainCommand } from "./commands/train.js";
 
 // What computes is loaded when it is called: help, scores and mistakes need no ONNX Runtime.
@@ -17,6 +18,7 @@ export const commands: readonly Command[] = [
     evaluate: async (...given) => (await trainWork()).evaluate(...given),
     analyseDataset: async (...given) => (await trainWork()).analyseDataset(...given),
   }),
+  sweepCommand(() => [process.execPath, ...process.execArgv, process.argv[1] ?? ""]),
   scoreCommand,
   compareCommand,
   forwardCommand(async (...given) =>

@@ -107,7 +107,7 @@ const runCommandLine = async (
       const { config: _, ...flags } = command.flags;
       const file = typeof config === "string" ? await readConfigFile(config, flags) : undefined;
       const places = Object.entries(file?.places ?? {}).filter(([name]) => !(name in given));
-      await command.run(
+      const failed = await command.run(
         readCommandInput(
           { ...command, flags },
           {
@@ -119,6 +119,7 @@ const runCommandLine = async (
           },
         ),
       );
+      if (failed) exitCode = failed;
     } catch (error) {
       if (!(error instanceof InterruptedError)) throw error;
     } finally {

@@ -1,0 +1,162 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import test, { type ExecutionContext } from "ava";
+import { readSweepState, type SweepState } from "../../src/report/sweep-state.js";
+import { peftFixture } from "../support/adapter-base.js";
+import { makeTempFolder } from "../support/temp-folder.js";
+import { writeTinyRows } from "../support/tiny-runs.js";
+
+const program = fileURLToPath(new URL("../support/hira-process.ts", import.meta.url));
+
+/** Starts `hira sweep` of a file in a folder, as a process of its own. */
+const start = (t: ExecutionContext, folder: string): ChildProcess => {
+  const args = ["sweep", join(folder, "study.yaml"), `--out=${join(folder, "out")}`];
+  const child = spawn(process.execPath, ["--import=tsx", program, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  t.teardown(() => child.kill("SIGKILL"));
+  return child;
+};
+
+const finish = async (
+  child: ChildProcess,
+): Promise<{ readonly code: number | null; readonly text: string }> => {
+  let text = "";
+  child.stdout?.on("data", (chunk: Buffer) => (text += chunk.toString()));
+  child.stderr?.on("data", (chunk: Buffer) => (text += chunk.toString()));
+  const [code] = (await once(child, "close")) as [number | null];
+  return { code, text };
+};
+
+/** Waits until the sweep's state is so. */
+const until = async (
+  folder: string,
+  holds: (state: SweepState) => boolean | Promise<boolean>,
+): Promise<SweepState> => {
+  for (;;) {
+    const state = await readSweepState(join(folder, "out", "sweep.json"));
+    if (await holds(state)) return state;
+    await wait(20);
+  }
+};
+
+const writeStudy = async (
+  folder: string,
+  lines: readonly string[],
+  steps: number,
+): Promise<void> => {
+  const rows = await writeTinyRows(folder);
+  const base = [
+    `model_name: ${peftFixture("base")}`,
+    `dataset: ${rows}`,
+    `validation: ${rows}`,
+    "eval_strategy: steps",
+    "eval_steps: 2",
+    `max_steps: ${String(steps)}`,
+    "batch: 2",
+    "r_ab: 2",
+    "lr: 1e-2",
+  ];
+  const text = ["base:", ...base.map((line) => `  ${line}`), ...lines].join("\n");
+  await writeFile(join(folder, "study.yaml"), `${text}\n`);
+};
+
+test("hira sweep goes on after a failed run, skips what is done, and ends with the table", async (t) => {
+  const folder = await makeTempFolder(t);
+  // A rank that fits no layer is found only when the run begins.
+  await writeStudy(
+    folder,
+    ["matrix: {peft_type: [lora, hira]}", "include: [{peft_type: lora, r_ab: 7}]"],
+    2,
+  );
+  const first = await finish(start(t, folder));
+  t.is(first.code, 1, first.text);
+  t.regex(first.text, /\[1\/2\] peft_type=lora,r_ab=7: failed with exit code 2\n/);
+  t.regex(first.text, /\n1 {2}hira +\d+ /);
+  t.regex(first.text, /failed: peft_type=lora,r_ab=7\n/);
+  const out = join(folder, "out");
+  t.regex(await readFile(join(out, "compare.md"), "utf8"), /\| 1 \| hira \|/);
+  const before = await readSweepState(join(out, "sweep.json"));
+  t.is(before.get("peft_type=lora,r_ab=7")?.status, "failed");
+  const hira = join(out, before.get("peft_type=hira")?.runFolder ?? "");
+  const written = (await stat(join(hira, "output.jsonl"))).mtimeMs;
+
+  await writeStudy(folder, ["matrix: {peft_type: [lora, hira]}"], 2);
+  const second = await finish(start(t, folder));
+  t.is(second.code, 0, second.text);
+  t.regex(second.text, /\[2\/2\] peft_type=hira: done before\n/);
+  t.regex(second.text, /\n1 {2}lora +\d+ .*\n2 {2}hira +\d+ /);
+  t.is((await stat(join(hira, "output.jsonl"))).mtimeMs, written);
+
+  // Other settings make another run, and the earlier one stays.
+  await writeStudy(folder, ["matrix: {peft_type: [hira]}"], 3);
+  t.is((await finish(start(t, folder))).code, 0);
+  t.is((await readdir(join(out, "peft_type=hira"))).length, 2);
+  t.not((await readSweepState(join(out, "sweep.json"))).get("peft_type=hira")?.runFolder, hira);
+});
+
+test("hira sweep that was killed goes on with the run that it was at", async (t) => {
+  const folder = await makeTempFolder(t);
+  await writeStudy(folder, ["matrix: {seed: [1, 2]}", "include: [{peft_type: lora}]"], 300);
+  const child = start(t, folder);
+  const ended = finish(child);
+  const [one, two] = ["seed=1,peft_type=lora", "seed=2,peft_type=lora"];
+  const out = join(folder, "out");
+  const checkpoints = async (): Promise<boolean> => {
+    const names = await readdir(join(out, two), { recursive: true }).catch((): string[] => []);
+    return names.some((name) => name.endsWith("complete.json"));
+  };
+  const state = await until(
+    folder,
+    async (now) => now.get(two)?.pid !== undefined && (await checkpoints()),
+  );
+  t.is(state.get(one)?.status, "done");
+  child.kill("SIGKILL");
+  await ended;
+  const pid = state.get(two)?.pid ?? NaN;
+  // The run itself outlives the sweep: until it has ended, the folder is taken.
+  process.kill(pid, "SIGSTOP");
+  const taken = await finish(start(t, folder));
+  t.is(taken.code, 2);
+  t.regex(
+    taken.text,
+    new RegExp(`found its run ${two} still at work \\(process ${String(pid)}\\)`),
+  );
+  process.kill(pid, "SIGKILL");
+
+  const again = await finish(start(t, folder));
+  t.is(again.code, 0, again.text);
+  t.regex(again.text, /\[1\/2\] seed=1,peft_type=lora: done before\n/);
+  t.regex(again.text, /\n1 {2}lora .*\n2 {2}lora /);
+  const after = await readSweepState(join(out, "sweep.json"));
+  t.deepEqual(
+    [...after.values()].map(({ status }) => status),
+    ["done", "done"],
+  );
+});
+
+test("SIGINT stops a sweep after its run has saved, and only that run goes on later", async (t) => {
+  const folder = await makeTempFolder(t);
+  await writeStudy(folder, ["matrix: {peft_type: [lora, dora]}"], 400);
+  const child = start(t, folder);
+  const ended = finish(child);
+  const out = join(folder, "out");
+  await until(folder, async () => {
+    const names = await readdir(join(out, "peft_type=lora"), { recursive: true }).catch(
+      (): string[] => [],
+    );
+    return names.some((name) => name.endsWith("complete.json"));
+  });
+  child.kill("SIGINT");
+  const { code, text } = await ended;
+  t.is(code, 130, text);
+  const state = await readSweepState(join(out, "sweep.json"));
+  t.is(state.get("peft_type=lora")?.status, "stopped");
+  t.false(state.has("peft_type=dora"));
+  const run = join(out, state.get("peft_type=lora")?.runFolder ?? "");
+  t.true((await readdir(run)).some((name) => name.startsWith("checkpoint-")));
+});
