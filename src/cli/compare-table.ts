@@ -9,10 +9,14 @@ interface ComparedColumn extends Column {
 }
 
 const grouped = (value: number): string => Math.round(value).toLocaleString("en-US");
-const mebibytes = (bytes: number | undefined): string | undefined =>
-  bytes === undefined
-    ? undefined
-    : `${(bytes / 2 ** 20).toFixed(bytes < 100 * 2 ** 20 ? 2 : 0)} MiB`;
+const mebi = 2 ** 20;
+
+/** MiB, or KiB of what would hardly show in them. */
+const sizeOf = (bytes: number | undefined): string | undefined => {
+  if (bytes === undefined) return undefined;
+  if (bytes < 0.1 * mebi) return `${(bytes / 1024).toFixed(1)} KiB`;
+  return `${(bytes / mebi).toFixed(bytes < 100 * mebi ? 2 : 0)} MiB`;
+};
 
 const right = (heading: string, cell: ComparedColumn["cell"]): ComparedColumn => ({
   heading,
@@ -55,8 +59,8 @@ const columnsOf = ({ perSet }: { readonly perSet: boolean }): readonly ComparedC
   right("tokens/s", ({ tokensPerSecond: rate }) =>
     rate === undefined ? undefined : grouped(rate),
   ),
-  right("peak memory", ({ peakMemoryBytes }) => mebibytes(peakMemoryBytes)),
-  right("adapter", ({ adapterBytes }) => mebibytes(adapterBytes)),
+  right("peak memory", ({ peakMemoryBytes }) => sizeOf(peakMemoryBytes)),
+  right("adapter", ({ adapterBytes }) => sizeOf(adapterBytes)),
 ];
 
 const cellsOf = (

@@ -111,7 +111,8 @@ export const buildProgram = (
       "A line that starts with a flag is a line of train: hira --peft_type=hira ...",
       'See "hira <command> --help" for a command\'s flags.',
       "",
-      "Exit codes: 0 success, 1 a fault of ours or a failed run of a sweep, 2 something to mend in the command or its files,",
+      "Exit codes: 0 success, 1 a fault of ours or a failed run of a sweep,",
+      "            2 something to mend in the command or its files,",
       "            130 stopped by Ctrl-C, 143 stopped by SIGTERM.",
     ].join("\n"),
   );

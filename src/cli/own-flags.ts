@@ -8,6 +8,7 @@ export const ownFlags = {
   resume_from_checkpoint: {
     ours: true,
     kind: "text",
+    takesTruth: true,
     group: "Checkpoints and evaluation",
     placeholder: "folder",
     default: null,
@@ -130,6 +131,7 @@ export const ownFlags = {
   layers: {
     ours: true,
     kind: "text",
+    list: true,
     group: "Model and method",
     placeholder: "numbers",
     default: null,
@@ -138,6 +140,7 @@ export const ownFlags = {
   modules_to_save: {
     ours: true,
     kind: "text",
+    list: true,
     group: "Model and method",
     placeholder: "names",
     default: null,
@@ -146,6 +149,7 @@ export const ownFlags = {
   rank_pattern: {
     ours: true,
     kind: "text",
+    list: true,
     group: "Model and method",
     placeholder: "ranks",
     default: null,

@@ -13,7 +13,6 @@ import {
 import { listCheckpoints } from "../train/checkpoint-folder.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { sameSettings, type PlannedRun, type SweepPlan } from "./sweep-plan.js";
-import { trainFlags } from "./train-options.js";
 
 export interface SweepOptions {
   readonly plan: SweepPlan;
@@ -98,6 +97,33 @@ const runFoldersIn = async (folder: string): Promise<readonly string[]> => {
 const statusOf = (code: number): SweepStatus =>
   code === 0 ? "done" : code === 130 || code === 143 ? "stopped" : "failed";
 
+/** The run's own folder, absolute: the recorded one, or the newest where the sweep was killed before it could record one. */
+const folderOf = async (
+  state: SweepRun | undefined,
+  name: string,
+  out: string,
+): Promise<string | undefined> => {
+  if (!state) return undefined;
+  return state.runFolder === undefined
+    ? (await runFoldersIn(join(out, name))).at(-1)
+    : join(out, state.runFolder);
+};
+
+/**
+ * The state as it is after a sweep was killed: a run that was at work then may have come to its end alone, which is known
+ * by the file that it writes last.
+ */
+const settle = async (state: SweepState, out: string): Promise<SweepState> => {
+  const settled = new Map(state);
+  for (const [name, run] of state) {
+    if (run.status !== "running" || isAlive(run.pid, out)) continue;
+    const folder = await folderOf(run, name, out);
+    if (folder !== undefined && existsSync(join(folder, "output.jsonl")))
+      settled.set(name, { ...run, status: "done", runFolder: relative(out, folder) });
+  }
+  return settled;
+};
+
 const isDone = (state: SweepRun | undefined, run: PlannedRun, out: string): boolean =>
   state?.status === "done" &&
   sameSettings(state.settings, run.settings) &&
@@ -124,11 +150,9 @@ const resumable = async (
   run: PlannedRun,
   out: string,
 ): Promise<string | undefined> => {
-  if (!("resume_from_checkpoint" in trainFlags)) return undefined;
   if (!state || state.status === "done" || !sameSettings(state.settings, run.settings))
     return undefined;
-  const begun = await runFoldersIn(join(out, run.name));
-  const folder = state.runFolder === undefined ? begun.at(-1) : join(out, state.runFolder);
+  const folder = await folderOf(state, run.name, out);
   if (folder === undefined || !existsSync(folder)) return undefined;
   return (await listCheckpoints(folder)).checkpoints.length > 0 ? folder : undefined;
 };
@@ -157,7 +181,7 @@ const taskOf = async (
 export const planSweep = async (
   options: Pick<SweepOptions, "plan" | "out">,
 ): Promise<readonly SweepTask[]> => {
-  const state = await readSweepState(join(options.out, stateName));
+  const state = await settle(await readSweepState(join(options.out, stateName)), options.out);
   const tasks: SweepTask[] = [];
   for (const run of options.plan.runs) tasks.push(await taskOf(run, state.get(run.name), options));
   return tasks;
@@ -206,7 +230,7 @@ const requireStartable = (
 export const runSweep = async (options: SweepOptions): Promise<SweepResult> => {
   const { plan, out, program, interrupt, line } = options;
   const path = join(out, stateName);
-  const state = new Map(await readSweepState(path));
+  const state = new Map(await settle(await readSweepState(path), out));
   requireStartable(options, state);
   await mkdir(out, { recursive: true });
   const update = async (name: string, change: Partial<SweepRun>): Promise<void> => {
@@ -232,7 +256,7 @@ export const runSweep = async (options: SweepOptions): Promise<SweepResult> => {
         status: "running",
         settings,
         pid: undefined,
-        runFolder: resumes ? state.get(name)?.runFolder : undefined,
+        runFolder: undefined,
         exitCode: undefined,
         evaluation: undefined,
       });

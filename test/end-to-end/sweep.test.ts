@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import test, { type ExecutionContext } from "ava";
+import { demoFolder } from "../../scripts/demo/paths.js";
+import { readOutputJsonl } from "../../src/report/output-jsonl.js";
 import { readSweepState, type SweepState } from "../../src/report/sweep-state.js";
 import { peftFixture } from "../support/adapter-base.js";
 import { makeTempFolder } from "../support/temp-folder.js";
@@ -85,6 +87,14 @@ test("hira sweep goes on after a failed run, skips what is done, and ends with t
   const hira = join(out, before.get("peft_type=hira")?.runFolder ?? "");
   const written = (await stat(join(hira, "output.jsonl"))).mtimeMs;
 
+  // As if the sweep had been killed, and its last run had come to its end alone.
+  const path = join(out, "sweep.json");
+  const json = await readFile(path, "utf8");
+  await writeFile(
+    path,
+    json.replace('"done"', '"running"').replace(/"run_folder": "[^"]*hira/, '"was": "'),
+  );
+  t.is((await readSweepState(path)).get("peft_type=hira")?.status, "running");
   await writeStudy(folder, ["matrix: {peft_type: [lora, hira]}"], 2);
   const second = await finish(start(t, folder));
   t.is(second.code, 0, second.text);
@@ -101,25 +111,26 @@ test("hira sweep goes on after a failed run, skips what is done, and ends with t
 
 test("hira sweep that was killed goes on with the run that it was at", async (t) => {
   const folder = await makeTempFolder(t);
-  await writeStudy(folder, ["matrix: {seed: [1, 2]}", "include: [{peft_type: lora}]"], 300);
+  await writeStudy(folder, ["matrix: {seed: [1, 2]}", "include: [{peft_type: lora}]"], 120);
   const child = start(t, folder);
-  const ended = finish(child);
+  child.stdout?.resume();
+  child.stderr?.resume();
   const [one, two] = ["seed=1,peft_type=lora", "seed=2,peft_type=lora"];
   const out = join(folder, "out");
   const checkpoints = async (): Promise<boolean> => {
     const names = await readdir(join(out, two), { recursive: true }).catch((): string[] => []);
-    return names.some((name) => name.endsWith("complete.json"));
+    return names.some((name) => /\/checkpoint-\d+\/complete\.json$/.test(name));
   };
   const state = await until(
     folder,
     async (now) => now.get(two)?.pid !== undefined && (await checkpoints()),
   );
   t.is(state.get(one)?.status, "done");
-  child.kill("SIGKILL");
-  await ended;
   const pid = state.get(two)?.pid ?? NaN;
   // The run itself outlives the sweep: until it has ended, the folder is taken.
   process.kill(pid, "SIGSTOP");
+  child.kill("SIGKILL");
+  await once(child, "exit");
   const taken = await finish(start(t, folder));
   t.is(taken.code, 2);
   t.regex(
@@ -131,11 +142,44 @@ test("hira sweep that was killed goes on with the run that it was at", async (t)
   const again = await finish(start(t, folder));
   t.is(again.code, 0, again.text);
   t.regex(again.text, /\[1\/2\] seed=1,peft_type=lora: done before\n/);
+  t.regex(again.text, /\[2\/2\] .* --resume_from_checkpoint=\S+\n/);
   t.regex(again.text, /\n1 {2}lora .*\n2 {2}lora /);
+  t.is((await readdir(join(out, two))).length, 1);
   const after = await readSweepState(join(out, "sweep.json"));
   t.deepEqual(
     [...after.values()].map(({ status }) => status),
     ["done", "done"],
+  );
+});
+
+test("hira sweep answers test rows with every run, once", async (t) => {
+  const folder = await makeTempFolder(t);
+  const study = (limit: number): Promise<void> =>
+    writeFile(
+      join(folder, "study.yaml"),
+      [
+        `base: {model_name: &model ${demoFolder}, data_dir: *model, dataset: common_170k, limit: 1}`,
+        "matrix: {peft_type: [lora], max_steps: [1]}",
+        `evaluate: {dataset: boolq, data_dir: *model, batch: 8, limit: ${String(limit)}}`,
+      ].join("\n"),
+    );
+  await study(3);
+  const first = await finish(start(t, folder));
+  t.is(first.code, 0, first.text);
+  t.regex(first.text, /\n1 {2}lora .* \d+\.\d\d\* +\d+\.\d\d – \d+\.\d\d /);
+  const [run] = (await readSweepState(join(folder, "out", "sweep.json"))).values();
+  const answers = join(folder, "out", run?.runFolder ?? "", "output_-1_boolq_eval.jsonl");
+  t.is((await readOutputJsonl(answers)).rows.length, 3);
+  t.is(run?.evaluation?.status, "done");
+  const second = await finish(start(t, folder));
+  t.is(second.code, 0, second.text);
+  t.regex(second.text, /\[1\/1\] peft_type=lora,max_steps=1: done before\n/);
+  await study(2);
+  const other = await finish(start(t, folder));
+  t.is(other.code, 2);
+  t.regex(
+    other.text,
+    /found answers of peft_type=lora,max_steps=1 with other flags, expected those/,
   );
 });
 
@@ -149,7 +193,7 @@ test("SIGINT stops a sweep after its run has saved, and only that run goes on la
     const names = await readdir(join(out, "peft_type=lora"), { recursive: true }).catch(
       (): string[] => [],
     );
-    return names.some((name) => name.endsWith("complete.json"));
+    return names.some((name) => /\/checkpoint-\d+\/complete\.json$/.test(name));
   });
   child.kill("SIGINT");
   const { code, text } = await ended;
