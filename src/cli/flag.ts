@@ -24,10 +24,10 @@ export interface Switch extends FlagFacts {
   readonly kind: "switch";
 }
 
-/** Takes true or false, also as yes or no, on or off, 1 or 0. */
+/** Takes true or false, also as yes or no, on or off, 1 or 0; `default: null` as for numbers. */
 export interface BooleanFlag extends FlagFacts {
   readonly kind: "boolean";
-  readonly default: boolean;
+  readonly default: boolean | null;
 }
 
 /** `default: null` is Python's None: not given, the help says what then happens. */
@@ -65,13 +65,15 @@ export interface TextFlag extends FlagFacts {
 export type Flag = Switch | BooleanFlag | NumberFlag | TextFlag;
 
 /** The type of a flag's value, from its entry in the table. */
-export type ValueOf<F extends Flag> = F extends Switch | BooleanFlag
+export type ValueOf<F extends Flag> = F extends Switch
   ? boolean
-  : F extends NumberFlag
-    ? number | (F["default"] extends null ? null : never)
-    : F extends TextFlag
-      ? string | (F["default"] extends null ? null : never)
-      : never;
+  : F extends BooleanFlag
+    ? boolean | (F["default"] extends null ? null : never)
+    : F extends NumberFlag
+      ? number | (F["default"] extends null ? null : never)
+      : F extends TextFlag
+        ? string | (F["default"] extends null ? null : never)
+        : never;
 
 /** A command's flags by their names, without the dashes. */
 export type Flags = Readonly<Record<string, Flag>>;

@@ -1,6 +1,6 @@
 import { datasetNames, isPreTokenizedName, readyDatasetNames } from "../datasets/registry.js";
 import { namedInitializers } from "../peft/init.js";
-import { peftMethods } from "../peft/registry.js";
+import { peftTypes } from "../peft/registry.js";
 import type { Flag } from "./flag.js";
 
 /**
@@ -14,22 +14,8 @@ export const trainHiraFlags = {
     group: "Model and method",
     placeholder: "name",
     default: null,
-    choices: [
-      "hira",
-      "lora",
-      "rslora",
-      "dora",
-      "mora",
-      "hilora",
-      "sparse-lora",
-      "qlora",
-      "prefix",
-      "p-tuning",
-      "prompt-tuning",
-      "fft",
-    ],
-    now: Object.keys(peftMethods),
-    help: "How the model is tuned; fft trains every weight",
+    choices: peftTypes,
+    help: "How the model is tuned; qlora trains beside weights in 4 bits, fft every weight",
   },
   enable_grad_ckpt: {
     kind: "switch",
@@ -150,8 +136,7 @@ export const trainHiraFlags = {
     group: "Model and method",
     default: 16,
     choices: [32, 16, 8, 4],
-    now: [32, 16],
-    help: "Bits that hold a frozen weight; 16 keeps the weights as the model's files store them",
+    help: "Bits that hold a frozen weight: 16 as the model's files store it, 8 and 4 quantize the linear layers",
   },
   r_ab: {
     kind: "integer",

@@ -1,6 +1,9 @@
 import { compatNames } from "../core/compat.js";
 import { precisions } from "../core/precision.js";
+import { fourBitTypes } from "../models/weights/quantize.js";
 import { encoderTypes, sparseMethods, sparseSchedules } from "../peft/method.js";
+import { qloraAdapters } from "../peft/qlora.js";
+import { optimizers } from "../train/optimizer.js";
 import type { Flag } from "./flag.js";
 
 /** The flags that train_hira.py does not have, each marked `ours`. */
@@ -61,6 +64,40 @@ export const ownFlags = {
     default: 0,
     min: 0,
     help: "Share of a layer's input, below 1, that LoRA's path drops in training; not for hira",
+  },
+  quant_type: {
+    ours: true,
+    kind: "text",
+    group: "Model and method",
+    placeholder: "type",
+    default: null,
+    choices: fourBitTypes,
+    help: "With 4 bits: the 16 numbers that a code stands for; if not given, nf4",
+  },
+  double_quant: {
+    ours: true,
+    kind: "boolean",
+    group: "Model and method",
+    default: null,
+    help: "With 4 bits: hold the scales of the blocks in 8 bits too; if not given, yes",
+  },
+  qlora_adapter: {
+    ours: true,
+    kind: "text",
+    group: "Model and method",
+    placeholder: "name",
+    default: null,
+    choices: qloraAdapters,
+    help: "What qlora trains beside its base; if not given, lora",
+  },
+  optim: {
+    ours: true,
+    kind: "text",
+    group: "Training",
+    placeholder: "name",
+    default: "adamw_torch",
+    choices: optimizers,
+    help: "AdamW with its moments in memory, or in a mapped file that the system can page out",
   },
   r_lora: {
     ours: true,

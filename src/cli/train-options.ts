@@ -6,6 +6,9 @@ import type { Precision } from "../core/precision.js";
 import { isPreTokenizedName } from "../datasets/registry.js";
 import { namedInitializers } from "../peft/init.js";
 import type { MoraType, SparsitySettings } from "../peft/method.js";
+import type { QloraAdapter } from "../peft/qlora.js";
+import type { BaseStorage } from "../train/load-base.js";
+import type { Optimizer } from "../train/optimizer.js";
 import type { DeepSpeedConfig } from "../distributed/ds-config.js";
 import {
   readDropout,
@@ -22,6 +25,7 @@ import {
   type FlagValues,
   type OriginalFlags,
 } from "./options.js";
+import { effectiveLoadBit, readBaseStorage, storageFlagNames } from "./storage-options.js";
 
 /** The flags of `hira train`: all of train_hira.py's, then ours. */
 export const trainFlags = pickFlags([
@@ -33,6 +37,10 @@ export const trainFlags = pickFlags([
   "adapter_init",
   "lora_alpha",
   "lora_dropout",
+  "quant_type",
+  "double_quant",
+  "qlora_adapter",
+  "optim",
   "r_lora",
   "mora_type",
   "sparsity",
@@ -65,14 +73,12 @@ export const trainFlags = pickFlags([
 export type TrainFlagValues = ValuesOf<typeof trainFlags>;
 
 /** What the model is and how it is tuned. */
-export interface ModelOptions extends AdapterSettings {
+export interface ModelOptions extends AdapterSettings, BaseStorage {
   /** Undefined only where the checkpoint says it, or nothing is trained. */
   readonly peftType: string | undefined;
   /** A folder, or a Hub id. */
   readonly modelName: string;
   readonly adapterInit: string | undefined;
-  /** Bits that hold a frozen weight; 16 is "as stored". */
-  readonly loadBit: number;
 }
 
 export interface DataOptions {
@@ -237,6 +243,20 @@ const readSparsity = (
   };
 };
 
+const readQloraAdapter = (
+  { peft_type: peftType, qlora_adapter: name }: Pick<FlagValues, "peft_type" | "qlora_adapter">,
+  faults: FlagFault[],
+): QloraAdapter => {
+  if (name !== null && peftType !== "qlora")
+    faults.push({
+      what: "--qlora_adapter",
+      found: `${name} with --peft_type ${peftType ?? "missing"}`,
+      expected: "--peft_type qlora",
+      hint: `For ${name} on a quantized base, --peft_type ${name} --load_bit 4 says the same`,
+    });
+  return (name ?? "lora") as QloraAdapter;
+};
+
 /** The model's part of the options, for every command that loads one. Faults are added to `faults`. */
 export const readModelOptions = (
   values: Pick<
@@ -244,7 +264,8 @@ export const readModelOptions = (
     | "peft_type"
     | "model_name"
     | "adapter_init"
-    | "load_bit"
+    | (typeof storageFlagNames)[number]
+    | "qlora_adapter"
     | "r_ab"
     | "lora_alpha"
     | "r_lora"
@@ -275,7 +296,8 @@ export const readModelOptions = (
   peftType: values.peft_type ?? undefined,
   modelName: values.model_name,
   adapterInit: values.adapter_init ?? undefined,
-  loadBit: values.load_bit,
+  ...readBaseStorage(values, values.peft_type, faults),
+  qloraAdapter: readQloraAdapter(values, faults),
   rank: values.r_ab,
   loraAlpha: values.lora_alpha,
   rLora: values.r_lora ?? values.r_ab,
@@ -299,13 +321,13 @@ export const readModelOptions = (
 const crossFaults = (values: TrainFlagValues, datasetFile: boolean): FlagFault[] => {
   const faults: FlagFault[] = [];
   const trains = values.ckpt === null && !values.dataset_analysis;
-  const { now } = flags.peft_type;
+  const { choices } = flags.peft_type;
   if (values.peft_type === null && values.ckpt === null && !values.dataset_analysis)
     faults.push({
       what: "--peft_type",
       found: "nothing",
-      expected: listed(now),
-      hint: `Choose how to tune the model, for example --peft_type ${now[0]}`,
+      expected: listed(choices),
+      hint: `Choose how to tune the model, for example --peft_type ${choices[0]}`,
     });
   // Source: TrainingArguments of transformers, which counts whole updates from 1 up.
   const { eval_steps: evalSteps, eval_strategy: evalStrategy } = values;
@@ -381,6 +403,7 @@ export const readTrainOptions = (values: TrainFlagValues, faults: FlagFault[]): 
     lr: values.lr,
     warmup: values.warmup,
     weightDecay: values.weight_decay,
+    optimizer: values.optim as Optimizer,
     maxGradNorm: values.max_grad_norm,
     seed: values.seed ?? undefined,
     enableGradCkpt: values.enable_grad_ckpt,
@@ -405,6 +428,6 @@ export const readTrainOptions = (values: TrainFlagValues, faults: FlagFault[]): 
     dsConfig: values.ds_config ?? undefined,
     localRank: values.local_rank,
     logSteps: values.log_steps,
-    flags: values,
+    flags: { ...values, load_bit: effectiveLoadBit(values.peft_type, values) },
   };
 };

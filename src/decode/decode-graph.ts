@@ -21,7 +21,7 @@ export interface LiveAdapter {
 
 export interface DecodeGraphOptions {
   readonly config: LlamaConfig;
-  readonly weights: Pick<FrozenWeights, "tensor">;
+  readonly weights: Pick<FrozenWeights, "tensor" | "typeOf">;
   /** How many positions the rotary tables hold: prompt and new tokens together must stay below. */
   readonly maxPositions: number;
   readonly live?: LiveAdapter | undefined;
@@ -80,7 +80,7 @@ export const buildDecodeGraph = ({
   const width = g.input("width", "int64", [1]);
   const cacheShape = ["batch", kvHeads, "slots", headDim];
 
-  const frozen = accessFrozenWeights(g, (name) => weights.tensor(name));
+  const frozen = accessFrozenWeights(g, (name) => weights.typeOf(name));
   const shapes = new Map(live?.adapter.parameters.map(({ name, shape }) => [name, shape]));
   const parameter = (name: string): Value =>
     g.weights.get(parameterName(name)) ??

@@ -30,7 +30,7 @@ import { bakeLiveAdapter, prefixOf, type Prefix } from "./virtual-tokens.js";
 export interface EngineOptions {
   readonly config: LlamaConfig;
   /** The model's tensors; float32 ones compute fastest, narrower ones are widened in every step. */
-  readonly weights: Pick<FrozenWeights, "tensor">;
+  readonly weights: Pick<FrozenWeights, "tensor" | "typeOf">;
   /** The longest prompt and its new tokens together; virtual tokens come on top. */
   readonly maxPositions: number;
   /** An adapter that is not merged into `weights`. */

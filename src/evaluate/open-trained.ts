@@ -16,15 +16,15 @@ import { readRunFlags } from "../report/run-json.js";
 import { Tensor } from "../runtime/tensor.js";
 import { readCheckpoint } from "../train/checkpoint.js";
 import { pickCheckpoint, resolveCheckpoint } from "../train/checkpoint-folder.js";
-import { loadBase, type BaseModel } from "../train/load-base.js";
+import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
 
-export interface TrainedModelOptions {
+/** The storage counts where no run says otherwise, see storageOf. */
+export interface TrainedModelOptions extends BaseStorage {
   /** A run folder, one checkpoint, a peft adapter, or a plain model. */
   readonly ckpt: string;
   readonly loadOrder: number;
   /** The base model; counts where the files name none, or name a folder that is gone. */
   readonly modelName: string | undefined;
-  readonly loadBit: number;
   readonly compat: Compat;
   readonly tokenizer: "required" | "optional";
 }
@@ -106,6 +106,20 @@ export const baseModelOf = async (
 };
 
 /**
+ * How the base's weights are held: as in the run, if that quantized them, for its adapter was trained on these very numbers; else as
+ * the command line says.
+ */
+const storageOf = (runFlags: JsonObject | undefined, given: BaseStorage): BaseStorage => {
+  const { load_bit: loadBit, quant_type: quantType, double_quant: doubleQuant } = runFlags ?? {};
+  if (loadBit !== 4 && loadBit !== 8) return given;
+  return {
+    loadBit,
+    quantType: quantType === "fp4" ? "fp4" : "nf4",
+    doubleQuant: doubleQuant !== false,
+  };
+};
+
+/**
  * Opens what was trained: of a run folder the best checkpoint (see pickCheckpoint), one checkpoint, a peft adapter, or a plain model.
  *
  * @throws {UserError} if nothing complete is there, its base model is not found, or they do not fit
@@ -122,7 +136,7 @@ export const openTrained = async (
   }
   if (holds === "trained model") return openFull(folder, options, runFlags);
   const modelName = await baseModelOf(trained, options.modelName);
-  const base = await loadBase(modelName, options);
+  const base = await loadBase(modelName, { ...options, ...storageOf(runFlags, options) });
   const { config } = base.folder;
   const { adapter: description, values } = await readAdapter(folder, adapterBaseOf(config));
   const adapter = adapterOfDescription(description, config, options.compat);

@@ -6,16 +6,16 @@ import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
 import type { InterruptSignal } from "../train/interrupt.js";
+import type { BaseStorage } from "../train/load-base.js";
 import { analyseAdapter, writeAdapterAnalysis } from "./adapter-analysis.js";
 import { openTrained, type TrainedModel } from "./open-trained.js";
 import { openPredictor, predictSet, type PredictionSettings } from "./predict.js";
 import { countParameters, outputConfigOf, type HiraFlags } from "./output-header.js";
 
-export interface EvaluationRunOptions extends PredictionSettings {
+export interface EvaluationRunOptions extends PredictionSettings, BaseStorage {
   readonly ckpt: string | undefined;
   readonly loadOrder: number;
   readonly modelName: string;
-  readonly loadBit: number;
   readonly dataset: string;
   readonly computeRank: boolean;
   readonly computeNorm: boolean;

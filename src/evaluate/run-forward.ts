@@ -5,20 +5,19 @@ import { writeSafetensors, type TensorToWrite } from "../models/weights/safetens
 import type { Adapter } from "../peft/adapter.js";
 import { buildAdapter, type AdapterSettings } from "../peft/build-adapter.js";
 import type { ProgressUi } from "../report/progress.js";
-import { loadBase, type BaseModel } from "../train/load-base.js";
+import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { LossSession } from "../train/loss-session.js";
 import { createParameterStore, type ParameterStore } from "../train/parameters.js";
 import { openTrained } from "./open-trained.js";
 import { fillStore, requirePeftType } from "./run-training.js";
 
-export interface ForwardRunOptions extends AdapterSettings {
+export interface ForwardRunOptions extends AdapterSettings, BaseStorage {
   readonly modelName: string;
   readonly ckpt: string | undefined;
   readonly loadOrder: number;
   readonly peftType: string | undefined;
   readonly adapterInit: string | undefined;
   readonly seed: number | undefined;
-  readonly loadBit: number;
   readonly threads: number | undefined;
   readonly input: string;
   readonly out: string;
@@ -32,7 +31,7 @@ interface Opened {
 }
 
 const open = async (options: ForwardRunOptions, ui: ProgressUi): Promise<Opened> => {
-  const { modelName, ckpt, loadBit } = options;
+  const { modelName, ckpt } = options;
   if (ckpt !== undefined) {
     const { base, adapted } = await openTrained(
       { ...options, ckpt, compat: new Set(), tokenizer: "optional" },
@@ -46,7 +45,7 @@ const open = async (options: ForwardRunOptions, ui: ProgressUi): Promise<Opened>
     );
     return { base, adapter: adapted.adapter, store };
   }
-  const base = await loadBase(modelName, { loadBit, tokenizer: "optional" });
+  const base = await loadBase(modelName, { ...options, tokenizer: "optional" });
   if (options.peftType === undefined) return { base, adapter: undefined, store: undefined };
   const adapter = buildAdapter(
     requirePeftType(options.peftType),

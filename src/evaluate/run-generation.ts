@@ -6,15 +6,15 @@ import type { LiveAdapter } from "../decode/decode-graph.js";
 import { writeJsonl } from "../report/jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import type { InterruptSignal } from "../train/interrupt.js";
-import { loadBase, type BaseModel } from "../train/load-base.js";
+import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { DEFAULT_SEED } from "../train/train-adapter.js";
 import { openTrained } from "./open-trained.js";
 
-export interface GenerationRunOptions extends Omit<DecodeSettings, "eosIds" | "padId"> {
+export interface GenerationRunOptions
+  extends Omit<DecodeSettings, "eosIds" | "padId">, BaseStorage {
   readonly modelName: string;
   readonly ckpt: string | undefined;
   readonly loadOrder: number;
-  readonly loadBit: number;
   readonly threads: number | undefined;
   readonly input: string;
   readonly out: string;
@@ -26,10 +26,10 @@ const open = async (
   options: GenerationRunOptions,
   ui: ProgressUi,
 ): Promise<{ readonly base: BaseModel; readonly adapted: LiveAdapter | undefined }> => {
-  const { ckpt, modelName, loadBit } = options;
+  const { ckpt, modelName } = options;
   if (ckpt === undefined)
     return {
-      base: await loadBase(modelName, { loadBit, tokenizer: "optional" }),
+      base: await loadBase(modelName, { ...options, tokenizer: "optional" }),
       adapted: undefined,
     };
   return openTrained({ ...options, ckpt, compat: new Set(), tokenizer: "optional" }, ui);

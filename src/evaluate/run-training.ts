@@ -7,7 +7,7 @@ import { float32Tensors } from "../models/weights/frozen-weights.js";
 import type { Adapter } from "../peft/adapter.js";
 import { readAdapterInit } from "../peft/adapter-init.js";
 import { buildAdapter, type AdapterSettings } from "../peft/build-adapter.js";
-import { peftMethods, type PeftType } from "../peft/registry.js";
+import { peftTypes, type PeftType } from "../peft/registry.js";
 import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { trainableLine } from "../report/python-format.js";
@@ -25,7 +25,7 @@ import { lockRunFolder } from "../report/run-lock.js";
 import { runtimeVersion } from "../runtime/providers.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
 import type { InterruptSignal } from "../train/interrupt.js";
-import { loadBase, type BaseModel } from "../train/load-base.js";
+import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { createParameterStore, type ParameterStore } from "../train/parameters.js";
 import { DEFAULT_SEED, planTraining, type TrainingSettings } from "../train/train-adapter.js";
 import { loadTrainingData, type DataSettings, type TrainingData } from "../train/training-data.js";
@@ -42,11 +42,10 @@ import {
 
 /** All that a training run is asked for; cli/train-options.ts makes it from the flags. */
 export interface TrainingRunOptions
-  extends TrainingSettings, DataSettings, PredictionSettings, AdapterSettings {
+  extends TrainingSettings, DataSettings, PredictionSettings, AdapterSettings, BaseStorage {
   readonly peftType: string | undefined;
   readonly modelName: string;
   readonly adapterInit: string | undefined;
-  readonly loadBit: number;
   readonly outputFolder: string;
   /** A run's folder, one of its checkpoints, or "true" or "latest" for the newest run of this name that was stopped. */
   readonly resumeFromCheckpoint: string | undefined;
@@ -73,9 +72,10 @@ export interface RunRecord {
 
 /** A --peft_type that this version has. @throws {UserError} otherwise */
 export const requirePeftType = (name: string | undefined): PeftType => {
-  if (name !== undefined && Object.hasOwn(peftMethods, name)) return name as PeftType;
+  const found = peftTypes.find((known) => known === name);
+  if (found) return found;
   throw new UserError(
-    `Cannot use --peft_type=${name ?? ""}: expected one of ${Object.keys(peftMethods).join(", ")}`,
+    `Cannot use --peft_type=${name ?? ""}: expected one of ${peftTypes.join(", ")}`,
   );
 };
 
@@ -120,7 +120,7 @@ const prepareRun = async (
 ): Promise<PreparedRun> => {
   const startedAt = new Date();
   const base = await loadBase(options.modelName, {
-    loadBit: options.loadBit,
+    ...options,
     tokenizer: options.datasetFile === undefined ? "required" : "optional",
   });
   const { config } = base.folder;

@@ -19,7 +19,8 @@ import {
   type SparsitySettings,
 } from "./method.js";
 import { addSavedModules, saveableTensors, withoutSaved } from "./modules-to-save.js";
-import { peftMethods, type PeftType } from "./registry.js";
+import type { QloraAdapter } from "./qlora.js";
+import { methodOf, peftMethods, type PeftType } from "./registry.js";
 import { inLayers, matchRankPattern, selectTargets } from "./targets.js";
 import { createVirtualAdapter } from "./virtual-tokens.js";
 
@@ -53,6 +54,8 @@ export interface AdapterSettings {
   readonly encoderLayers: number;
   /** Undefined: a random start. */
   readonly promptInitText: string | undefined;
+  /** What qlora trains; without a meaning for every other method. */
+  readonly qloraAdapter: QloraAdapter;
 }
 
 /** What turns text into token ids: a tokenizer. */
@@ -74,7 +77,7 @@ export const buildAdapter = (
   compat: Compat,
   tokenizer?: TextEncoder,
 ): Adapter => {
-  const method: PeftMethod = peftMethods[peftType];
+  const method = methodOf(peftType, settings.qloraAdapter);
   const options: MethodOptions = {
     rank: settings.rank,
     alpha: settings.loraAlpha,
@@ -107,7 +110,7 @@ export const buildAdapter = (
   if (method.kind !== "linear") refuseLinearFlags(peftType, settings);
   if (method.kind === "virtual") return createVirtualAdapter(method, options, config);
   if (method.kind === "full") return createFullAdapter(method, options, llamaTensors(config));
-  if (settings.randR && peftType !== "hira")
+  if (settings.randR && method.name !== "hira")
     throw new UserError(
       `Cannot use --rand_R with --peft_type=${peftType}: expected hira, whose W0 it replaces`,
     );

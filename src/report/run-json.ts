@@ -192,18 +192,20 @@ export const recordResumption = async (
 };
 
 /**
- * The flags a run was made with: line 1 of its output.jsonl, or run.json's where it was stopped before it wrote one.
+ * The flags a run was made with: line 1 of its output.jsonl, and from run.json those that the original lacks, or all where the run
+ * was stopped before it wrote one.
  *
  * @throws {UserError} if neither is there, or the one that is there is broken
  */
 export const readRunFlags = async (runFolder: string): Promise<JsonObject> => {
   const output = join(runFolder, "output.jsonl");
-  if (existsSync(output)) return readOutputFlags(output);
+  const original = existsSync(output) ? await readOutputFlags(output) : undefined;
   const path = join(runFolder, fileName);
+  if (!existsSync(path) && original) return original;
   if (!existsSync(path))
     throw new UserError(
       `Cannot read the flags of ${runFolder}: found neither output.jsonl nor run.json, expected one of them`,
       "Give the folder of a run, as it was printed at its start",
     );
-  return objectIn(await readRunJson(path), "flags", path);
+  return { ...objectIn(await readRunJson(path), "flags", path), ...original };
 };

@@ -1,5 +1,4 @@
 import { multiplyDims } from "../core/dim.js";
-import type { DType } from "../core/dtype.js";
 import { backward } from "../graph/backward.js";
 import { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
@@ -12,15 +11,15 @@ import type { ModelHooks } from "../models/adapter.js";
 import { causalMask, groupedAttention, splitHeads } from "../models/blocks/attention.js";
 import { buildLlama, buildLlamaHead } from "../models/llama.js";
 import type { LlamaConfig } from "../models/llama-config.js";
-import { accessFrozenWeights } from "../models/weights/frozen-weights.js";
+import { accessFrozenWeights, type WeightType } from "../models/weights/frozen-weights.js";
 import { plainHooks, type Adapter } from "../peft/adapter.js";
 import type { DropoutKeys } from "../peft/dropout.js";
 import { splitPrefix } from "../peft/virtual-tokens.js";
 
 export interface LossGraphOptions {
   readonly config: LlamaConfig;
-  /** dtype and shape in which each frozen tensor is held. */
-  readonly typeOf: (name: string) => { readonly dtype: DType; readonly shape: readonly number[] };
+  /** How each frozen tensor is held. */
+  readonly typeOf: (name: string) => WeightType;
   /** Undefined: the plain model. */
   readonly adapter: Adapter | undefined;
   /** The columns of the longest batch, virtual tokens not counted. */

@@ -203,7 +203,7 @@ export class LossSession {
     store: ParameterStore | undefined,
     { threads }: { readonly threads?: number | undefined } = {},
   ): Promise<LossSession> {
-    const graph = buildLossGraph({ ...options, typeOf: (name) => weights.tensor(name) });
+    const graph = buildLossGraph({ ...options, typeOf: (name) => weights.typeOf(name) });
     const session = await Session.create({
       model: encodeOnnx(graph),
       initializers: initializersOf(graph, weights),

@@ -20,6 +20,7 @@ import {
 import { evaluateLoss, type EvaluationOptions } from "./evaluate-loss.js";
 import type { InterruptName, InterruptSignal } from "./interrupt.js";
 import { chunkCount, LossSession } from "./loss-session.js";
+import type { Optimizer } from "./optimizer.js";
 import { planMicroBatches, type MicroBatches } from "./micro-batches.js";
 import { clearGradients, type ParameterStore } from "./parameters.js";
 import { requirePosition, restoreParameters } from "./resume.js";
@@ -45,6 +46,7 @@ export interface TrainingSettings {
   readonly lr: number;
   readonly warmup: number;
   readonly weightDecay: number;
+  readonly optimizer: Optimizer;
   /** 0: no clipping. */
   readonly maxGradNorm: number;
   /** As given; undefined does not enter the run's name. */

@@ -103,6 +103,8 @@ const prepare = async (t: ExecutionContext): Promise<Surroundings> => {
     loadOrder: -1,
     modelName: model,
     loadBit: 16,
+    quantType: "nf4",
+    doubleQuant: true,
     dataset: "boolq",
     computeRank: false,
     computeNorm: false,

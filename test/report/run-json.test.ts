@@ -64,6 +64,10 @@ test("readRunFlags prefers output.jsonl, and names what is missing or broken", a
     message: /found \[\] in flags/,
   });
   await writeFile(join(folder, "output.jsonl"), '{"peft_type": "fft"}\n');
+  await t.throwsAsync(readRunFlags(folder), { instanceOf: UserError });
+  await writeFile(path, '{"format": 1, "flags": {"peft_type": "hira", "quant_type": "fp4"}}');
+  t.deepEqual(await readRunFlags(folder), { peft_type: "fft", quant_type: "fp4" });
+  await rm(path);
   t.deepEqual(await readRunFlags(folder), { peft_type: "fft" });
 });
 

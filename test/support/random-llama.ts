@@ -50,12 +50,14 @@ export const randomWeights = (config: LlamaConfig): FrozenWeights => {
       return [name, Tensor.fromArray("float32", shape, data)] as const;
     }),
   );
+  const tensor = (name: string): Tensor => {
+    const found = tensors.get(name);
+    if (!found) throw new RangeError(`no weight ${name}`);
+    return found;
+  };
   return {
-    tensor: (name) => {
-      const tensor = tensors.get(name);
-      if (!tensor) throw new RangeError(`no weight ${name}`);
-      return tensor;
-    },
+    tensor,
+    typeOf: tensor,
     names: tensors.keys(),
     ownedBytes: 0,
   };

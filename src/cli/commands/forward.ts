@@ -2,6 +2,7 @@ import type { ProgressUi } from "../../report/progress.js";
 import { defineCommand, type Command } from "../command.js";
 import type { FlagFault } from "../flag.js";
 import { flags, pickFlags } from "../options.js";
+import { storageFlagNames } from "../storage-options.js";
 import { readModelOptions, type DeviceOptions, type ModelOptions } from "../train-options.js";
 import type { Precision } from "../../core/precision.js";
 
@@ -80,7 +81,8 @@ export const forwardCommand = (
         "encoder_reparameterization_type",
         "encoder_num_layers",
         "prompt_init_text",
-        "load_bit",
+        ...storageFlagNames,
+        "qlora_adapter",
         "adapter_init",
         "device",
         "threads",

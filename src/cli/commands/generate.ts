@@ -4,14 +4,15 @@ import type { InterruptSignal } from "../../train/interrupt.js";
 import { defineCommand, type Command } from "../command.js";
 import { flags, pickFlags } from "../options.js";
 import { readDoSample, type DeviceOptions } from "../train-options.js";
+import type { BaseStorage } from "../../train/load-base.js";
+import { readBaseStorage, storageFlagNames } from "../storage-options.js";
 import { adapterFlag, precisionFlag, requireFile } from "./forward.js";
 
 /** All that `hira generate` was asked for, checked. Decoding's names and meanings are those of DecodeSettings. */
-export interface GenerateCommandOptions extends DeviceOptions {
+export interface GenerateCommandOptions extends DeviceOptions, BaseStorage {
   readonly modelName: string;
   readonly ckpt: string | undefined;
   readonly loadOrder: number;
-  readonly loadBit: number;
   /** JSON Lines: rows of prompt or input_ids. */
   readonly input: string;
   /** JSON Lines: rows of new_tokens, text and score. */
@@ -45,7 +46,7 @@ export const generateCommand = (
     description:
       "Takes rows with prompt or input_ids, and writes for each its best sequences: new_tokens, text where the model has a tokenizer, and score as transformers defines sequences_scores.",
     flags: {
-      ...pickFlags(["model_name", "load_bit"]),
+      ...pickFlags(["model_name", ...storageFlagNames]),
       ckpt: adapterFlag,
       load_order: flags.load_order,
       batch: { ...flags.batch, group: "Decoding", help: "The most prompts decoded together" },
@@ -81,7 +82,7 @@ export const generateCommand = (
         modelName: values.model_name,
         ckpt: values.ckpt ?? undefined,
         loadOrder: values.load_order,
-        loadBit: values.load_bit,
+        ...readBaseStorage(values, null, faults),
         device: values.device,
         precision: values.precision as Precision,
         threads: values.threads ?? undefined,

@@ -1,7 +1,7 @@
 import { normalizeAxis, refuse, type Op, type Value } from "../op.js";
 
 /**
- * One element of x for each index, along one axis: y[i, j] = x[i, indices[i, j]] for axis 1. indices int64, y's shape.
+ * One element of x for each index, along one axis: y[i, j] = x[i, indices[i, j]] for axis 1. indices int64 or int32, y's shape.
  *
  * dx is zero but for dy added at the indices. Source: ONNX GatherElements, opset 13.
  */
@@ -9,8 +9,8 @@ export const gatherElements: Op<readonly [x: Value, indices: Value], { readonly 
   opType: "GatherElements",
   infer([x, indices], { axis }) {
     normalizeAxis("GatherElements", axis, x);
-    if (indices.dtype !== "int64" || indices.shape.length !== x.shape.length)
-      refuse("GatherElements", [x, indices], "int64 indices of the same rank");
+    if (!["int64", "int32"].includes(indices.dtype) || indices.shape.length !== x.shape.length)
+      refuse("GatherElements", [x, indices], "int64 or int32 indices of the same rank");
     return [{ dtype: x.dtype, shape: indices.shape }];
   },
   attributes: ({ axis }) => ({ axis: { int: axis } }),
