@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { requireWritableFolder } from "../core/atomic-file.js";
 import { UserError } from "../core/errors.js";
+import type { JsonObject } from "../core/json-file.js";
 import { findDataset, findSingleDataset } from "../datasets/registry.js";
 import { hashModelFiles } from "../models/model-folder.js";
 import { float32Tensors } from "../models/weights/frozen-weights.js";
@@ -25,7 +26,8 @@ import { lockRunFolder } from "../report/run-lock.js";
 import { runtimeVersion } from "../runtime/providers.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
 import type { InterruptSignal } from "../train/interrupt.js";
-import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
+import { loadBase, packingOf, type BaseModel, type BaseStorage } from "../train/load-base.js";
+import { momentAllocator, type MomentAllocator } from "../train/optimizer.js";
 import { createParameterStore, type ParameterStore } from "../train/parameters.js";
 import { DEFAULT_SEED, planTraining, type TrainingSettings } from "../train/train-adapter.js";
 import { loadTrainingData, type DataSettings, type TrainingData } from "../train/training-data.js";
@@ -85,6 +87,7 @@ export const fillStore = async (
   adapter: Adapter,
   options: Pick<TrainingRunOptions, "adapterInit" | "seed">,
   ui: ProgressUi,
+  moments?: MomentAllocator,
 ): Promise<ParameterStore> => {
   const shapes = new Map(adapter.parameters.map(({ name, shape }) => [name, shape]));
   const given =
@@ -100,6 +103,7 @@ export const fillStore = async (
     options.seed ?? DEFAULT_SEED,
     ({ name }) => given?.values.get(name),
     float32Tensors(base.weights),
+    moments,
   );
 };
 
@@ -135,14 +139,19 @@ const prepareRun = async (
   // A run that goes on has its values in the checkpoint; the file of its start may be gone.
   const { resumeFromCheckpoint: resumed, adapterInit } = options;
   const start = { ...options, adapterInit: resumed === undefined ? adapterInit : undefined };
-  const store = await fillStore(base, adapter, start, ui);
+  const moments = momentAllocator(options.optimizer, options.outputFolder);
+  const store = await fillStore(base, adapter, start, ui, moments);
   const seed = options.seed ?? DEFAULT_SEED;
   const facts: RunFacts = {
     startedAt,
     argv: record.argv,
     flags: record.flags,
     seeds: { adapter: seed, data_order: options.compat.has("seed") ? DEFAULT_SEED : seed },
-    model: { folder: base.folder.path, sha256: await hashModelFiles(base.folder) },
+    model: {
+      folder: base.folder.path,
+      sha256: await hashModelFiles(base.folder),
+      quantization_config: quantizationConfig(options),
+    },
     tokenizerHash: base.tokenizer?.hash,
     data: await hashFiles(Object.keys(data.files)),
     code: await readCodeVersion(),
@@ -262,6 +271,30 @@ const finishRun = async (
     parameters: countParameters(base, adapter),
     rows,
   });
+};
+
+/**
+ * A storage by the names of transformers' BitsAndBytesConfig, so that the base can be loaded alike there; undefined for floats.
+ *
+ * Source: BitsAndBytesConfig.to_dict of transformers 5.23.
+ */
+export const quantizationConfig = (storage: BaseStorage): JsonObject | undefined => {
+  const packing = packingOf(storage);
+  if (!packing) return undefined;
+  const fourBit = packing.kind === "4bit";
+  return {
+    quant_method: "bitsandbytes",
+    load_in_4bit: fourBit,
+    load_in_8bit: !fourBit,
+    ...(fourBit
+      ? {
+          bnb_4bit_quant_type: packing.type,
+          bnb_4bit_use_double_quant: packing.doubleQuant,
+          bnb_4bit_compute_dtype: "float32",
+        }
+      : // LLM.int8() keeps columns of large activations in floats; here none are.
+        { llm_int8_threshold: 0 }),
+  };
 };
 
 /** A schedule that a ds_config gives its own length must have the run's. */

@@ -46,7 +46,12 @@ export interface RunFacts {
   /** By purpose, such as `adapter`, `data_order`. */
   readonly seeds: Readonly<Record<string, number>>;
   /** The model's folder, and SHA-256 of its files by name; see hashModelFiles. */
-  readonly model: { readonly folder: string; readonly sha256: Readonly<Record<string, string>> };
+  readonly model: {
+    readonly folder: string;
+    readonly sha256: Readonly<Record<string, string>>;
+    /** How its weights are held, by transformers' names; undefined where they stay floats. */
+    readonly quantization_config?: JsonObject | undefined;
+  };
   /** Tokenizer.hash; undefined for data that are token ids already. */
   readonly tokenizerHash: string | undefined;
   /** By path; see {@link hashFiles}. */

@@ -1,9 +1,12 @@
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, fstatSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { UserError } from "../core/errors.js";
 import { addressOf } from "./c-api.js";
 import { cLibrary } from "./library.js";
 
 const protectRead = 1;
 const protectWrite = 2;
+const mapShared = 1;
 const mapPrivate = 2;
 // Without a reservation a file larger than the memory may be mapped; the constant is the kernel's.
 const mapNoReserve = process.platform === "darwin" ? 0x40 : 0x4000;
@@ -25,7 +28,7 @@ const unmap = ({ address, byteLength }: Mapping): void => {
 const mappings = new FinalizationRegistry(unmap);
 
 /** Maps the whole of an open file, or undefined where the system has no mmap or refuses. */
-const map = (descriptor: number, byteLength: number): Memory | undefined => {
+const map = (descriptor: number, byteLength: number, share: number): Memory | undefined => {
   if (process.platform === "win32") return undefined;
   const mmap = cLibrary().func("mmap", "intptr_t", [
     "void *",
@@ -35,7 +38,7 @@ const map = (descriptor: number, byteLength: number): Memory | undefined => {
     "int",
     "int64_t",
   ]);
-  const flags = mapPrivate | mapNoReserve;
+  const flags = share | mapNoReserve;
   const address = BigInt(
     mmap(null, byteLength, protectRead | protectWrite, flags, descriptor, 0) as number | bigint,
   );
@@ -53,13 +56,20 @@ const read = (descriptor: number, byteLength: number): Memory => {
   return { address: addressOf(array), array };
 };
 
+/** Writes zeros, so that the disk has the room: a page without it would end the process with SIGBUS when it is written. */
+const fillWithZeros = (descriptor: number, byteLength: number): void => {
+  const zeros = new Uint8Array(Math.min(byteLength, 1 << 22));
+  for (let at = 0; at < byteLength;)
+    at += writeSync(descriptor, zeros, 0, Math.min(zeros.length, byteLength - at), at);
+};
+
 /** Gives the address of a mapped file to the tensors over it; not for other rooms. */
 export let mappedMemory: (file: MappedFile) => Mapping;
 
 /**
  * A file as memory: pages are read when they are touched, shared with other processes, and dropped under pressure.
  *
- * A page that is written to becomes private to this process; the file never changes. Tensors over the file keep it
+ * A page that is written to becomes private to this process; the file never changes, unless it is one of `scratch`. Tensors over the file keep it
  * mapped; it is unmapped once it and they are collected. Cutting the file short meanwhile ends the process with SIGBUS,
  * as it does for every program that maps files: write beside and rename instead.
  *
@@ -97,10 +107,41 @@ export class MappedFile {
       if (byteLength === 0)
         throw new RangeError(`Cannot map ${path}: found 0 bytes, expected at least 1`);
       const memory =
-        (copy ? undefined : map(descriptor, byteLength)) ?? read(descriptor, byteLength);
+        (copy ? undefined : map(descriptor, byteLength, mapPrivate)) ??
+        read(descriptor, byteLength);
       return new MappedFile(path, byteLength, memory);
     } finally {
       closeSync(descriptor);
+    }
+  }
+
+  /**
+   * Zeros to be written to, in a file of `folder` that has no name any more: the system can move their pages to the disk when
+   * memory is short, and the file goes with the process, however that ends.
+   *
+   * @throws {UserError} if the folder cannot be written, has no room, or the system cannot map files (Windows)
+   */
+  static scratch(folder: string, byteLength: number): MappedFile {
+    const refuse = (found: string): UserError =>
+      new UserError(
+        `Cannot map ${String(byteLength)} bytes in ${folder}: found ${found}, expected a folder whose files can be mapped`,
+        "Choose a folder on another disk, or an optimizer that keeps its state in memory",
+      );
+    let own: string | undefined;
+    let descriptor: number | undefined;
+    try {
+      own = mkdtempSync(join(folder, ".scratch-"));
+      descriptor = openSync(join(own, "pages"), "wx+");
+      rmSync(own, { recursive: true, force: true });
+      fillWithZeros(descriptor, byteLength);
+      const memory = map(descriptor, byteLength, mapShared);
+      if (!memory) throw refuse("a system that does not map files");
+      return new MappedFile(join(own, "pages"), byteLength, memory);
+    } catch (error) {
+      if (own !== undefined) rmSync(own, { recursive: true, force: true });
+      throw error instanceof UserError ? error : refuse((error as Error).message);
+    } finally {
+      if (descriptor !== undefined) closeSync(descriptor);
     }
   }
 }

@@ -2,6 +2,7 @@ import { elementCount } from "../core/dtype.js";
 import { Tensor } from "../runtime/tensor.js";
 import type { Adapter, AdapterParameter } from "../peft/adapter.js";
 import type { BaseTensors } from "../peft/init.js";
+import type { MomentAllocator } from "./optimizer.js";
 
 /** Trainable parameters that the optimizer treats alike, end to end in flat buffers of [length] float32 elements. */
 export interface ParameterGroup {
@@ -37,12 +38,14 @@ export interface ParameterStore {
  * Allocates the store and fills the values with `start` where it has them, else with each parameter's initializer.
  *
  * @param base the model's tensors in float32, for start values that depend on them (see float32Tensors)
+ * @param moments where AdamW's moments lie; by default in memory
  */
 export const createParameterStore = (
   { parameters }: Pick<Adapter, "parameters">,
   seed: number,
   start: (parameter: AdapterParameter) => Float32Array | undefined,
   base?: BaseTensors,
+  moments: MomentAllocator = (length) => Tensor.zeros("float32", [length]),
 ): ParameterStore => {
   const values = new Map<string, Tensor>();
   const gradients = new Map<string, Tensor>();
@@ -59,8 +62,8 @@ export const createParameterStore = (
       length,
       values: buffer(),
       gradients: buffer(),
-      m: buffer(),
-      v: buffer(),
+      m: moments(length),
+      v: moments(length),
     };
     groups.push(group);
     let offset = 0;

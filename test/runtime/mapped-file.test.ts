@@ -1,6 +1,7 @@
-import { writeFile } from "node:fs/promises";
+import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
+import { UserError } from "../../src/core/errors.js";
 import { MappedFile } from "../../src/runtime/mapped-file.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 import { makeTempFolder } from "../support/temp-folder.js";
@@ -77,4 +78,22 @@ test("MappedFile.open refuses missing and empty files", async (t) => {
   t.throws(() => MappedFile.open(path), { code: "ENOENT" });
   await writeFile(path, "");
   t.throws(() => MappedFile.open(path), { instanceOf: RangeError, message: /found 0 bytes/ });
+});
+
+test("MappedFile.scratch gives zeros that keep what is written, in a file without a name", async (t) => {
+  const folder = await makeTempFolder(t);
+  const file = MappedFile.scratch(folder, 4 * 5000);
+  t.deepEqual(await readdir(folder), []);
+  const tensor = Tensor.fromMapped(file, 0, "float32", [5000]);
+  t.deepEqual(tensor.data, new Float32Array(5000));
+  (tensor.data as Float32Array).set(numbers);
+  t.deepEqual(Tensor.fromMapped(file, 4 * 100, "float32", [2]).data, numbers.slice(100, 102));
+});
+
+test("MappedFile.scratch says of a folder that cannot hold it why", async (t) => {
+  const folder = join(await makeTempFolder(t), "missing");
+  t.throws(() => MappedFile.scratch(folder, 8), {
+    instanceOf: UserError,
+    message: /Cannot map 8 bytes in .*missing: found ENOENT/,
+  });
 });

@@ -1,0 +1,46 @@
+import test from "ava";
+import { randomStream } from "../../src/core/random.js";
+import type { AdapterParameter } from "../../src/peft/adapter.js";
+import { AdamW } from "../../src/train/adamw.js";
+import { momentAllocator, optimizers, type Optimizer } from "../../src/train/optimizer.js";
+import { createParameterStore } from "../../src/train/parameters.js";
+import { makeTempFolder } from "../support/temp-folder.js";
+
+const parameters: readonly AdapterParameter[] = ["a", "b"].map((name) => ({
+  name,
+  shape: [300, 70],
+  trainable: true,
+  decays: name === "a",
+  init: (_shape, seed) => {
+    const stream = randomStream(seed, name);
+    return Float32Array.from({ length: 300 * 70 }, () => stream.normal());
+  },
+}));
+
+test("AdamW computes the same bits with its moments in a mapped file as in memory", async (t) => {
+  const folder = await makeTempFolder(t);
+  const train = async (optimizer: Optimizer): Promise<readonly Uint8Array[]> => {
+    const moments = momentAllocator(optimizer, folder);
+    const store = createParameterStore({ parameters }, 7, () => undefined, undefined, moments);
+    const adamw = await AdamW.create(
+      store,
+      { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 },
+      1,
+    );
+    for (let step = 1; step <= 5; step++) {
+      for (const [name, { data }] of store.gradients) {
+        const stream = randomStream(step, name);
+        (data as Float32Array).forEach((_, i, all) => (all[i] = stream.normal()));
+      }
+      await adamw.update(step, 1e-2, 0.5);
+    }
+    adamw.dispose();
+    return [store.values, store.m, store.v].flatMap((table) =>
+      [...table.values()].map(({ data }) => new Uint8Array(data.slice().buffer)),
+    );
+  };
+  const [inMemory, paged] = [await train(optimizers[0]), await train(optimizers[1])];
+  t.is(inMemory.length, 6);
+  t.deepEqual(paged, inMemory);
+  t.true(paged[2]?.some((byte) => byte !== 0));
+});
