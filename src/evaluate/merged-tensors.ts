@@ -26,6 +26,8 @@ export interface MergedTensors {
   readonly folder: string;
   /** Names of the base's tensors that the merged model does not have from it. */
   readonly changed: ReadonlySet<string>;
+  /** Those of the base's tensors that are held quantized: the merged model has the numbers that their codes stand for. */
+  readonly unpacked: ReadonlySet<string>;
   /** A tensor of the merged model, rounded to the base's dtype. */
   read(name: string): Promise<TypedArray>;
   /** What the merged model is to compute: the base with the adapter beside it, or what full fine-tuning has made. */
@@ -93,12 +95,16 @@ export const openMergedTensors = async (
       g.output("merged", merged);
     },
   });
+  const unpacked = new Set(
+    [...base.weights.names].filter((name) => base.weights.typeOf(name).packing !== undefined),
+  );
   const modules = new Map(targets.map((module) => [`${module.path}.weight`, module]));
   return {
     base: base.folder,
     method: method.name,
     folder,
-    changed: new Set([...modules.keys(), ...saved.keys()]),
+    changed: new Set([...modules.keys(), ...saved.keys(), ...unpacked]),
+    unpacked,
     unmerged: { weights: base.weights, adapted },
     adapted,
     async read(name) {
@@ -106,6 +112,8 @@ export const openMergedTensors = async (
       const whole = saved.get(name);
       if (whole) return roundTo(entry, whole.slice());
       const module = modules.get(name);
+      if (!module && unpacked.has(name))
+        return roundTo(entry, base.weights.tensor(name).data as Float32Array);
       if (!module) return readTensorData(entry);
       const { merged } = await layers.run(module);
       if (!merged) throw new RangeError(`Cannot merge ${name}: its graph has given nothing`);
@@ -138,6 +146,7 @@ const openFineTuned = async (base: ModelFolder, folder: string): Promise<MergedT
     method: "fft",
     folder,
     changed: new Set(weights.keys()),
+    unpacked: new Set(),
     unmerged: { weights: await openFrozenWeights(weights, { storage: "stored" }) },
     adapted: undefined,
     async read(name) {

@@ -12,10 +12,11 @@ import { openFrozenWeights } from "../models/weights/frozen-weights.js";
 import { readTensorData, toFloat32, type TensorEntry } from "../models/weights/safetensors.js";
 import { copyCompanions, writeModelFolder } from "../models/write-model-folder.js";
 import type { ProgressUi } from "../report/progress.js";
+import type { BaseStorage } from "../train/load-base.js";
 import { compareLogits, sampleRows, sampleSize, type LogitComparison } from "./compare-logits.js";
 import { openMergedTensors, type MergedTensors } from "./merged-tensors.js";
 
-export interface MergeRunOptions {
+export interface MergeRunOptions extends BaseStorage {
   /** A run folder, one checkpoint, or a peft adapter. */
   readonly ckpt: string;
   readonly loadOrder: number;
@@ -39,7 +40,7 @@ export interface MergeRunOptions {
  */
 export const runMerge = async (options: MergeRunOptions, ui: ProgressUi): Promise<void> => {
   await requireFree(options.out);
-  const merged = await openMergedTensors({ ...options, loadBit: 16 }, ui);
+  const merged = await openMergedTensors(options, ui);
   try {
     if (options.unmerge === undefined) await merge(merged, options, ui);
     else await unmerge(merged, options.unmerge, options.out, ui);
@@ -118,6 +119,10 @@ const merge = async (
   ui.line(
     `Merged ${merged.method} of ${merged.folder} into ${out}: ${String(merged.changed.size)} of ${String(base.weights.size)} tensors, ${dtypesOf(base, merged.changed).join(" and ")}, ${String(files)} weight file${files === 1 ? "" : "s"} as the base`,
   );
+  if (merged.unpacked.size > 0)
+    ui.line(
+      `The base is held quantized: ${String(merged.unpacked.size)} tensors are written as the numbers that their codes stand for, the merged ones among them`,
+    );
   if (comparison) for (const line of describe(comparison, merged, input)) ui.line(line);
 };
 

@@ -128,3 +128,40 @@ test("--optim=paged_adamw_32bit trains to the same bits as adamw_torch", async (
   };
   t.deepEqual(await weights("--optim=paged_adamw_32bit"), await weights("--optim=adamw_torch"));
 });
+
+test("hira merge writes the numbers of a quantized base, and unmerging gives the original base back", async (t) => {
+  const folder = await makeTempFolder(t);
+  const { rows, runFolder } = await train(t, folder, "--peft_type=qlora", "--qlora_adapter=hira");
+  const merged = join(folder, "merged");
+  const { code, out, err } = await runHira("merge", `--ckpt=${runFolder}`, `--out=${merged}`);
+  t.is(code, 0, err);
+  t.regex(out, /The base is held quantized: 14 tensors are written as the numbers/);
+  const input = `--input=${rows}`;
+  const beside = await forward(t, folder, `--ckpt=${runFolder}`, input);
+  const alone = await forward(t, folder, `--model=${merged}`, input, "--load_bit=32");
+  t.true(largestDifference(beside, alone) < 1e-5);
+  const restored = join(folder, "restored");
+  const back = await runHira(
+    "merge",
+    `--unmerge=${merged}`,
+    `--ckpt=${runFolder}`,
+    `--out=${restored}`,
+  );
+  t.is(back.code, 0, back.err);
+  t.deepEqual(
+    await readFile(join(restored, "model.safetensors")),
+    await readFile(join(peftFixture("base"), "model.safetensors")),
+  );
+});
+
+test("hira merge refuses to merge a quantized base in place", async (t) => {
+  const folder = await makeTempFolder(t);
+  const { runFolder } = await train(t, folder, "--peft_type=qlora");
+  const { code, err } = await runHira(
+    "merge",
+    `--ckpt=${runFolder}`,
+    `--out=${peftFixture("base")}`,
+  );
+  t.is(code, 2);
+  t.regex(err, /Cannot merge in place: found a model in /);
+});

@@ -14,6 +14,7 @@ export const defaultAdapterSettings: AdapterSettings = {
   initAb: { A: "kaiming", B: "zero" },
   trainAb: { A: true, B: true },
   randR: false,
+  qloraAdapter: "lora",
   sparsity: { ...defaultSparsity, sparsity: 0.25 },
   virtualTokens: 3,
   prefixProjection: false,

@@ -3,6 +3,7 @@ import type { MergeRunOptions } from "../../evaluate/run-merge.js";
 import { defineCommand, type Command } from "../command.js";
 import type { FlagFault } from "../flag.js";
 import { flags, pickFlags } from "../options.js";
+import { readBaseStorage, storageFlagNames } from "../storage-options.js";
 import { adapterFlag } from "./forward.js";
 
 /** A folder that a command cannot do without; where it is missing, a fault is added. */
@@ -40,7 +41,7 @@ export const mergeCommand = (
         help: "Rows of input_ids and labels to compare logits on (.jsonl); if not given, 4 random rows",
       },
       out: { ...flags.out, placeholder: "folder", help: "Folder to write, new or empty" },
-      ...pickFlags(["threads"]),
+      ...pickFlags([...storageFlagNames, "threads"]),
     },
     examples: [
       ["hira merge --ckpt=results_hira/RUN --out=merged", "the run's best checkpoint as a model"],
@@ -55,6 +56,7 @@ export const mergeCommand = (
         ckpt: requireFolder("ckpt", values.ckpt, faults),
         loadOrder: values.load_order,
         modelName: values.model_name ?? undefined,
+        ...readBaseStorage(values, null, faults),
         out: requireFolder("out", values.out, faults),
         unmerge: values.unmerge ?? undefined,
         input: values.input ?? undefined,
