@@ -216,7 +216,9 @@ export const runTraining = async (
     asked === undefined ? undefined : await openResumedRun(asked, outputFolder, name, ui);
   let release = resumed?.release;
   try {
-    if (!resumed) await requireWritableFolder(outputFolder);
+    // Paged moments lie there also where a run goes on elsewhere.
+    if (!resumed || options.optimizer === "paged_adamw_32bit")
+      await requireWritableFolder(outputFolder);
     if (options.datasetFile === undefined) findDataset(options.dataset);
     const prepared = await prepareRun(peftType, options, record, ui);
     const { trainable, all } = countParameters(prepared.base, prepared.adapter);
