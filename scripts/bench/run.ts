@@ -2,9 +2,14 @@
 import { didYouMean, messageOf, UserError } from "../../src/core/errors.js";
 import type { Bench } from "./bench.js";
 import { decodeBench } from "./decode.js";
+import { memoryBench } from "./memory.js";
 import { stepBench } from "./step.js";
 
-const benches: Readonly<Record<string, Bench>> = { step: stepBench, decode: decodeBench };
+const benches: Readonly<Record<string, Bench>> = {
+  step: stepBench,
+  decode: decodeBench,
+  memory: memoryBench,
+};
 
 const [name, ...argv] = process.argv.slice(2);
 const bench = name === undefined ? undefined : benches[name];
