@@ -1,6 +1,7 @@
 import { compatNames } from "../core/compat.js";
 import { precisions } from "../core/precision.js";
 import { fourBitTypes } from "../models/weights/quantize.js";
+import { defaultShardSize } from "../models/shards.js";
 import { encoderTypes, sparseMethods, sparseSchedules } from "../peft/method.js";
 import { qloraAdapters } from "../peft/qlora.js";
 import { optimizers } from "../train/optimizer.js";
@@ -17,6 +18,14 @@ export const ownFlags = {
     default: null,
     bare: "true",
     help: "Go on with a run that was stopped, from its newest checkpoint: its folder, or one checkpoint's; true, latest or nothing for the newest run of these flags",
+  },
+  max_shard_size: {
+    ours: true,
+    kind: "text",
+    group: "Checkpoints and evaluation",
+    placeholder: "size",
+    default: defaultShardSize,
+    help: "fft: the most weights in one file of a checkpoint, as 5GB or 200MB",
   },
   data_dir: {
     ours: true,

@@ -4,6 +4,7 @@ import { compatNames, type Compat, type CompatName } from "../core/compat.js";
 import { didYouMean } from "../core/errors.js";
 import type { Precision } from "../core/precision.js";
 import { isPreTokenizedName } from "../datasets/registry.js";
+import { parseShardSize } from "../models/shards.js";
 import { namedInitializers } from "../peft/init.js";
 import type { MoraType, SparsitySettings } from "../peft/method.js";
 import type { QloraAdapter } from "../peft/qlora.js";
@@ -31,6 +32,7 @@ import { effectiveLoadBit, readBaseStorage, storageFlagNames } from "./storage-o
 export const trainFlags = pickFlags([
   ...originalFlagNames,
   "resume_from_checkpoint",
+  "max_shard_size",
   "data_dir",
   "validation",
   "shuffle",
@@ -118,6 +120,8 @@ export interface TrainOptions extends ModelOptions, DataOptions, DeviceOptions, 
   readonly topP: number;
   readonly outputFolder: string;
   readonly resumeFromCheckpoint: string | undefined;
+  /** In bytes. */
+  readonly maxShardBytes: number;
   readonly expName: string;
   readonly dsConfig: string | undefined;
   /** What `dsConfig` says, read and checked by the command. */
@@ -317,6 +321,17 @@ export const readModelOptions = (
   promptInitText: values.prompt_init_text ?? undefined,
 });
 
+const readShardSize = (text: string, faults: FlagFault[]): number => {
+  const bytes = parseShardSize(text);
+  if (bytes === undefined)
+    faults.push({
+      what: "--max_shard_size",
+      found: JSON.stringify(text),
+      expected: "a number with KB, MB, GB or TB behind it",
+    });
+  return bytes ?? 0;
+};
+
 /** What must hold between the flags of `hira train`, whatever each one's own limits. */
 const crossFaults = (values: TrainFlagValues, datasetFile: boolean): FlagFault[] => {
   const faults: FlagFault[] = [];
@@ -424,6 +439,7 @@ export const readTrainOptions = (values: TrainFlagValues, faults: FlagFault[]): 
     topP: values.top_p,
     outputFolder: values.output_folder,
     resumeFromCheckpoint: values.resume_from_checkpoint ?? undefined,
+    maxShardBytes: readShardSize(values.max_shard_size, faults),
     expName: values.exp_name,
     dsConfig: values.ds_config ?? undefined,
     localRank: values.local_rank,

@@ -30,7 +30,10 @@ export interface ReportedTraining {
   readonly adapter: Adapter;
   readonly store: ParameterStore;
   readonly data: TrainingData;
-  readonly options: TrainingSettings & { readonly logSteps: number };
+  readonly options: TrainingSettings & {
+    readonly logSteps: number;
+    readonly maxShardBytes: number;
+  };
   readonly record: { readonly originalFlags: OutputFile["flags"] };
   readonly facts: Pick<RunFacts, "startedAt">;
   readonly runFolder: string;
@@ -110,7 +113,7 @@ export const trainWithReports = async (job: ReportedTraining): Promise<TrainingR
       settings: options,
       runFolder,
       resumeFrom,
-      writeWeights: (folder) => writeTrainedWeights(folder, base, adapter, store),
+      writeWeights: (folder) => writeTrainedWeights(folder, base, adapter, store, options),
       readWeights: (folder) => readTrainedWeights(folder, base, adapter, store),
       events,
       interrupt,

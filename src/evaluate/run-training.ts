@@ -53,6 +53,8 @@ export interface TrainingRunOptions
   readonly resumeFromCheckpoint: string | undefined;
   readonly expName: string;
   readonly logSteps: number;
+  /** Of the weight files of full fine-tuning, at most. */
+  readonly maxShardBytes: number;
   readonly deepSpeed?: { readonly totalSteps?: number | undefined } | undefined;
   readonly seed: number | undefined;
   readonly threads: number | undefined;

@@ -227,7 +227,8 @@ export const llamaLinears = (config: LlamaConfig): ReadonlyMap<string, LinearSiz
 };
 
 /**
- * Every tensor of the model by its Hugging Face name, with its shape; weights are [outFeatures, inFeatures].
+ * Every tensor of the model by its Hugging Face name, with its shape; weights are [outFeatures, inFeatures]. In the order of
+ * transformers' state_dict, in which shards are filled.
  *
  * `lm_head.weight` is absent where it is tied to `model.embed_tokens.weight`.
  */
@@ -236,13 +237,16 @@ export const llamaTensors = (config: LlamaConfig): ReadonlyMap<string, readonly 
   const tensors = new Map<string, readonly number[]>([
     ["model.embed_tokens.weight", [vocab, hidden]],
   ]);
+  const linears = [...llamaLinears(config)];
   for (let layer = 0; layer < config.layers; layer++) {
-    tensors.set(`model.layers.${String(layer)}.input_layernorm.weight`, [hidden]);
-    tensors.set(`model.layers.${String(layer)}.post_attention_layernorm.weight`, [hidden]);
-  }
-  for (const [path, { inFeatures, outFeatures, bias }] of llamaLinears(config)) {
-    tensors.set(`${path}.weight`, [outFeatures, inFeatures]);
-    if (bias) tensors.set(`${path}.bias`, [outFeatures]);
+    const block = `model.layers.${String(layer)}.`;
+    for (const [path, { inFeatures, outFeatures, bias }] of linears) {
+      if (!path.startsWith(block)) continue;
+      tensors.set(`${path}.weight`, [outFeatures, inFeatures]);
+      if (bias) tensors.set(`${path}.bias`, [outFeatures]);
+    }
+    tensors.set(`${block}input_layernorm.weight`, [hidden]);
+    tensors.set(`${block}post_attention_layernorm.weight`, [hidden]);
   }
   tensors.set("model.norm.weight", [hidden]);
   if (!config.tieWordEmbeddings) tensors.set("lm_head.weight", [vocab, hidden]);

@@ -7,6 +7,7 @@ import { UserError } from "../core/errors.js";
 import { narrowFloat32 } from "../core/half.js";
 import type { JsonObject } from "../core/json-file.js";
 import { indexName, singleName } from "./model-folder.js";
+import { defaultShardSize, parseShardSize, planShards } from "./shards.js";
 import type { TensorToWrite } from "./weights/safetensors.js";
 import { toFloat32, writeSafetensors } from "./weights/safetensors.js";
 
@@ -23,7 +24,7 @@ export interface ModelToWrite {
   readonly dtype?: StorageDType;
   /** The file of each tensor, as `shardOf` of a model that was loaded: shards then lie as in that model. */
   readonly shardOf?: ReadonlyMap<string, string>;
-  /** Where `shardOf` is not given; 5 GB, as in transformers 4. */
+  /** The most data in a file where `shardOf` is not given; left out: defaultShardSize. */
   readonly maxShardBytes?: number;
   /** A model folder whose tokenizer and generation_config.json are copied. */
   readonly copyFrom?: string;
@@ -73,10 +74,10 @@ const withDType = (tensor: TensorToWrite, dtype: StorageDType | undefined): Tens
 const byteLengthOf = ({ dtype, shape }: TensorToWrite): number =>
   elementCount(shape) * dtypes[dtype].bytes;
 
-/** Tensors by file, in order; a tensor larger than the limit has a file of its own. */
-const planShards = (
+/** Tensors by file, in order. */
+const filesOf = (
   tensors: readonly TensorToWrite[],
-  { shardOf, maxShardBytes = 5e9 }: Pick<ModelToWrite, "shardOf" | "maxShardBytes">,
+  { shardOf, maxShardBytes }: Pick<ModelToWrite, "shardOf" | "maxShardBytes">,
 ): ReadonlyMap<string, readonly TensorToWrite[]> => {
   if (shardOf !== undefined) {
     const shards = new Map<string, TensorToWrite[]>();
@@ -90,26 +91,16 @@ const planShards = (
     }
     return shards;
   }
-  const parts: TensorToWrite[][] = [];
-  let room = 0;
-  for (const tensor of tensors) {
-    const bytes = byteLengthOf(tensor);
-    const part = parts.at(-1);
-    if (part === undefined || bytes > room) {
-      parts.push([tensor]);
-      room = maxShardBytes - bytes;
-    } else {
-      part.push(tensor);
-      room -= bytes;
-    }
-  }
+  const limit = maxShardBytes ?? parseShardSize(defaultShardSize) ?? Infinity;
+  const sized = tensors.map((tensor) => ({ tensor, bytes: byteLengthOf(tensor) }));
+  const shards = planShards(sized, limit);
   const digits = (n: number): string => String(n).padStart(5, "0");
   return new Map(
-    parts.map((part, i) => [
-      parts.length === 1
+    shards.map((shard, i) => [
+      shards.length === 1
         ? singleName
-        : `model-${digits(i + 1)}-of-${digits(parts.length)}.safetensors`,
-      part,
+        : `model-${digits(i + 1)}-of-${digits(shards.length)}.safetensors`,
+      shard.map(({ tensor }) => tensor),
     ]),
   );
 };
@@ -144,18 +135,23 @@ export const copyCompanions = async (from: string, to: string): Promise<void> =>
 export const writeModelFolder = async (model: ModelToWrite): Promise<void> => {
   const { path, rawConfig, dtype, copyFrom } = model;
   const tensors = [...model.tensors].map((tensor) => withDType(tensor, dtype));
-  const shards = planShards(tensors, model);
+  const shards = filesOf(tensors, model);
   const written = new Set<string>();
   for (const [shard, part] of shards) {
     await writeSafetensors(join(path, shard), part);
     written.add(shard);
   }
   if (!shards.has(singleName)) {
+    const weightMap = [...shards].flatMap(([shard, part]) =>
+      part.map(({ name }) => [name, shard] as const),
+    );
+    // Keys in order, as transformers writes them.
     const index = {
-      metadata: { total_size: tensors.reduce((sum, tensor) => sum + byteLengthOf(tensor), 0) },
-      weight_map: Object.fromEntries(
-        [...shards].flatMap(([shard, part]) => part.map(({ name }) => [name, shard])),
-      ),
+      metadata: {
+        total_parameters: tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0),
+        total_size: tensors.reduce((sum, tensor) => sum + byteLengthOf(tensor), 0),
+      },
+      weight_map: Object.fromEntries(weightMap.sort(([a], [b]) => (a < b ? -1 : 1))),
     };
     await writeFileAtomically(join(path, indexName), `${JSON.stringify(index, null, 2)}\n`);
     written.add(indexName);

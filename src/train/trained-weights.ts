@@ -5,8 +5,9 @@ import { loadModelFolder } from "../models/model-folder.js";
 import {
   readSafetensorsHeader,
   readTensorData,
-  readTensorsAsFloat32,
+  readTensorAsFloat32,
   writeSafetensors,
+  type TensorEntry,
   type TensorToWrite,
 } from "../models/weights/safetensors.js";
 import { writeModelFolder } from "../models/write-model-folder.js";
@@ -47,7 +48,8 @@ const elementsOf = (tensors: ReadonlyMap<string, Tensor>): ReadonlyMap<string, F
   new Map([...tensors].map(([name, tensor]) => [name, tensor.data as Float32Array]));
 
 /**
- * Writes what was trained: a peft adapter folder, or for full fine-tuning a model folder in float32.
+ * Writes what was trained: a peft adapter folder, or for full fine-tuning a model folder in float32, in files of
+ * `maxShardBytes` at most: what training computes with, so that a run that goes on from it loses no bit.
  *
  * Where an encoder makes virtual tokens, the adapter holds these, and a file of its own the encoder. Sparse LoRA's masks
  * have a file of their own too.
@@ -57,6 +59,7 @@ export const writeTrainedWeights = async (
   base: Pick<BaseModel, "folder">,
   adapter: Adapter,
   store: ParameterStore,
+  { maxShardBytes }: { readonly maxShardBytes?: number | undefined } = {},
 ): Promise<void> => {
   const description = describeAdapter(adapter, base.folder.path);
   if (description) {
@@ -70,11 +73,21 @@ export const writeTrainedWeights = async (
   await writeModelFolder({
     path: folder,
     rawConfig: base.folder.rawConfig,
-    tensors: tensorsOf(store.values),
+    tensors: tensorsOf(inModelOrder(store)),
     dtype: "float32",
+    ...(maxShardBytes !== undefined && { maxShardBytes }),
     copyFrom: base.folder.path,
   });
 };
+
+/** The store has what decays first. */
+const inModelOrder = ({ parameters, values }: ParameterStore): ReadonlyMap<string, Tensor> =>
+  new Map(
+    parameters.flatMap(({ name }) => {
+      const tensor = values.get(name);
+      return tensor ? [[name, tensor] as const] : [];
+    }),
+  );
 
 const tensorsOf = (tensors: ReadonlyMap<string, Tensor>): readonly TensorToWrite[] =>
   [...tensors].map(([name, { shape, data }]) => ({ name, dtype: "float32", shape, data }));
@@ -92,21 +105,23 @@ export const readTrainedWeights = async (
     throw new UserError(
       `Cannot load the weights in ${folder}: found no ${missing.join(", ")}, expected the parameters of this run`,
     );
+  // One tensor at a time: a whole model may be among them.
   for (const [name, tensor] of store.values)
-    (tensor.data as Float32Array).set(read.get(name) ?? new Float32Array());
+    (tensor.data as Float32Array).set((await read.get(name)?.()) ?? []);
   await readMasks(folder, store);
 };
 
-/** Everything in a folder of trained weights, by parameter name. */
+/** Everything in a folder of trained weights by parameter name, to be read when its turn comes. */
 const readWeights = async (
   folder: string,
   base: Pick<BaseModel, "folder">,
   adapter: Adapter,
-): Promise<ReadonlyMap<string, Float32Array>> => {
-  if (adapter.method.kind === "full")
-    return readTensorsAsFloat32((await loadModelFolder(folder)).weights);
+): Promise<ReadonlyMap<string, () => Float32Array | Promise<Float32Array>>> => {
+  const inFile = (entries: ReadonlyMap<string, TensorEntry>) =>
+    new Map([...entries].map(([name, entry]) => [name, () => readTensorAsFloat32(entry)]));
+  if (adapter.method.kind === "full") return inFile((await loadModelFolder(folder)).weights);
   if (hasEncoder(adapter))
-    return readTensorsAsFloat32((await readSafetensorsHeader(join(folder, encoderFile))).entries);
+    return inFile((await readSafetensorsHeader(join(folder, encoderFile))).entries);
   const { values } = await readAdapter(folder, adapterBaseOf(base.folder.config));
-  return new Map([...values].map(([name, { data }]) => [name, data]));
+  return new Map([...values].map(([name, { data }]) => [name, () => data]));
 };

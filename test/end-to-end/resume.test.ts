@@ -134,6 +134,7 @@ const cases: Readonly<Record<string, readonly string[]>> = {
     ...["--peft_type=sparse-lora", "--layers=1", "--rank_pattern=q_proj=3", ...low],
     ...["--modules_to_save=lm_head,embed_tokens,norm", "--sparse_start=2", "--sparse_end=9"],
   ],
+  "fft in shards": ["--peft_type=fft", "--max_shard_size=2KB"],
   accumulation: ["--peft_type=hira", "--grad_acc=2", ...low],
   "compat reference": ["--peft_type=hira", "--compat=reference", ...low],
 };
