@@ -150,9 +150,12 @@ const conditionsOf = (
   const modelHashes = hashesOf(model.sha256);
   const dataHashes = hashesOf(json?.data);
   const seeds = isJsonObject(json?.seeds) ? Object.values(json.seeds).map(String) : [];
-  const text = (name: string): string => String(flags[name] ?? "");
+  const text = (name: string): string => {
+    const value = flags[name];
+    return typeof value === "string" || typeof value === "number" ? String(value) : "";
+  };
   const has = (...names: readonly string[]): boolean => names.every((name) => name in flags);
-  const found: Record<ConditionName, string | undefined> = {
+  const found: Readonly<Record<ConditionName, string | undefined>> = {
     model: modelHashes && `${basename(textOf(flags.model_name) ?? "")} ${shortHash(modelHashes)}`,
     // The first rows of a file are other data than all of it.
     data:
@@ -170,9 +173,7 @@ const conditionsOf = (
           .join(",") || "ours"
       : undefined,
   };
-  return Object.fromEntries(
-    Object.entries(found).filter(([, value]) => value !== undefined),
-  ) as RunSummary["conditions"];
+  return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
 };
 
 const readRun = async (path: string): Promise<RunSummary> => {
