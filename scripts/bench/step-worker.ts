@@ -1,5 +1,5 @@
 /**
- * Times HiRA training steps (forward, backward, clipping, AdamW) of one model in this process, and prints one JSON line.
+ * Times training steps (forward, backward, clipping, AdamW) of one model in this process, and prints one JSON line.
  *
  * usage: step-worker.ts OPTIONS_JSON, see WorkerOptions. step_peer.py beside it is the same program in PyTorch.
  */
@@ -7,8 +7,7 @@ import { llamaLinearModules } from "../../src/models/llama.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import { openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
 import { createLinearAdapter } from "../../src/peft/adapter.js";
-import { hira } from "../../src/peft/hira.js";
-import { defaultMethodOptions } from "../../src/peft/method.js";
+import { peftMethods } from "../../src/peft/registry.js";
 import { selectTargets } from "../../src/peft/targets.js";
 import { peakMemoryBytes } from "../../src/runtime/memory.js";
 import { runtimeVersion } from "../../src/runtime/providers.js";
@@ -16,6 +15,7 @@ import { AdamW, clipFactor } from "../../src/train/adamw.js";
 import { chunkCount, labelledRows, LossSession } from "../../src/train/loss-session.js";
 import { clearGradients, createParameterStore } from "../../src/train/parameters.js";
 import { readSteps, restoreBatch } from "../reference/batch-file.js";
+import type { BenchMethod } from "./step.js";
 
 /** What a worker is asked for, ours or PyTorch's. */
 export interface WorkerOptions {
@@ -24,6 +24,8 @@ export interface WorkerOptions {
   readonly batches: string;
   /** Steps before those that are timed, over the same lines. */
   readonly warmup: number;
+  /** A --peft_type that changes linear layers; PyTorch has hira alone. */
+  readonly method: BenchMethod;
   readonly rank: number;
   readonly targetModules: string;
   readonly threads: number;
@@ -55,8 +57,8 @@ const all = steps.flat();
 const model = await loadModelFolder(options.model);
 const weights = await openFrozenWeights(model.weights, { storage: options.storage });
 const adapter = createLinearAdapter(
-  hira,
-  { ...defaultMethodOptions, rank: options.rank },
+  peftMethods[options.method],
+  { rank: options.rank },
   selectTargets(llamaLinearModules(model.config), options.targetModules),
 );
 const store = createParameterStore(adapter, 1, () => undefined);

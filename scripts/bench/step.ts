@@ -20,21 +20,28 @@ import type { WorkerOptions, WorkerResult } from "./step-worker.js";
 
 const usage = `--model=DIR [--python=PATH] [--cases=targets,all,real] [--batches=DIR] [--rounds=3] [--steps=5] [--warmup=2]
 [--batch=8] [--columns=128] [--targets=8] [--storage=stored,float32] [--attention=eager,sdpa] [--rank=32]
-[--target_modules=...] [--threads=N] [--checkpointing]
+[--methods=hira,lora,rslora,dora,mora,hilora] [--target_modules=...] [--threads=N] [--checkpointing]
   targets  --batch rows of --columns tokens, the last --targets of each labelled; PyTorch's head runs on these alone, as ours
   all      the same with every token labelled
   real     the first --steps updates of --batches, which scripts/reference/export-batches.ts wrote; PyTorch with the original's
            padding (256 + 16 columns) and with ours, its head at every position as in the original
+  Several --methods take turns, each compared with the last one named; PyTorch trains HiRA alone.
   Without --python only hira is measured. "others" are the cores that other programs used meanwhile: where they are not near 0,
   the times say little.`;
 
 /** The original pads every context to so many columns at its left, and every target at its right. */
 const originalColumns = { context: 256, target: 16 };
 
+const caseNames = ["targets", "all", "real"] as const;
+
+/** Methods that can be measured: those that change linear layers. */
+const benchMethods = ["hira", "lora", "rslora", "dora", "mora", "hilora"] as const;
+export type BenchMethod = (typeof benchMethods)[number];
+
 interface Settings {
   readonly model: string;
   readonly python: string | undefined;
-  readonly cases: readonly string[];
+  readonly cases: readonly (typeof caseNames)[number][];
   readonly batches: string | undefined;
   readonly rounds: number;
   readonly steps: number;
@@ -42,15 +49,14 @@ interface Settings {
   readonly batch: number;
   readonly columns: number;
   readonly targets: number;
-  readonly storage: readonly string[];
-  readonly attention: readonly string[];
+  readonly storage: readonly WorkerOptions["storage"][];
+  readonly attention: readonly WorkerOptions["attention"][];
+  readonly methods: readonly BenchMethod[];
   readonly rank: number;
   readonly targetModules: string;
   readonly threads: number;
   readonly checkpointing: boolean;
 }
-
-const caseNames = ["targets", "all", "real"];
 
 const readSettings = (argv: readonly string[]): Settings => {
   const text = { type: "string" } as const;
@@ -69,15 +75,20 @@ const readSettings = (argv: readonly string[]): Settings => {
       targets: { ...text, default: "8" },
       storage: { ...text, default: "stored" },
       attention: { ...text, default: "eager" },
+      methods: { ...text, default: "hira" },
       rank: { ...text, default: "32" },
       target_modules: { ...text, default: "q_proj,k_proj,v_proj,up_proj,down_proj" },
       threads: { ...text, default: String(availableParallelism()) },
       checkpointing: { type: "boolean", default: false },
     },
   });
-  const list = (name: "cases" | "storage" | "attention", known: readonly string[]) => {
-    const names = values[name].split(",");
-    const odd = names.filter((each) => !known.includes(each));
+  const list = <T extends string>(
+    name: "cases" | "storage" | "attention" | "methods",
+    known: readonly T[],
+  ): readonly T[] => {
+    const given = values[name].split(",");
+    const names = given.flatMap((each) => known.find((one) => one === each) ?? []);
+    const odd = given.filter((each) => !names.some((one) => one === each));
     if (odd.length > 0)
       throw new UserError(
         `Cannot measure steps: found ${odd.join(", ")} in --${name}, expected some of ${known.join(", ")}`,
@@ -108,6 +119,7 @@ const readSettings = (argv: readonly string[]): Settings => {
     cases,
     storage: list("storage", ["stored", "float32"]),
     attention: list("attention", ["eager", "sdpa"]),
+    methods: list("methods", benchMethods),
     rounds: whole("rounds"),
     steps: whole("steps"),
     warmup: whole("warmup"),
@@ -171,6 +183,7 @@ const padAsOriginal = (stored: StoredBatch, padId: number): StoredBatch => {
 interface Contender {
   readonly label: string;
   readonly program: "hira" | "PyTorch";
+  readonly method: BenchMethod;
   readonly options: WorkerOptions;
 }
 
@@ -193,30 +206,22 @@ const prepareCase = async (
     return path;
   };
   const ours = (batches: string): Contender[] =>
-    settings.storage.map((storage) => ({
-      label: `hira, weights ${storage === "stored" ? "as stored" : "in float32"}`,
-      program: "hira",
-      options: {
-        ...common,
-        batches,
-        storage: storage as WorkerOptions["storage"],
-        attention: "eager",
-        logits: "labelled",
-      },
-    }));
+    settings.methods.flatMap((method) =>
+      settings.storage.map((storage): Contender => ({
+        label: `hira, ${settings.methods.length > 1 ? `${method}, ` : ""}weights ${storage === "stored" ? "as stored" : "in float32"}`,
+        program: "hira",
+        method,
+        options: { ...common, method, batches, storage, attention: "eager", logits: "labelled" },
+      })),
+    );
   const theirs = (batches: string, logits: WorkerOptions["logits"], what: string): Contender[] =>
     settings.python === undefined
       ? []
       : settings.attention.map((attention) => ({
           label: `PyTorch, ${attention} attention${what}`,
           program: "PyTorch",
-          options: {
-            ...common,
-            batches,
-            storage: "float32",
-            attention: attention as WorkerOptions["attention"],
-            logits,
-          },
+          method: "hira",
+          options: { ...common, method: "hira", batches, storage: "float32", attention, logits },
         }));
   if (name !== "real") {
     const { config } = await loadModelFolder(model);
@@ -301,13 +306,14 @@ const mean = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** Mean over the steps of each step's median, and of its least time, over the rounds. */
-const summarize = ({ label, program }: Contender, runs: readonly Run[]) => {
+const summarize = ({ label, program, method }: Contender, runs: readonly Run[]) => {
   const steps = (runs[0]?.milliseconds ?? []).map((_, step) =>
     runs.map(({ milliseconds }) => milliseconds[step] ?? NaN),
   );
   return {
     label,
     program,
+    method,
     medianMs: mean(steps.map(median)),
     minMs: mean(steps.map((times) => Math.min(...times))),
     peakBytes: Math.max(...runs.map(({ peakBytes }) => peakBytes)),
@@ -319,21 +325,26 @@ const summarize = ({ label, program }: Contender, runs: readonly Run[]) => {
 
 type Summary = ReturnType<typeof summarize>;
 
-/** Ours over the peer's: below 1 we take less. */
-const ratiosOf = (summaries: readonly Summary[]) =>
-  summaries
-    .filter(({ program }) => program === "hira")
-    .flatMap((ours) =>
-      summaries
-        .filter(({ program }) => program === "PyTorch")
-        .map((theirs) => ({
-          ours: ours.label,
-          theirs: theirs.label,
-          median: ours.medianMs / theirs.medianMs,
-          min: ours.minMs / theirs.minMs,
-          peak: ours.peakBytes / theirs.peakBytes,
-        })),
-    );
+/** The first over the second, below 1 where it takes less: ours over PyTorch's, and each method's over the last one's. */
+const ratiosOf = (summaries: readonly Summary[]) => {
+  const ours = summaries.filter(({ program }) => program === "hira");
+  const last = ours.at(-1)?.method;
+  return ours.flatMap((first) =>
+    summaries
+      .filter(({ program, method }) =>
+        program === "PyTorch"
+          ? method === first.method
+          : method === last && method !== first.method,
+      )
+      .map((second) => ({
+        first: first.label,
+        second: second.label,
+        median: first.medianMs / second.medianMs,
+        min: first.minMs / second.minMs,
+        peak: first.peakBytes / second.peakBytes,
+      })),
+  );
+};
 
 const printTable = (headings: readonly string[], rows: readonly (readonly string[])[]): void => {
   const columns = headings.map(
@@ -384,9 +395,9 @@ const measureCase = async (name: string, settings: Settings, folder: string): Pr
   if (ratios.length > 0) {
     console.log("");
     printTable(
-      ["ours / theirs", "median", "min", "peak"],
-      ratios.map(({ ours, theirs, median: middle, min, peak }) => [
-        `${ours} / ${theirs}`,
+      ["first / second", "median", "min", "peak"],
+      ratios.map(({ first, second, median: middle, min, peak }) => [
+        `${first} / ${second}`,
         middle.toFixed(2),
         min.toFixed(2),
         peak.toFixed(2),
@@ -409,7 +420,7 @@ const measureCase = async (name: string, settings: Settings, folder: string): Pr
 };
 
 export const stepBench: Bench = {
-  summary: "a HiRA training step beside PyTorch's: time and peak memory",
+  summary: "a training step of HiRA, or of several methods, beside PyTorch's: time and peak memory",
   usage,
   async run(argv) {
     const settings = readSettings(argv);
