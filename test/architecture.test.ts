@@ -23,9 +23,7 @@ const rooms = [
 
 const MAX_LINES = 450;
 /** Files that may be longer, and why. */
-const longFiles: Readonly<Record<string, string>> = {
-  "runtime/session.ts": "a session's creation, binding and runs share its native state",
-};
+const longFiles: Readonly<Record<string, string>> = {};
 
 interface Import {
   readonly from: string;

@@ -1,59 +1,33 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { availableParallelism, tmpdir } from "node:os";
-import { join } from "node:path";
-import { didYouMean } from "../core/errors.js";
-import type { DType } from "../core/dtype.js";
 import {
   defaultAllocator,
   environment,
   hostMemory,
   ort,
   readAddresses,
-  readText,
   receive,
   receiveInt,
   receiveSize,
   type Handle,
 } from "./c-api.js";
+import { dtypeOfOnnx, readExternalInitializers } from "./external-initializers.js";
 import {
-  dtypeOfOnnx,
-  readExternalInitializers,
-  type ExternalInitializer,
-} from "./external-initializers.js";
-import { OrtError } from "./ort-error.js";
-import { assertProvider, type Provider } from "./providers.js";
-import { nativeOf, Tensor, tensorOfValue, type NativeTensor } from "./tensor.js";
-
-const optimizationLevels = { none: 0, basic: 1, extended: 2, all: 99 } as const;
-
-/** What turns Cast(weight) and the like into new weights; by their names in ONNX Runtime's sources. */
-const weightFoldingOptimizers = ["ConstantFolding", "FuseFp16InitializerToFp32NodeTransformer"];
-
-export interface SessionOptions {
-  /** ModelProto bytes. Frozen weights are initializers of data_location EXTERNAL, location "weights". */
-  readonly model: Uint8Array;
-  /** The memory of every external initializer, by name. It is used in place, by any number of sessions. */
-  readonly initializers?: Readonly<Record<string, Tensor>>;
-  /** Default "cpu". */
-  readonly provider?: Provider;
-  /** Threads that one operator may use; default: as many as the machine runs in parallel. */
-  readonly threads?: number;
-  /** Whether to repack constant matrices at creation: a second copy of them for this session. Default false. */
-  readonly prepack?: boolean;
-  /** Whether to keep memory between runs and hand it out again. Default true. */
-  readonly arena?: boolean;
-  /** Whether to plan one block for all values of a run; it helps where shapes never change. Default false. */
-  readonly memoryPattern?: boolean;
-  /**
-   * Names of graph optimizers to leave out. Default: none for a model without external initializers, otherwise those
-   * that would compute with them while loading, and so hold results as large as the weights for this session alone.
-   */
-  readonly disabledOptimizers?: readonly string[];
-  /** Default "all". */
-  readonly optimization?: keyof typeof optimizationLevels;
-  /** Start of the path of a profile in Chrome's trace format, written when the session is disposed. */
-  readonly profile?: string;
-}
+  compare,
+  findNative,
+  findUnknown,
+  readPort,
+  throwFaults,
+  type Fault,
+  type Port,
+} from "./port.js";
+import { assertProvider } from "./providers.js";
+import {
+  configure,
+  explainPlaceholder,
+  matchInitializers,
+  withPlaceholder,
+  type SessionOptions,
+} from "./session-options.js";
+import { Tensor, tensorOfValue, type NativeTensor } from "./tensor.js";
 
 export interface RunOptions {
   /** Ends the run between two of its operators; the promise rejects with the signal's reason. */
@@ -61,168 +35,6 @@ export interface RunOptions {
   /** Whether to run on this thread: for runs shorter than about a millisecond. No signal is seen meanwhile. */
   readonly sync?: boolean;
 }
-
-/** An input or output: a number is a fixed dimension, a string one that is equal wherever it stands, null is any. */
-interface Port {
-  readonly name: string;
-  readonly dtype: DType;
-  readonly shape: readonly (number | string | null)[];
-}
-
-const show = (dtype: string, shape: readonly (number | string | null)[]): string =>
-  `${dtype} [${shape.map((d) => d ?? "?").join(", ")}]`;
-
-/** One reason why tensors do not fit. */
-interface Fault {
-  readonly type: "name" | "dtype" | "shape";
-  readonly text: string;
-}
-
-/** @throws {TypeError} if all faults are of dtype, RangeError otherwise; the message has a line for each */
-const throwFaults = (what: string, faults: readonly Fault[]): void => {
-  if (faults.length === 0) return;
-  const message = faults.map(({ text }) => `Cannot ${what}: ${text}`).join("\n");
-  throw faults.every(({ type }) => type === "dtype")
-    ? new TypeError(message)
-    : new RangeError(message);
-};
-
-const findNative = (
-  role: string,
-  name: string,
-  tensor: Tensor | undefined,
-  faults: Fault[],
-): NativeTensor | undefined => {
-  if (!(tensor instanceof Tensor)) {
-    const found = tensor === undefined ? "nothing" : typeof tensor;
-    faults.push({
-      type: tensor === undefined ? "name" : "dtype",
-      text: `found ${found} for ${role} "${name}", expected a Tensor`,
-    });
-    return undefined;
-  }
-  const native = nativeOf(tensor);
-  if (native === undefined)
-    faults.push({
-      type: "name",
-      text: `found a disposed tensor for ${role} "${name}", expected a live one`,
-    });
-  else if (!native.storage.attached)
-    faults.push({
-      type: "name",
-      text: `found a tensor whose array was transferred away for ${role} "${name}", expected its memory`,
-    });
-  return native;
-};
-
-const findUnknown = (
-  role: string,
-  given: Readonly<Record<string, unknown>>,
-  known: { has(name: string): boolean; keys(): Iterable<string> },
-  faults: Fault[],
-): void => {
-  for (const name of Object.keys(given)) {
-    if (known.has(name)) continue;
-    const near = didYouMean(name, known.keys());
-    faults.push({
-      type: "name",
-      text: `found ${role} "${name}", expected one of the model's ${role}s${near === undefined ? "" : `. ${near}`}`,
-    });
-  }
-};
-
-const matches = (port: Port, native: NativeTensor, symbols: Map<string, number>): boolean =>
-  port.shape.length === native.shape.length &&
-  port.shape.every((expected, i) => {
-    const found = native.shape[i] ?? 0;
-    if (expected === null) return true;
-    if (typeof expected === "number") return expected === found;
-    const bound = symbols.get(expected);
-    if (bound === undefined) symbols.set(expected, found);
-    return bound === undefined || bound === found;
-  });
-
-const compare = (
-  role: string,
-  port: Port,
-  native: NativeTensor,
-  symbols: Map<string, number>,
-  faults: Fault[],
-): void => {
-  const found = show(native.dtype, native.shape);
-  if (native.dtype !== port.dtype)
-    faults.push({
-      type: "dtype",
-      text: `found ${found} for ${role} "${port.name}", expected ${show(port.dtype, port.shape)}`,
-    });
-  else if (!matches(port, native, symbols)) {
-    const bound = port.shape
-      .filter((d) => typeof d === "string")
-      .map((d) => `${d} = ${symbols.get(d) ?? "?"}`);
-    faults.push({
-      type: "shape",
-      text: `found ${found} for ${role} "${port.name}", expected ${show(port.dtype, port.shape)}${bound.length > 0 ? ` with ${bound.join(", ")}` : ""}`,
-    });
-  }
-};
-
-/** Checks `given` against what the model leaves open, and returns the memory by name. */
-const matchInitializers = (
-  external: ReadonlyMap<string, ExternalInitializer>,
-  given: Readonly<Record<string, Tensor>>,
-): Map<string, NativeTensor> => {
-  const faults: Fault[] = [];
-  const natives = new Map<string, NativeTensor>();
-  findUnknown("external initializer", given, external, faults);
-  for (const [name, port] of external) {
-    const native = findNative("initializer", name, given[name], faults);
-    if (native === undefined) continue;
-    compare("initializer", port, native, new Map(), faults);
-    natives.set(name, native);
-  }
-  throwFaults("create a session", faults);
-  return natives;
-};
-
-const readPort = (
-  session: Handle<"Session">,
-  index: number,
-  direction: "Input" | "Output",
-): Port => {
-  const api = ort();
-  const text = receive((out) =>
-    api[`sessionGet${direction}Name`](session, index, defaultAllocator(), out),
-  );
-  const name = readText(text);
-  api.allocatorFree(defaultAllocator(), text);
-  const type = receive<Handle<"TypeInfo">>((out) =>
-    api[`sessionGet${direction}TypeInfo`](session, index, out),
-  );
-  try {
-    const info = receive<Handle<"TensorTypeAndShapeInfo">>((out) =>
-      api.castTypeInfoToTensorInfo(type, out),
-    );
-    const number = info === 0n ? 0 : receiveInt((out) => api.getTensorElementType(info, out));
-    const dtype = dtypeOfOnnx(number);
-    if (dtype === undefined)
-      throw new RangeError(
-        `Cannot create a session: found element type ${number} for ${direction.toLowerCase()} "${name}", expected a tensor of a known dtype`,
-      );
-    const rank = receiveSize((out) => api.getDimensionsCount(info, out));
-    const dims = new BigInt64Array(rank);
-    const symbols = new BigUint64Array(rank);
-    if (rank > 0) {
-      api.getDimensions(info, dims, rank);
-      api.getSymbolicDimensions(info, symbols, rank);
-    }
-    const shape = Array.from(dims, (d, i) =>
-      d >= 0n ? Number(d) : readText(symbols[i] ?? 0n) || null,
-    );
-    return { name, dtype, shape };
-  } finally {
-    api.release.typeInfo(type);
-  }
-};
 
 /** What one run at a time uses: kept between runs, with what is bound in it. */
 interface Slot {
@@ -325,63 +137,6 @@ class NativeSession {
 }
 
 const released = new FinalizationRegistry<NativeSession>((native) => native.close());
-
-const configure = (
-  options: Handle<"SessionOptions">,
-  settings: SessionOptions,
-  initializers: ReadonlyMap<string, NativeTensor>,
-  folder: string | undefined,
-): void => {
-  const api = ort();
-  const { threads = availableParallelism(), optimization = "all" } = settings;
-  if (!Number.isSafeInteger(threads) || threads < 1)
-    throw new RangeError(`Cannot create a session: found threads ${threads}, expected 1 or more`);
-  api.setSessionLogSeverityLevel(options, 4);
-  api.setIntraOpNumThreads(options, threads);
-  api.setSessionGraphOptimizationLevel(options, optimizationLevels[optimization]);
-  if (settings.arena === false) api.disableCpuMemArena(options);
-  if (settings.memoryPattern !== true) api.disableMemPattern(options);
-  if (settings.profile !== undefined) api.enableProfiling(options, settings.profile);
-  const entry = (name: string, value: string): void =>
-    api.addSessionConfigEntry(options, name, value);
-  entry("session.disable_prepacking", settings.prepack === true ? "0" : "1");
-  const disabled =
-    settings.disabledOptimizers ?? (initializers.size > 0 ? weightFoldingOptimizers : []);
-  if (disabled.length > 0) entry("optimization.disable_specified_optimizers", disabled.join(";"));
-  if (folder !== undefined) entry("session.model_external_initializers_file_folder_path", folder);
-  for (const [name, native] of initializers) api.addInitializer(options, name, native.value);
-};
-
-/**
- * Runs `body` with a folder that has an empty file "weights", and removes it.
- *
- * ONNX Runtime wants external data to be an existing file below a given folder, and looks no further for initializers
- * whose memory it has been given. The file is empty so that whatever does read it fails instead of computing with
- * other numbers: constant folding of a Cast, for one (leave it out with disabledOptimizers).
- */
-const withPlaceholder = async <T>(body: (folder: string) => Promise<T>): Promise<T> => {
-  const folder = await mkdtemp(join(tmpdir(), "hira-"));
-  try {
-    await writeFile(join(folder, "weights"), "");
-    return await body(folder);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-};
-
-/** Says what to do where the runtime read an external initializer while loading, and found the placeholder. */
-const explainPlaceholder = (error: unknown): unknown => {
-  if (!(error instanceof OrtError)) return error;
-  const name = /External initializer: (\S+) offset|external tensors\..* for tensor: (\S+)/.exec(
-    error.message,
-  );
-  if (name === null) return error;
-  return new RangeError(
-    `Cannot create a session: found initializer "${name[1] ?? name[2]}" read while loading, expected it to be used by operators alone. ` +
-      "Shapes, axes and single numbers belong into the model; for the rest name the optimizer in disabledOptimizers",
-    { cause: error },
-  );
-};
 
 /**
  * A model that is ready to run, on ONNX Runtime.

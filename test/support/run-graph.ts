@@ -1,7 +1,8 @@
 import type { TypedArray } from "../../src/core/dtype.js";
 import type { Graph } from "../../src/graph/graph.js";
 import { encodeOnnx } from "../../src/graph/onnx/encode.js";
-import { Session, type SessionOptions } from "../../src/runtime/session.js";
+import { Session } from "../../src/runtime/session.js";
+import type { SessionOptions } from "../../src/runtime/session-options.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 
 /** float32 numbers as a tensor. */

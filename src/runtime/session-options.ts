@@ -1,0 +1,117 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { ort, type Handle } from "./c-api.js";
+import type { ExternalInitializer } from "./external-initializers.js";
+import { OrtError } from "./ort-error.js";
+import { compare, findNative, findUnknown, throwFaults, type Fault } from "./port.js";
+import type { Provider } from "./providers.js";
+import type { NativeTensor, Tensor } from "./tensor.js";
+
+const optimizationLevels = { none: 0, basic: 1, extended: 2, all: 99 } as const;
+
+/** What turns Cast(weight) and the like into new weights; by their names in ONNX Runtime's sources. */
+const weightFoldingOptimizers = ["ConstantFolding", "FuseFp16InitializerToFp32NodeTransformer"];
+
+/** How a session is made. */
+export interface SessionOptions {
+  /** ModelProto bytes. Frozen weights are initializers of data_location EXTERNAL, location "weights". */
+  readonly model: Uint8Array;
+  /** The memory of every external initializer, by name. It is used in place, by any number of sessions. */
+  readonly initializers?: Readonly<Record<string, Tensor>>;
+  /** Default "cpu". */
+  readonly provider?: Provider;
+  /** Threads that one operator may use; default: as many as the machine runs in parallel. */
+  readonly threads?: number;
+  /** Whether to repack constant matrices at creation: a second copy of them for this session. Default false. */
+  readonly prepack?: boolean;
+  /** Whether to keep memory between runs and hand it out again. Default true. */
+  readonly arena?: boolean;
+  /** Whether to plan one block for all values of a run; it helps where shapes never change. Default false. */
+  readonly memoryPattern?: boolean;
+  /**
+   * Names of graph optimizers to leave out. Default: none for a model without external initializers, otherwise those
+   * that would compute with them while loading, and so hold results as large as the weights for this session alone.
+   */
+  readonly disabledOptimizers?: readonly string[];
+  /** Default "all". */
+  readonly optimization?: keyof typeof optimizationLevels;
+  /** Start of the path of a profile in Chrome's trace format, written when the session is disposed. */
+  readonly profile?: string;
+}
+
+/** Checks `given` against what the model leaves open, and returns the memory by name. */
+export const matchInitializers = (
+  external: ReadonlyMap<string, ExternalInitializer>,
+  given: Readonly<Record<string, Tensor>>,
+): Map<string, NativeTensor> => {
+  const faults: Fault[] = [];
+  const natives = new Map<string, NativeTensor>();
+  findUnknown("external initializer", given, external, faults);
+  for (const [name, port] of external) {
+    const native = findNative("initializer", name, given[name], faults);
+    if (native === undefined) continue;
+    compare("initializer", port, native, new Map(), faults);
+    natives.set(name, native);
+  }
+  throwFaults("create a session", faults);
+  return natives;
+};
+
+/** Puts the settings, and the memory of the initializers, into ONNX Runtime's own options. @param folder see {@link withPlaceholder} @throws {RangeError} on a number of threads below 1 */
+export const configure = (
+  options: Handle<"SessionOptions">,
+  settings: SessionOptions,
+  initializers: ReadonlyMap<string, NativeTensor>,
+  folder: string | undefined,
+): void => {
+  const api = ort();
+  const { threads = availableParallelism(), optimization = "all" } = settings;
+  if (!Number.isSafeInteger(threads) || threads < 1)
+    throw new RangeError(`Cannot create a session: found threads ${threads}, expected 1 or more`);
+  api.setSessionLogSeverityLevel(options, 4);
+  api.setIntraOpNumThreads(options, threads);
+  api.setSessionGraphOptimizationLevel(options, optimizationLevels[optimization]);
+  if (settings.arena === false) api.disableCpuMemArena(options);
+  if (settings.memoryPattern !== true) api.disableMemPattern(options);
+  if (settings.profile !== undefined) api.enableProfiling(options, settings.profile);
+  const entry = (name: string, value: string): void =>
+    api.addSessionConfigEntry(options, name, value);
+  entry("session.disable_prepacking", settings.prepack === true ? "0" : "1");
+  const disabled =
+    settings.disabledOptimizers ?? (initializers.size > 0 ? weightFoldingOptimizers : []);
+  if (disabled.length > 0) entry("optimization.disable_specified_optimizers", disabled.join(";"));
+  if (folder !== undefined) entry("session.model_external_initializers_file_folder_path", folder);
+  for (const [name, native] of initializers) api.addInitializer(options, name, native.value);
+};
+
+/**
+ * Runs `body` with a folder that has an empty file "weights", and removes it.
+ *
+ * ONNX Runtime wants external data to be an existing file below a given folder, and looks no further for initializers
+ * whose memory it has been given. The file is empty so that whatever does read it fails instead of computing with
+ * other numbers: constant folding of a Cast, for one (leave it out with disabledOptimizers).
+ */
+export const withPlaceholder = async <T>(body: (folder: string) => Promise<T>): Promise<T> => {
+  const folder = await mkdtemp(join(tmpdir(), "hira-"));
+  try {
+    await writeFile(join(folder, "weights"), "");
+    return await body(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+};
+
+/** Says what to do where the runtime read an external initializer while loading, and found the placeholder. */
+export const explainPlaceholder = (error: unknown): unknown => {
+  if (!(error instanceof OrtError)) return error;
+  const name = /External initializer: (\S+) offset|external tensors\..* for tensor: (\S+)/.exec(
+    error.message,
+  );
+  if (name === null) return error;
+  return new RangeError(
+    `Cannot create a session: found initializer "${name[1] ?? name[2]}" read while loading, expected it to be used by operators alone. ` +
+      "Shapes, axes and single numbers belong into the model; for the rest name the optimizer in disabledOptimizers",
+    { cause: error },
+  );
+};
