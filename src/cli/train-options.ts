@@ -28,23 +28,21 @@ import {
 } from "./options.js";
 import { effectiveLoadBit, readBaseStorage, storageFlagNames } from "./storage-options.js";
 
-/** The flags of `hira train`: all of train_hira.py's, then ours. */
-export const trainFlags = pickFlags([
-  ...originalFlagNames,
-  "resume_from_checkpoint",
-  "max_shard_size",
-  "data_dir",
-  "validation",
-  "shuffle",
-  "adapter_init",
+/** The flags that say what the model is and how it is tuned, for every command that builds an adapter. */
+export const modelFlagNames = [
+  "model_name",
+  "peft_type",
+  "r_ab",
   "lora_alpha",
-  "lora_dropout",
-  "quant_type",
-  "double_quant",
+  ...storageFlagNames,
   "qlora_adapter",
-  "optim",
   "r_lora",
   "mora_type",
+  "target_modules",
+  "init_ab",
+  "train_ab",
+  "rand_R",
+  "virtual_tokens",
   "sparsity",
   "sparse_method",
   "sparse_schedule",
@@ -59,6 +57,20 @@ export const trainFlags = pickFlags([
   "encoder_reparameterization_type",
   "encoder_num_layers",
   "prompt_init_text",
+  "adapter_init",
+] as const;
+
+/** The flags of `hira train`: all of train_hira.py's, then ours. */
+export const trainFlags = pickFlags([
+  ...originalFlagNames,
+  "resume_from_checkpoint",
+  "max_shard_size",
+  "data_dir",
+  "validation",
+  "shuffle",
+  ...modelFlagNames,
+  "lora_dropout",
+  "optim",
   "max_grad_norm",
   "max_steps",
   "compat",
@@ -263,37 +275,7 @@ const readQloraAdapter = (
 
 /** The model's part of the options, for every command that loads one. Faults are added to `faults`. */
 export const readModelOptions = (
-  values: Pick<
-    FlagValues,
-    | "peft_type"
-    | "model_name"
-    | "adapter_init"
-    | (typeof storageFlagNames)[number]
-    | "qlora_adapter"
-    | "r_ab"
-    | "lora_alpha"
-    | "r_lora"
-    | "mora_type"
-    | "target_modules"
-    | "init_ab"
-    | "train_ab"
-    | "rand_R"
-    | "virtual_tokens"
-    | "sparsity"
-    | "sparse_method"
-    | "sparse_schedule"
-    | "sparse_start"
-    | "sparse_end"
-    | "l1_weight"
-    | "layers"
-    | "modules_to_save"
-    | "rank_pattern"
-    | "prefix_projection"
-    | "encoder_hidden_size"
-    | "encoder_reparameterization_type"
-    | "encoder_num_layers"
-    | "prompt_init_text"
-  >,
+  values: Pick<FlagValues, (typeof modelFlagNames)[number]>,
   compat: Compat,
   faults: FlagFault[],
 ): ModelOptions => ({

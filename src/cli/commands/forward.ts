@@ -2,8 +2,12 @@ import type { ProgressUi } from "../../report/progress.js";
 import { defineCommand, type Command } from "../command.js";
 import type { FlagFault } from "../flag.js";
 import { flags, pickFlags } from "../options.js";
-import { storageFlagNames } from "../storage-options.js";
-import { readModelOptions, type DeviceOptions, type ModelOptions } from "../train-options.js";
+import {
+  modelFlagNames,
+  readModelOptions,
+  type DeviceOptions,
+  type ModelOptions,
+} from "../train-options.js";
 import type { Precision } from "../../core/precision.js";
 
 /** All that `hira forward` was asked for, checked. */
@@ -54,40 +58,7 @@ export const forwardCommand = (
     description:
       "Takes all rows of the input as one batch, as they are; they must have one length. Writes logits [batch, seq, vocab], loss and, with --gradients, grad.<parameter> for everything that trains.",
     flags: {
-      ...pickFlags([
-        "model_name",
-        "load_order",
-        "peft_type",
-        "r_ab",
-        "lora_alpha",
-        "r_lora",
-        "mora_type",
-        "target_modules",
-        "init_ab",
-        "train_ab",
-        "rand_R",
-        "virtual_tokens",
-        "sparsity",
-        "sparse_method",
-        "sparse_schedule",
-        "sparse_start",
-        "sparse_end",
-        "l1_weight",
-        "layers",
-        "modules_to_save",
-        "rank_pattern",
-        "prefix_projection",
-        "encoder_hidden_size",
-        "encoder_reparameterization_type",
-        "encoder_num_layers",
-        "prompt_init_text",
-        ...storageFlagNames,
-        "qlora_adapter",
-        "adapter_init",
-        "device",
-        "threads",
-        "gradients",
-      ]),
+      ...pickFlags([...modelFlagNames, "load_order", "device", "threads", "gradients"]),
       ckpt: adapterFlag,
       seed: {
         ...flags.seed,
