@@ -6,6 +6,7 @@ import { quoteJson } from "../core/json-file.js";
 import { isJsonObject } from "../core/json.js";
 import { isPreTokenizedName } from "../datasets/registry.js";
 import type { ProgressUi } from "../report/progress.js";
+import { runConfigName } from "../report/run-config.js";
 import { findRunFolders, type RunFolderOptions } from "../report/run-folder.js";
 import { readRecordedRun, type RecordedRun, type RunFacts } from "../report/run-json.js";
 import { lockRunFolder } from "../report/run-lock.js";
@@ -162,7 +163,7 @@ export const requireSameRun = (
     throw userErrorOfFaults(
       `Cannot go on with ${runFolder}`,
       faults,
-      `Repeat the run's own flags, which its run.json has: ${recorded.argv.join(" ")}`,
+      `Take the run's own flags: hira train --config=${join(runFolder, runConfigName)} --resume_from_checkpoint=${runFolder}`,
     );
 };
 

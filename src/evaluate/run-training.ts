@@ -12,7 +12,7 @@ import { peftTypes, type PeftType } from "../peft/registry.js";
 import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { trainableLine } from "../report/python-format.js";
-import { writeRunConfig } from "../report/run-config.js";
+import { runConfigName, writeRunConfig } from "../report/run-config.js";
 import { createRunFolder, type RunFolderOptions } from "../report/run-folder.js";
 import {
   describeHost,
@@ -247,7 +247,7 @@ const finishRun = async (
   const result = await trainWithReports(job);
   if (result.interrupted) {
     ui.line(
-      `Stopped after ${String(result.steps)} of ${String(result.totalSteps)} steps${result.steps > 0 ? `; to go on, repeat the command with --resume_from_checkpoint=${runFolder}` : ""}`,
+      `Stopped after ${String(result.steps)} of ${String(result.totalSteps)} steps${result.steps > 0 ? `; to go on: hira train --config=${join(runFolder, runConfigName)} --resume_from_checkpoint=${runFolder}` : ""}`,
     );
     return;
   }

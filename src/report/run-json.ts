@@ -128,7 +128,6 @@ export const writeRunJson = (runFolder: string, facts: RunFacts): Promise<void> 
 
 /** What run.json says of a run, for comparison with one that is to go on from it. */
 export interface RecordedRun {
-  readonly argv: readonly string[];
   readonly flags: JsonObject;
   /** SHA-256 by name of the model's files. */
   readonly modelHashes: JsonObject;
@@ -162,9 +161,8 @@ const objectIn = (json: JsonObject, key: string, path: string): JsonObject => {
 export const readRecordedRun = async (runFolder: string): Promise<RecordedRun> => {
   const path = join(runFolder, fileName);
   const json = await readRunJson(path);
-  const { argv, tokenizer_hash: tokenizerHash } = json;
+  const { tokenizer_hash: tokenizerHash } = json;
   return {
-    argv: Array.isArray(argv) ? argv.map(String) : [],
     flags: objectIn(json, "flags", path),
     modelHashes: objectIn(objectIn(json, "model", path), "sha256", path),
     tokenizerHash: typeof tokenizerHash === "string" ? tokenizerHash : undefined,
