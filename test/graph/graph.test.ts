@@ -60,7 +60,7 @@ const refusals: Readonly<Record<string, readonly [(g: Graph, x: Inputs) => unkno
   ],
   "GatherElements by indices of another rank": [
     (g, { x, ids }) => g.gatherElements(x, ids, { axis: 0 }),
-    /^Cannot build GatherElements: .* expected int64 indices of the same rank$/,
+    /^Cannot build GatherElements: .* expected int64 or int32 indices of the same rank$/,
   ],
   "ScatterElements of updates of another shape": [
     (g, { x, ids }) => g.scatterElements(x, ids, x, { axis: 0, reduction: "add" }),

@@ -3,6 +3,7 @@ import { UserError } from "../../src/core/errors.js";
 import { generate } from "../../src/decode/generate.js";
 import { openEngine } from "../../src/decode/open-engine.js";
 import { defaultDecodeSettings } from "../../src/decode/settings.js";
+import { replaceWeights } from "../../src/models/weights/frozen-weights.js";
 import { buildAdapter, type AdapterSettings } from "../../src/peft/build-adapter.js";
 import { savedTensors, saveableTensors } from "../../src/peft/modules-to-save.js";
 import type { PeftType } from "../../src/peft/registry.js";
@@ -70,10 +71,7 @@ for (const modulesToSave of [["lm_head"], ["embed_tokens"], ["lm_head", "embed_t
     ]);
     const untied = {
       config: { ...model.config, tieWordEmbeddings: false },
-      weights: {
-        ...model.weights,
-        tensor: (name: string) => parts.get(name) ?? model.weights.tensor(name),
-      },
+      weights: replaceWeights(model.weights, parts),
     };
     const bare = buildAdapter("lora", untied.config, defaultAdapterSettings, new Set());
     const expected = await logitsOf(untied, ids, { adapter: bare, values });
