@@ -1,5 +1,8 @@
 import { main } from "../../src/cli/main.js";
 
+// The tests of a file run side by side, and every command line in this process listens for signals.
+process.setMaxListeners(0);
+
 /** Runs one command line in this process. */
 export const runHira = async (
   ...argv: readonly string[]
