@@ -15,7 +15,7 @@ import { AdamW, clipFactor } from "../../src/train/adamw.js";
 import { chunkCount, labelledRows, LossSession } from "../../src/train/loss-session.js";
 import { clearGradients, createParameterStore } from "../../src/train/parameters.js";
 import { readSteps, restoreBatch } from "../reference/batch-file.js";
-import type { BenchMethod } from "./step.js";
+import type { BenchMethod } from "./methods.js";
 
 /** What a worker is asked for, ours or PyTorch's. */
 export interface WorkerOptions {

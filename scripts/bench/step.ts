@@ -16,6 +16,7 @@ import {
   type StoredStep,
 } from "../reference/batch-file.js";
 import type { Bench } from "./bench.js";
+import { benchMethods, type BenchMethod } from "./methods.js";
 import type { WorkerOptions, WorkerResult } from "./step-worker.js";
 
 const usage = `--model=DIR [--python=PATH] [--cases=targets,all,real] [--batches=DIR] [--rounds=3] [--steps=5] [--warmup=2]
@@ -33,10 +34,6 @@ const usage = `--model=DIR [--python=PATH] [--cases=targets,all,real] [--batches
 const originalColumns = { context: 256, target: 16 };
 
 const caseNames = ["targets", "all", "real"] as const;
-
-/** Methods that can be measured: those that change linear layers. */
-const benchMethods = ["hira", "lora", "rslora", "dora", "mora", "hilora"] as const;
-export type BenchMethod = (typeof benchMethods)[number];
 
 interface Settings {
   readonly model: string;
