@@ -2,6 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { UserError } from "../../src/core/errors.js";
+import { median } from "../../src/core/median.js";
 import { loadSplit } from "../../src/datasets/load-split.js";
 import { findDataset } from "../../src/datasets/registry.js";
 import { contextText, templates } from "../../src/datasets/templates.js";
@@ -126,12 +127,11 @@ const run = async (argv: readonly string[]): Promise<void> => {
     sequences = found.map((texts) => texts.map(({ tokens, score }) => ({ tokens, score })));
     const newTokens = found.reduce((sum, [best]) => sum + (best?.tokens.length ?? 0), 0);
     if (repetition === 0) continue;
-    const sorted = stepsMs.toSorted((a, b) => a - b);
     const run = {
       totalMs,
       prefillMs,
       steps: stepsMs.length,
-      medianStepMs: sorted[Math.floor(sorted.length / 2)],
+      medianStepMs: median(stepsMs),
       newTokens,
       tokensPerSecond: (1000 * newTokens) / totalMs,
     };

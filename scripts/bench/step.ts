@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { formatTable } from "../../src/cli/table.js";
 import { UserError } from "../../src/core/errors.js";
+import { median } from "../../src/core/median.js";
 import { randomStream } from "../../src/core/random.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import {
@@ -290,13 +291,6 @@ const runContender = async (
   const elapsed = performance.now() - begun;
   const others = (busyMs() - busy - result.cpuMs) / elapsed;
   return { ...result, othersCores: Math.max(0, others) };
-};
-
-const median = (values: readonly number[]): number => {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const upper = sorted[middle] ?? NaN;
-  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? NaN) + upper) / 2;
 };
 
 const mean = (values: readonly number[]): number =>

@@ -8,6 +8,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { formatTable } from "../../src/cli/table.js";
+import { median } from "../../src/core/median.js";
 import { readMetrics } from "../../src/report/metrics.js";
 import { readJsonlObjects } from "../../src/report/jsonl.js";
 import { checkpointStep, readTrainerState } from "../../src/train/trainer-state.js";
@@ -68,9 +69,6 @@ const print = (title: string, rows: ReturnType<typeof compare>): void => {
   const largest = Math.max(...rows.map(({ difference }) => difference));
   console.log(`largest difference: ${(100 * largest).toFixed(4)} %\n`);
 };
-
-const median = (values: readonly number[]): number =>
-  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
 
 const evaluations = compare("evaluation");
 print("Training loss", compare("loss"));

@@ -6,6 +6,7 @@ import { UserError } from "../core/errors.js";
 import type { JsonObject } from "../core/json-file.js";
 import { readJsonObject } from "../core/json-file.js";
 import { isJsonObject } from "../core/json.js";
+import { median } from "../core/median.js";
 import { readMetrics, type StepMetrics } from "../report/metrics.js";
 import { readOutputHeader } from "../report/output-jsonl.js";
 import { readRunFlags } from "../report/run-json.js";
@@ -60,15 +61,6 @@ export interface RunSummary {
 const textOf = (value: unknown): string | undefined =>
   typeof value === "string" && value !== "" ? value : undefined;
 
-const median = (numbers: readonly number[]): number | undefined => {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const upper = sorted[middle];
-  return sorted.length % 2 === 1 || upper === undefined
-    ? upper
-    : ((sorted[middle - 1] ?? upper) + upper) / 2;
-};
-
 const sumOf = (rows: readonly StepMetrics[], field: "tokens" | "stepMs"): number =>
   rows.reduce((sum, row) => sum + row[field], 0);
 
@@ -80,7 +72,7 @@ const readSteps = async (
   const peaks = rows.flatMap(({ peakMemoryBytes }) => peakMemoryBytes ?? []);
   return {
     steps: rows.at(-1)?.step,
-    medianStepMs: median(rows.map(({ stepMs }) => stepMs)),
+    medianStepMs: rows.length === 0 ? undefined : median(rows.map(({ stepMs }) => stepMs)),
     tokensPerSecond:
       rows.length === 0 ? undefined : (1000 * sumOf(rows, "tokens")) / sumOf(rows, "stepMs"),
     peakMemoryBytes: peaks.length === 0 ? undefined : peaks.reduce((a, b) => Math.max(a, b)),
