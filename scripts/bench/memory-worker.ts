@@ -10,7 +10,7 @@ import { createLinearAdapter } from "../../src/peft/adapter.js";
 import { lora } from "../../src/peft/lora.js";
 import { selectTargets } from "../../src/peft/targets.js";
 import { currentMemoryBytes, peakMemoryBytes } from "../../src/runtime/memory.js";
-import { AdamW } from "../../src/train/adamw.js";
+import { AdamW, defaultAdamW } from "../../src/train/adamw.js";
 import { loadBase, type BaseStorage } from "../../src/train/load-base.js";
 import { LossSession } from "../../src/train/loss-session.js";
 import { createParameterStore } from "../../src/train/parameters.js";
@@ -75,12 +75,7 @@ const session = await LossSession.create(
   weights,
   store,
 );
-const optimizer = await AdamW.create(store, {
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  weightDecay: 0.01,
-});
+const optimizer = await AdamW.create(store, defaultAdamW);
 const count = batch * columns;
 let stepMs = Infinity;
 for (let step = 1; step <= steps; step++) {

@@ -8,7 +8,7 @@
  */
 import { UserError } from "../../src/core/errors.js";
 import { peakMemoryBytes } from "../../src/runtime/memory.js";
-import { AdamW } from "../../src/train/adamw.js";
+import { AdamW, defaultAdamW } from "../../src/train/adamw.js";
 import { momentAllocator, optimizers } from "../../src/train/optimizer.js";
 import { createParameterStore } from "../../src/train/parameters.js";
 
@@ -35,11 +35,7 @@ const store = createParameterStore(
   momentAllocator(optimizer, folder),
 );
 for (const { gradients } of store.groups) (gradients.data as Float32Array).fill(0.5);
-const adamw = await AdamW.create(
-  store,
-  { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 },
-  1,
-);
+const adamw = await AdamW.create(store, defaultAdamW, 1);
 const steps = 3;
 const begun = performance.now();
 for (let step = 1; step <= steps; step++) await adamw.update(step, 1e-3, 1);

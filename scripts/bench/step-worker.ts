@@ -11,7 +11,7 @@ import { peftMethods } from "../../src/peft/registry.js";
 import { selectTargets } from "../../src/peft/targets.js";
 import { peakMemoryBytes } from "../../src/runtime/memory.js";
 import { runtimeVersion } from "../../src/runtime/providers.js";
-import { AdamW, clipFactor } from "../../src/train/adamw.js";
+import { AdamW, clipFactor, defaultAdamW } from "../../src/train/adamw.js";
 import { chunkCount, labelledRows, LossSession } from "../../src/train/loss-session.js";
 import { clearGradients, createParameterStore } from "../../src/train/parameters.js";
 import { readSteps, restoreBatch } from "../reference/batch-file.js";
@@ -76,11 +76,7 @@ const session = await LossSession.create(
   store,
   { threads },
 );
-const optimizer = await AdamW.create(
-  store,
-  { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 },
-  threads,
-);
+const optimizer = await AdamW.create(store, defaultAdamW, threads);
 
 const milliseconds: number[] = [];
 let firstLoss: number | undefined;

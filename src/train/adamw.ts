@@ -13,6 +13,14 @@ export interface AdamWOptions {
   readonly weightDecay: number;
 }
 
+/** torch.optim.AdamW's defaults, which transformers' Trainer keeps but for the decay that it is asked for. */
+export const defaultAdamW: AdamWOptions = {
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  weightDecay: 0.01,
+};
+
 /** Elements an update works on at a time: temporaries stay at a few megabytes whatever the model. */
 const CHUNK = 1 << 20;
 

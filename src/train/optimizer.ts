@@ -13,6 +13,9 @@ export type Optimizer = (typeof optimizers)[number];
 /** Memory for `length` moments, zeros. */
 export type MomentAllocator = (length: number) => Tensor;
 
+/** Moments that stay in memory. */
+export const momentsInMemory: MomentAllocator = (length) => Tensor.zeros("float32", [length]);
+
 /**
  * Where an optimizer's moments lie: a paged one's in a file of `folder` that goes with the process.
  *
@@ -21,4 +24,4 @@ export type MomentAllocator = (length: number) => Tensor;
 export const momentAllocator = (optimizer: Optimizer, folder: string): MomentAllocator =>
   optimizer === "paged_adamw_32bit"
     ? (length) => Tensor.fromMapped(MappedFile.scratch(folder, 4 * length), 0, "float32", [length])
-    : (length) => Tensor.zeros("float32", [length]);
+    : momentsInMemory;

@@ -2,7 +2,7 @@ import { elementCount } from "../core/dtype.js";
 import { Tensor } from "../runtime/tensor.js";
 import type { Adapter, AdapterParameter } from "../peft/adapter.js";
 import type { BaseTensors } from "../peft/init.js";
-import type { MomentAllocator } from "./optimizer.js";
+import { momentsInMemory, type MomentAllocator } from "./optimizer.js";
 
 /** Trainable parameters that the optimizer treats alike, end to end in flat buffers of [length] float32 elements. */
 export interface ParameterGroup {
@@ -45,7 +45,7 @@ export const createParameterStore = (
   seed: number,
   start: (parameter: AdapterParameter) => Float32Array | undefined,
   base?: BaseTensors,
-  moments: MomentAllocator = (length) => Tensor.zeros("float32", [length]),
+  moments: MomentAllocator = momentsInMemory,
 ): ParameterStore => {
   const values = new Map<string, Tensor>();
   const gradients = new Map<string, Tensor>();

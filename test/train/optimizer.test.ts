@@ -1,7 +1,7 @@
 import test from "ava";
 import { randomStream } from "../../src/core/random.js";
 import type { AdapterParameter } from "../../src/peft/adapter.js";
-import { AdamW } from "../../src/train/adamw.js";
+import { AdamW, defaultAdamW } from "../../src/train/adamw.js";
 import { momentAllocator, optimizers, type Optimizer } from "../../src/train/optimizer.js";
 import { createParameterStore } from "../../src/train/parameters.js";
 import { makeTempFolder } from "../support/temp-folder.js";
@@ -22,11 +22,7 @@ test("AdamW computes the same bits with its moments in a mapped file as in memor
   const train = async (optimizer: Optimizer): Promise<readonly Uint8Array[]> => {
     const moments = momentAllocator(optimizer, folder);
     const store = createParameterStore({ parameters }, 7, () => undefined, undefined, moments);
-    const adamw = await AdamW.create(
-      store,
-      { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 },
-      1,
-    );
+    const adamw = await AdamW.create(store, defaultAdamW, 1);
     for (let step = 1; step <= 5; step++) {
       for (const [name, { data }] of store.gradients) {
         const stream = randomStream(step, name);

@@ -6,7 +6,7 @@ import { loadModelFolder } from "../../src/models/model-folder.js";
 import { lora } from "../../src/peft/lora.js";
 import { sparseLora } from "../../src/peft/sparse-lora.js";
 import { selectTargets } from "../../src/peft/targets.js";
-import { AdamW } from "../../src/train/adamw.js";
+import { AdamW, defaultAdamW } from "../../src/train/adamw.js";
 import { LossSession } from "../../src/train/loss-session.js";
 import { clearGradients, type ParameterStore } from "../../src/train/parameters.js";
 import { createSparsifier, sparsityAt, zeroCount } from "../../src/train/sparsity.js";
@@ -39,12 +39,7 @@ const train = async (
     weights,
     store,
   );
-  const optimizer = await AdamW.create(store, {
-    beta1: 0.9,
-    beta2: 0.999,
-    epsilon: 1e-8,
-    weightDecay: 0.01,
-  });
+  const optimizer = await AdamW.create(store, defaultAdamW);
   const sparsifier = sparsity && createSparsifier(sparsity, store, TOTAL);
   for (let step = 1; step <= TOTAL; step++) {
     clearGradients(store);
