@@ -1,22 +1,14 @@
-import { JsonFields, flag, share, size } from "../../core/json-fields.js";
-import { peftPattern } from "../adapter-targets.js";
+import { JsonFields, flag, size } from "../../core/json-fields.js";
+import type { JsonObject } from "../../core/json-file.js";
 import {
   baseModelOf,
   checkOtherFields,
   checkTask,
-  commonConfig,
   isEmpty,
-  type AdapterDescription,
   type AdapterFormat,
   type LowRankAdapter,
 } from "./format.js";
-import type { JsonObject } from "../../core/json-file.js";
-import { aliasesOf, lowRankTensors, parseTargets, targetConfig, targetFields } from "./low-rank.js";
-
-const isHira =
-  (randomR: boolean) =>
-  (adapter: AdapterDescription): adapter is LowRankAdapter =>
-    adapter.method === "hira" && adapter.randomR === randomR;
+import { aliasesOf, lowRankFormat, lowRankTensors } from "./low-rank.js";
 
 /** Mixed ranks are written as peft means them; a later release may read them. */
 const mixedRanksNote = ({ modules }: LowRankAdapter): string | undefined =>
@@ -37,43 +29,25 @@ const hiraFormat = ({
   readonly title: string;
   readonly randomR: boolean;
   readonly note?: string;
-}): AdapterFormat<LowRankAdapter> => {
-  const suffixes = { A: "hira_A", B: "hira_B", ...(randomR && { R: "hira_R" }) };
-  return {
+}): AdapterFormat<LowRankAdapter> =>
+  lowRankFormat({
     title,
     reads: (config) => config.peft_type === peftType,
-    writes: isHira(randomR),
-    parse(config, base, faults) {
-      const fields = new JsonFields(config, "", faults);
-      const rankOf = peftPattern(fields, "rank_pattern", fields.number("r", size));
-      const { targets, saved } = parseTargets(fields, base);
-      checkTask(fields);
-      // init_weights says how training began, and the weights are here.
-      checkOtherFields(config, [...targetFields, "hira_dropout", "init_weights"], fields);
-      return {
-        method: "hira",
-        baseModel: baseModelOf(config),
-        modules: new Map(targets.map(({ path }) => [path, { rank: rankOf(path) }])),
-        dropout: fields.optional("hira_dropout", share, 0),
-        ...saved,
-        randomR,
-      };
-    },
+    writes: (adapter) => adapter.method === "hira" && adapter.randomR === randomR,
+    suffixes: { A: "hira_A", B: "hira_B", ...(randomR && { R: "hira_R" }) },
+    dropoutField: "hira_dropout",
+    // It says how training began, and the weights are here.
+    ownFields: ["init_weights"],
+    parseOwn: () => ({ method: "hira", randomR }),
     // peft 0.21.2 reads rank_pattern, but makes every HiRA layer with rank r (dispatch_default of tuners/hira/layer.py).
     otherReading: (config) =>
       isEmpty(config.rank_pattern ?? null) ? undefined : { ...config, rank_pattern: {} },
-    configOf: (adapter, base) => ({
-      ...commonConfig(adapter),
-      ...targetConfig(adapter, base),
+    ownConfig: (adapter) => ({
       ...noteOf(note ?? mixedRanksNote(adapter)),
-      hira_dropout: adapter.dropout,
       init_weights: true,
       peft_type: peftType,
     }),
-    tensors: (adapter, base) => lowRankTensors(adapter, base, suffixes),
-    aliases: aliasesOf(suffixes),
-  };
-};
+  });
 
 /** HiRA of the peft package: `hira_A` [rank, in], `hira_B` [out, rank]. Source: peft 0.21.2, tuners/hira. */
 export const peftHira = hiraFormat({ peftType: "HIRA", title: "peft's HiRA", randomR: false });

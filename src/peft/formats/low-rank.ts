@@ -1,10 +1,20 @@
-import type { JsonFields } from "../../core/json-fields.js";
+import { JsonFields, share, size } from "../../core/json-fields.js";
 import type { JsonObject } from "../../core/json-file.js";
 import type { LinearModule } from "../../models/adapter.js";
-import { namePeftTargets, peftTargets } from "../adapter-targets.js";
+import { namePeftTargets, peftPattern, peftTargets } from "../adapter-targets.js";
 import { savedTensors, withoutSaved } from "../modules-to-save.js";
 import { moraSide } from "../mora.js";
-import type { AdaptedModule, AdapterBase, AdapterTensor, LowRankAdapter } from "./format.js";
+import {
+  baseModelOf,
+  checkOtherFields,
+  checkTask,
+  commonConfig,
+  type AdaptedModule,
+  type AdapterBase,
+  type AdapterFormat,
+  type AdapterTensor,
+  type LowRankAdapter,
+} from "./format.js";
 
 /** The shapes of one module's tensors by their short names: what the method's `parameters` says, from an adapter's files. */
 const shapesOf = (
@@ -71,7 +81,7 @@ export const splitPattern = (
   };
 };
 
-export const targetConfig = (adapter: LowRankAdapter, base: AdapterBase): JsonObject => {
+const targetConfig = (adapter: LowRankAdapter, base: AdapterBase): JsonObject => {
   const ranks = splitPattern(new Map([...adapter.modules].map(([path, { rank }]) => [path, rank])));
   return {
     exclude_modules: null,
@@ -87,7 +97,7 @@ export const targetConfig = (adapter: LowRankAdapter, base: AdapterBase): JsonOb
   };
 };
 
-export const targetFields = [
+const targetFields = [
   "exclude_modules",
   "layers_pattern",
   "layers_to_transform",
@@ -99,7 +109,7 @@ export const targetFields = [
 ];
 
 /** The layers that a config adapts, and what it saves whole beside them. What cannot be read is a fault in `fields`. */
-export const parseTargets = (
+const parseTargets = (
   fields: JsonFields,
   base: AdapterBase,
 ): {
@@ -116,3 +126,70 @@ export const parseTargets = (
   const targets = withoutSaved(peftTargets(fields, base.modules), modulesToSave);
   return { targets, saved: modulesToSave.length === 0 ? {} : { modulesToSave } };
 };
+
+/** What a config says of an adapter beside its layers, their ranks and its dropout. */
+interface OwnReading extends Pick<LowRankAdapter, "method" | "moraType" | "sparsity"> {
+  readonly randomR?: boolean;
+  /** What else is said of one layer. */
+  readonly ofModule?: (path: string) => Omit<AdaptedModule, "rank">;
+}
+
+/** How a layout of small matrices differs from the others. */
+interface LowRankLayout extends Pick<AdapterFormat, "title" | "reads" | "otherReading"> {
+  readonly writes: (adapter: LowRankAdapter) => boolean;
+  /** Short names of a layer's parameters -> ends of their names in the file. */
+  readonly suffixes: Readonly<Record<string, string>>;
+  readonly dropoutField: "hira_dropout" | "lora_dropout";
+  /** The other fields that may stand in the config: read, or without an effect on the numbers. */
+  readonly ownFields: readonly string[];
+  readonly parseOwn: (
+    fields: JsonFields,
+    saved: Pick<LowRankAdapter, "modulesToSave">,
+  ) => OwnReading;
+  /** peft_type and the other fields that the method has for itself. */
+  readonly ownConfig: (adapter: LowRankAdapter) => JsonObject;
+}
+
+/** The format of a layout: base model, target modules, ranks, dropout and saved modules stand in all of them alike. */
+export const lowRankFormat = ({
+  title,
+  reads,
+  otherReading,
+  writes,
+  suffixes,
+  dropoutField,
+  ownFields,
+  parseOwn,
+  ownConfig,
+}: LowRankLayout): AdapterFormat<LowRankAdapter> => ({
+  title,
+  reads,
+  ...(otherReading && { otherReading }),
+  writes: (adapter): adapter is LowRankAdapter => "modules" in adapter && writes(adapter),
+  parse(config, base, faults) {
+    const fields = new JsonFields(config, "", faults);
+    const rankOf = peftPattern(fields, "rank_pattern", fields.number("r", size));
+    const { targets, saved } = parseTargets(fields, base);
+    const { ofModule, ...own } = parseOwn(fields, saved);
+    checkTask(fields);
+    checkOtherFields(config, [...targetFields, dropoutField, ...ownFields], fields);
+    return {
+      baseModel: baseModelOf(config),
+      modules: new Map(
+        targets.map(({ path }) => [path, { rank: rankOf(path), ...ofModule?.(path) }]),
+      ),
+      dropout: fields.optional(dropoutField, share, 0),
+      ...saved,
+      randomR: false,
+      ...own,
+    };
+  },
+  configOf: (adapter, base) => ({
+    ...commonConfig(adapter),
+    ...targetConfig(adapter, base),
+    [dropoutField]: adapter.dropout,
+    ...ownConfig(adapter),
+  }),
+  tensors: (adapter, base) => lowRankTensors(adapter, base, suffixes),
+  aliases: aliasesOf(suffixes),
+});
