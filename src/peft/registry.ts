@@ -11,8 +11,8 @@ import type { QloraAdapter } from "./qlora.js";
 import { promptTuning } from "./prompt-tuning.js";
 import { sparseLora } from "./sparse-lora.js";
 
-/** Every method, by the value of --peft_type; qlora is one of them on a quantized base. */
-export const peftMethods = {
+/** Methods that change linear layers, by the value of --peft_type. */
+const linearMethods = {
   hira,
   lora,
   rslora,
@@ -20,30 +20,28 @@ export const peftMethods = {
   mora,
   hilora,
   "sparse-lora": sparseLora,
+} satisfies Readonly<Record<string, PeftMethod>>;
+
+/** Methods of virtual tokens, and full fine-tuning. */
+const otherMethods = {
   prefix,
   "p-tuning": pTuning,
   "prompt-tuning": promptTuning,
   fft,
 } satisfies Readonly<Record<string, PeftMethod>>;
 
+export const peftMethods = { ...linearMethods, ...otherMethods };
+
+/** Every method, and qlora, which is one of those of linear layers on a quantized base. */
 export type PeftType = keyof typeof peftMethods | "qlora";
 
 /** The values of --peft_type. */
 export const peftTypes = [
-  "hira",
-  "lora",
-  "rslora",
-  "dora",
-  "mora",
-  "hilora",
-  "sparse-lora",
+  ...Object.keys(linearMethods),
   "qlora",
-  "prefix",
-  "p-tuning",
-  "prompt-tuning",
-  "fft",
-] as const satisfies readonly PeftType[];
+  ...Object.keys(otherMethods),
+] as readonly PeftType[];
 
-/** The method that a --peft_type trains with. */
+/** The method that a --peft_type trains with; qlora's is what --qlora_adapter says. */
 export const methodOf = (peftType: PeftType, qloraAdapter: QloraAdapter): PeftMethod =>
   peftMethods[peftType === "qlora" ? qloraAdapter : peftType];
