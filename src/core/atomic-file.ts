@@ -1,7 +1,13 @@
 import { constants } from "node:fs";
-import { access, mkdir, open, rename, rm } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { access, mkdir, open, rename, rm, rmdir } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { messageOf, UserError } from "./errors.js";
+
+/** What to throw where writing has failed: a fault of the folder as an error for the person, what another source threw as it is. */
+export const writeFault = (error: unknown, path: string, hint: string): unknown =>
+  error instanceof Error && "syscall" in error
+    ? new UserError(`Cannot write ${path}: ${messageOf(error)}`, hint)
+    : error;
 
 /**
  * Writes a file so that a reader sees the old content or the new, never a part: beside, synced, renamed.
@@ -28,12 +34,7 @@ export const writeFileAtomically = async (
     await rename(beside, path);
   } catch (error) {
     await rm(beside, { force: true }).catch(() => undefined);
-    // What the source of the chunks throws is not a fault of the folder.
-    if (!(error instanceof Error && "syscall" in error)) throw error;
-    throw new UserError(
-      `Cannot write ${path}: ${messageOf(error)}`,
-      "Choose a folder that is writable and has room",
-    );
+    throw writeFault(error, path, "Choose a folder that is writable and has room");
   }
 };
 
@@ -43,6 +44,33 @@ export const syncFolder = async (folder: string): Promise<void> => {
   if (!handle) return;
   await handle.sync().catch(() => undefined);
   await handle.close();
+};
+
+/**
+ * Lets `write` fill a hidden folder beside `folder`, which is new or empty, and renames it: all of it is there, or nothing.
+ *
+ * @param hint what to do where it cannot be written
+ * @throws {UserError} if it cannot be written; what `write` throws is passed on
+ */
+export const writeFolderAtomically = async (
+  folder: string,
+  write: (begun: string) => Promise<void>,
+  hint: string,
+): Promise<void> => {
+  const target = resolve(folder);
+  const begun = join(dirname(target), `.${basename(target)}.begun`);
+  try {
+    await rm(begun, { recursive: true, force: true });
+    await mkdir(begun, { recursive: true });
+    await write(begun);
+    await syncFolder(begun);
+    await rmdir(target).catch(() => undefined);
+    await rename(begun, target);
+    await syncFolder(dirname(target));
+  } catch (error) {
+    await rm(begun, { recursive: true, force: true });
+    throw writeFault(error, folder, hint);
+  }
 };
 
 /** @throws {UserError} if `folder` cannot be made or written; leaves an empty folder behind */

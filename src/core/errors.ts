@@ -37,6 +37,10 @@ export const userErrorOfFaults = (
 export const messageOf = (error: unknown): string =>
   error instanceof Error ? error.message : String(error);
 
+/** Whether a call on the file system failed since there is no such file or folder. */
+export const isNotFound = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && error.code === "ENOENT";
+
 /** Optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbours. */
 const editDistance = (a: string, b: string): number => {
   const width = b.length + 1;

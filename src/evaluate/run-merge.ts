@@ -1,8 +1,8 @@
-import { copyFile, mkdir, readdir, realpath, rename, rm, rmdir } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
-import { syncFolder } from "../core/atomic-file.js";
+import { copyFile, readdir, realpath } from "node:fs/promises";
+import { join } from "node:path";
+import { writeFolderAtomically } from "../core/atomic-file.js";
 import type { TypedArray } from "../core/dtype.js";
-import { messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
+import { isNotFound, messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
 import { countNonFinite } from "../core/half.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
 import { readPreTokenized } from "../datasets/pre-tokenized.js";
@@ -55,7 +55,7 @@ const requireFree = async (out: string): Promise<void> => {
   try {
     names = await readdir(out);
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return;
+    if (isNotFound(error)) return;
     throw new UserError(`Cannot write a model to ${out}: ${messageOf(error)}`);
   }
   if (names.length === 0) return;
@@ -67,28 +67,7 @@ const requireFree = async (out: string): Promise<void> => {
   );
 };
 
-/** Lets `write` fill a hidden folder beside `out`, and renames it; leaves nothing where that fails. */
-const writeWhole = async (out: string, write: (folder: string) => Promise<void>): Promise<void> => {
-  const target = resolve(out);
-  const begun = join(dirname(target), `.${basename(target)}.begun`);
-  try {
-    await rm(begun, { recursive: true, force: true });
-    await mkdir(begun, { recursive: true });
-    await write(begun);
-    await syncFolder(begun);
-    await rmdir(target).catch(() => undefined);
-    await rename(begun, target);
-    await syncFolder(dirname(target));
-  } catch (error) {
-    await rm(begun, { recursive: true, force: true });
-    throw error instanceof Error && "syscall" in error
-      ? new UserError(
-          `Cannot write ${out}: ${messageOf(error)}`,
-          "Choose an --out that is writable and has room",
-        )
-      : error;
-  }
-};
+const writeHint = "Choose an --out that is writable and has room";
 
 const merge = async (
   merged: MergedTensors,
@@ -98,7 +77,7 @@ const merge = async (
   const { base } = merged;
   const rows = input === undefined ? sampleRows(base.config) : await readRows(input, base);
   let comparison: LogitComparison | undefined;
-  await writeWhole(out, async (folder) => {
+  const write = async (folder: string): Promise<void> => {
     await writeMerged(merged, folder, ui);
     const { weights } = await loadModelFolder(folder);
     const others = [
@@ -114,7 +93,8 @@ const merge = async (
         `Cannot merge ${merged.folder}: found logits that are not finite, expected finite ones`,
         "Choose an earlier checkpoint with --load_order",
       );
-  });
+  };
+  await writeFolderAtomically(out, write, writeHint);
   const files = new Set(base.shardOf.values()).size;
   ui.line(
     `Merged ${merged.method} of ${merged.folder} into ${out}: ${String(merged.changed.size)} of ${String(base.weights.size)} tensors, ${dtypesOf(base, merged.changed).join(" and ")}, ${String(files)} weight file${files === 1 ? "" : "s"} as the base`,
@@ -292,11 +272,12 @@ const unmerge = async (
       ],
       "Give the checkpoint that was merged, and the base model that it was merged into",
     );
-  await writeWhole(out, async (folder) => {
+  const write = async (folder: string): Promise<void> => {
     for (const name of base.files)
       await copyFile(await realpath(join(base.path, name)), join(folder, name));
     await copyCompanions(base.path, folder);
-  });
+  };
+  await writeFolderAtomically(out, write, writeHint);
   ui.line(
     `${path} is ${base.path} with ${merged.method} of ${merged.folder}: the largest difference of a weight is ${digits(largest)}${largest === 0 ? ", so it is the same bit for bit" : ""}`,
   );

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { syncFolder, writeFileAtomically } from "../core/atomic-file.js";
 import type { DType, TypedArray } from "../core/dtype.js";
 import { dtypes, elementCount, isFloat } from "../core/dtype.js";
-import { UserError } from "../core/errors.js";
+import { isNotFound, UserError } from "../core/errors.js";
 import { narrowFloat32 } from "../core/half.js";
 import type { JsonObject } from "../core/json-file.js";
 import { indexName, singleName } from "./model-folder.js";
@@ -111,14 +111,11 @@ const configWithDType = (raw: JsonObject, dtype: StorageDType | undefined): Json
   return { ...raw, ["dtype" in raw ? "dtype" : "torch_dtype"]: dtype };
 };
 
-const isMissing = (error: unknown): boolean =>
-  error instanceof Error && "code" in error && error.code === "ENOENT";
-
 /** Copies the tokenizer and generation_config.json of a model folder, as far as it has them. */
 export const copyCompanions = async (from: string, to: string): Promise<void> => {
   for (const name of companions) {
     const content = await readFile(join(from, name)).catch((error: unknown) => {
-      if (isMissing(error)) return undefined;
+      if (isNotFound(error)) return undefined;
       throw error;
     });
     if (content) await writeFileAtomically(join(to, name), content);

@@ -1,6 +1,6 @@
 import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { messageOf, UserError } from "../core/errors.js";
+import { isNotFound, messageOf, UserError } from "../core/errors.js";
 import { makeTokenizer } from "./tokenizer.js";
 import type { Tokenizer } from "./tokenizer.js";
 
@@ -45,7 +45,7 @@ const readIfThere = async (path: string): Promise<string | undefined> => {
   try {
     return await readFile(path, "utf8");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if (isNotFound(error)) return undefined;
     throw new UserError(`Cannot read ${path}: ${messageOf(error)}`);
   }
 };

@@ -1,6 +1,6 @@
 import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { syncFolder, writeFileAtomically } from "../core/atomic-file.js";
+import { syncFolder, writeFault, writeFileAtomically } from "../core/atomic-file.js";
 import { messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
 import type { FileHash } from "../core/file-hash.js";
 import { hashFile } from "../core/file-hash.js";
@@ -136,12 +136,7 @@ export const writeCheckpoint = async (
     await syncFolder(runFolder);
   } catch (error) {
     await rm(begun, { recursive: true, force: true });
-    throw error instanceof Error && "syscall" in error
-      ? new UserError(
-          `Cannot write ${folder}: ${messageOf(error)}`,
-          "Choose an --output_folder that is writable and has room",
-        )
-      : error;
+    throw writeFault(error, folder, "Choose an --output_folder that is writable and has room");
   }
   await writeBest(runFolder, state);
   return folder;
@@ -171,7 +166,8 @@ const writeBest = async (runFolder: string, { evaluations }: TrainerState): Prom
 
 /**
  * Removes what a killed run has left half done: begun checkpoints, those whose removal had begun, and files that
- * writeFileAtomically had begun; puts a checkpoint back that was about to be replaced. Only the process that owns the run folder may call it.
+ * writeFileAtomically had begun; puts a checkpoint back that was about to be replaced. Only the process that owns the run
+ * folder may call it.
  *
  * @throws {UserError} if the folder cannot be read or changed
  */
