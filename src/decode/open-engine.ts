@@ -20,9 +20,9 @@ export interface OpenEngineOptions extends Omit<EngineOptions, "weights" | "live
  * The engine for a model with its adapter, as fast as memory allows.
  *
  * An adapter is merged into float32 weights where they fit into `memoryBytes`; else every step computes it. Then weights in
- * half precision are widened, and packed ones unpacked, once where that fits too; else every step does so. Last, the session repacks its weights
- * if a second copy fits: steps take 10 to 20 % less (SmolLM2-135M, 16 prompts, 4 beams and 1, one thread). The values
- * computed are the same, up to float32 rounding.
+ * half precision are widened, and packed ones unpacked, once where that fits too; else every step does so. Last, the session
+ * repacks its weights if a second copy fits: steps take 10 to 20 % less (SmolLM2-135M, 16 prompts, 4 beams and 1, one thread).
+ * The values computed are the same, up to float32 rounding.
  */
 export const openEngine = async ({
   config,

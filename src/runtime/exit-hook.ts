@@ -17,7 +17,8 @@ const onUncaught = (error: unknown): void => {
 
 /**
  * Leaves without tearing down, because a call that ends while node tears down may crash the process (exit code 134 or
- * 139 instead of the asked one: seen for some lengths of run, not for all). All other exit listeners that were there when the last run began have run by then.
+ * 139 instead of the asked one: seen for some lengths of run, not for all). All other exit listeners that were there when the
+ * last run began have run by then.
  */
 const onExit = (code: number): void => {
   if (inFlight.size === 0) return;

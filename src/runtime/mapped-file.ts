@@ -69,9 +69,9 @@ export let mappedMemory: (file: MappedFile) => Mapping;
 /**
  * A file as memory: pages are read when they are touched, shared with other processes, and dropped under pressure.
  *
- * A page that is written to becomes private to this process; the file never changes, unless it is one of `scratch`. Tensors over the file keep it
- * mapped; it is unmapped once it and they are collected. Cutting the file short meanwhile ends the process with SIGBUS,
- * as it does for every program that maps files: write beside and rename instead.
+ * A page that is written to becomes private to this process; the file never changes, unless it is one of `scratch`. Tensors
+ * over the file keep it mapped; it is unmapped once it and they are collected. Cutting the file short meanwhile ends the
+ * process with SIGBUS, as it does for every program that maps files: write beside and rename instead.
  *
  * Where there is no mmap (Windows), or it refuses, the file is read into an array instead. Checked on Linux; macOS
  * uses the same call with its own constant and is untested.

@@ -58,7 +58,12 @@ export const matchInitializers = (
   return natives;
 };
 
-/** Puts the settings, and the memory of the initializers, into ONNX Runtime's own options. @param folder see {@link withPlaceholder} @throws {RangeError} on a number of threads below 1 */
+/**
+ * Puts the settings, and the memory of the initializers, into ONNX Runtime's own options.
+ *
+ * @param folder see {@link withPlaceholder}
+ * @throws {RangeError} on a number of threads below 1
+ */
 export const configure = (
   options: Handle<"SessionOptions">,
   settings: SessionOptions,

@@ -18,8 +18,9 @@ const boundaries = (graph: Graph): ReadonlySet<number> => {
  * (gradient checkpointing, and the cheap form of it: W0 * (1 + B A), norms and activations).
  *
  * A part is copied once, from the values outside it that it reads. What other parts read of it (a layer's output, which is
- * the next one's input) is kept, so that no part is begun before its own turn, or finished for nothing. The runtime's own common-subexpression pass would
- * undo this: sessions of such a graph switch it off. Copies stand where backward first needs them.
+ * the next one's input) is kept, so that no part is begun before its own turn, or finished for nothing. The runtime's own
+ * common-subexpression pass would undo this: sessions of such a graph switch it off. Copies stand where backward first needs
+ * them.
  * Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost".
  */
 export const recompute = (graph: Graph): Graph => {
