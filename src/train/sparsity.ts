@@ -1,3 +1,4 @@
+import quickselect from "quickselect";
 import type { SparsitySettings } from "../peft/method.js";
 import type { ParameterStore } from "./parameters.js";
 
@@ -22,27 +23,43 @@ export const sparsityAt = (
 /** How many of `size` elements a share comes to. */
 export const zeroCount = (share: number, size: number): number => Math.round(share * size);
 
+/** What is pruned in one place: a matrix with its moments, and its mask. */
+interface Matrix {
+  readonly values: Float32Array;
+  readonly m: Float32Array;
+  readonly v: Float32Array;
+}
+
 /**
- * Adds zeros to a mask until there are `count` in the stretch [start, start + length): those of the smallest magnitude, the
- * first of equals. What is zero already stays so.
+ * Prunes the stretch [start, start + length) until `count` of it are zero: those of the smallest magnitude, the first of
+ * equals. What the mask has at zero already stays so, and counts.
  */
 const prune = (
-  values: Float32Array,
+  { values, m, v }: Matrix,
   mask: Uint8Array,
   count: number,
   start: number,
   length: number,
 ): void => {
-  const magnitudes = Float32Array.from({ length }, (_, i) =>
-    mask[start + i] === 0 ? -1 : Math.abs(values[start + i] ?? 0),
-  );
-  const threshold = magnitudes.slice().sort()[count - 1] ?? -2;
-  let left = count - magnitudes.reduce((below, x) => below + Number(x < threshold), 0);
-  magnitudes.forEach((magnitude, i) => {
-    const ties = magnitude === threshold && left > 0;
-    if (ties) left--;
-    if (ties || magnitude < threshold) mask[start + i] = 0;
-  });
+  const end = start + length;
+  const magnitudes = new Float32Array(length);
+  let living = 0;
+  for (let i = start; i < end; i++)
+    if (mask[i] === 1) magnitudes[living++] = Math.abs(values[i] as number);
+  const wanted = count - (length - living);
+  if (wanted <= 0) return;
+  const parted = magnitudes.subarray(0, living);
+  // It takes whatever has numbers at indices; its types know arrays alone, which are three times as slow here.
+  quickselect(parted as unknown as number[], wanted - 1);
+  const threshold = parted[wanted - 1] as number;
+  let ties = wanted;
+  for (let i = 0; i < wanted; i++) if ((parted[i] as number) < threshold) ties--;
+  for (let i = start; i < end; i++) {
+    if (mask[i] === 0) continue;
+    const magnitude = Math.abs(values[i] as number);
+    if (magnitude > threshold || (magnitude === threshold && ties-- <= 0)) continue;
+    mask[i] = values[i] = m[i] = v[i] = 0;
+  }
 };
 
 /** The masks of a run of Sparse LoRA: 1 where an element of A or B lives, 0 where it is pruned for good. */
@@ -58,7 +75,7 @@ export interface Sparsifier {
 /**
  * Prunes the trainable matrices of a store in place; its masks live in `store.masks`, from where they are saved.
  *
- * A pruned element is exactly zero from then on: so are its gradient and both of its moments.
+ * A pruned element is exactly zero from then on: so are its gradient and both of its moments, and AdamW leaves it there.
  */
 export const createSparsifier = (
   settings: SparsitySettings,
@@ -81,44 +98,48 @@ export const createSparsifier = (
     store.masks.set(name, mask);
     return mask;
   };
-  const clear = (mask: Uint8Array, arrays: readonly Float32Array[]): void => {
-    mask.forEach((alive, i) => {
-      if (alive === 0) for (const array of arrays) array[i] = 0;
-    });
+  /** Zeros of each mask, counted when first asked for: a resumed run's masks come after this object. */
+  const zeros = new Map<string, number>();
+  const zerosOf = (name: string): number => {
+    const known = zeros.get(name);
+    if (known !== undefined) return known;
+    let count = 0;
+    for (const alive of store.masks.get(name) ?? []) count += 1 - alive;
+    zeros.set(name, count);
+    return count;
   };
   return {
     prepareGradients() {
       for (const { name, gradient, values } of matrices) {
         if (settings.method === "l1")
-          values.forEach((value, i) => {
-            gradient[i] = (gradient[i] ?? 0) + settings.l1Weight * Math.sign(value);
-          });
+          for (let i = 0; i < values.length; i++)
+            gradient[i] =
+              (gradient[i] as number) + settings.l1Weight * Math.sign(values[i] as number);
         const mask = store.masks.get(name);
-        if (mask) clear(mask, [gradient]);
+        if (!mask) continue;
+        for (let i = 0; i < mask.length; i++) if (mask[i] === 0) gradient[i] = 0;
       }
     },
     afterUpdate(step) {
       const share = sparsityAt(settings, step, totalSteps);
-      if (share === 0) return;
-      for (const { name, rows, columns, values, m, v } of matrices) {
-        const mask = maskOf(name, values.length);
+      for (const matrix of matrices) {
+        const { name, rows, columns, values } = matrix;
         const count = zeroCount(share, values.length);
+        if (count <= zerosOf(name)) continue;
+        const mask = maskOf(name, values.length);
         if (settings.method === "topk")
           for (let row = 0; row < rows; row++) {
             // Rows share the count evenly; the first ones take what is left over.
             const ofRow = Math.floor(count / rows) + Number(row < count % rows);
-            prune(values, mask, ofRow, row * columns, columns);
+            prune(matrix, mask, ofRow, row * columns, columns);
           }
-        else prune(values, mask, count, 0, values.length);
-        clear(mask, [values, m, v]);
+        else prune(matrix, mask, count, 0, values.length);
+        zeros.set(name, count);
       }
     },
     get achieved() {
       const all = matrices.reduce((sum, { values }) => sum + values.length, 0);
-      let zeros = 0;
-      for (const mask of store.masks.values())
-        zeros += mask.reduce((sum, alive) => sum + 1 - alive, 0);
-      return zeros / all;
+      return matrices.reduce((sum, { name }) => sum + zerosOf(name), 0) / all;
     },
   };
 };
