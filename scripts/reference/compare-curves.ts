@@ -1,5 +1,5 @@
 /**
- * Lays the losses of a `hira train` run beside those of scripts/reference/train_hira.py.
+ * Lays the losses of a `hira train` run beside those of scripts/reference/train_peer.py.
  *
  * usage: npx tsx scripts/reference/compare-curves.ts OUR_RUN_FOLDER THEIR_OUT_FOLDER [TOLERANCE]
  *

@@ -1,10 +1,10 @@
 /**
- * Writes the batches that a `hira train` run sees, in its order, for scripts/reference/train_hira.py.
+ * Writes the batches that a `hira train` run sees, in its order, for scripts/reference/train_peer.py.
  *
  * usage: npx tsx scripts/reference/export-batches.ts OUT_DIR FLAGS_OF_HIRA_TRAIN...
  *
  * train.jsonl: a line an update with its micro-batches. validation.jsonl: a line a batch. run.json: what else the run is
- * made of (numbers of the schedule and of AdamW, rank, adapted layers).
+ * made of (numbers of the schedule and of AdamW, rank, adapted layers, how the base is held).
  */
 import { join, resolve } from "node:path";
 import { writeFileAtomically } from "../../src/core/atomic-file.js";
@@ -39,6 +39,11 @@ await withTrainingRun(async (out, { options, base, adapter, ui }) => {
     model: resolve(folder.path),
     peft_type: adapter.method.name,
     rank: adapter.options.rank,
+    lora_alpha: adapter.options.alpha,
+    four_bit:
+      options.loadBit === 4
+        ? { quant_type: options.quantType, double_quant: options.doubleQuant }
+        : null,
     targets: adapter.targets.map(({ path }) => path),
     total_steps: plan.totalSteps,
     warmup: plan.warmupSteps,

@@ -1,5 +1,5 @@
 /**
- * Writes the start values of a `hira train` run, `<module>.A` and `<module>.B`, for scripts/reference/train_hira.py.
+ * Writes the start values of a `hira train` run, `<module>.A` and `<module>.B`, for scripts/reference/train_peer.py.
  *
  * usage: npx tsx scripts/reference/export-init.ts OUT.safetensors FLAGS_OF_HIRA_TRAIN...
  */

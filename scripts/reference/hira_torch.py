@@ -1,10 +1,10 @@
-"""HiRA in PyTorch, by the authors' formula, on a transformers model: what train_hira.py and step_peer.py share."""
+"""HiRA in PyTorch, by the authors' formula, on a transformers model, and peft's LoRA: what train_peer.py and step_peer.py share."""
 import math
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 
 class Hira(nn.Module):
@@ -21,9 +21,19 @@ class Hira(nn.Module):
         return F.linear(x, self.weight * (self.B @ self.A + 1), self.bias)
 
 
-def load_model(folder, attention):
-    """The folder's model in float32, whatever it is stored as, frozen."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
+def load_model(folder, attention, four_bit=None):
+    """
+    The folder's model in float32, whatever it is stored as, frozen.
+
+    four_bit {"quant_type": "nf4" or "fp4", "double_quant": bool}: its blocks' linear layers are bitsandbytes' (needs accelerate).
+    """
+    quantized = {} if four_bit is None else {
+        "device_map": "cpu",
+        "quantization_config": BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type=four_bit["quant_type"],
+            bnb_4bit_use_double_quant=four_bit["double_quant"], bnb_4bit_compute_dtype=torch.float32),
+    }
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention, **quantized)
     model.config.use_cache = False
     return model.requires_grad_(False).eval()
 
@@ -36,6 +46,18 @@ def add_hira(model, targets, rank):
         layer = Hira(model.get_submodule(path), rank)
         setattr(model.get_submodule(parent), leaf, layer)
         named[f"{path}.A"], named[f"{path}.B"] = layer.A, layer.B
+    return named
+
+
+def add_lora(model, targets, rank, alpha):
+    """The same with peft's LoRA."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0, target_modules=list(targets)), model)
+    named = {}
+    for path in targets:
+        layer = model.get_submodule(path)
+        named[f"{path}.A"], named[f"{path}.B"] = layer.lora_A.default.weight, layer.lora_B.default.weight
     return named
 
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Train HiRA in PyTorch on the batches of a `hira train` run, to lay its curve beside ours.
+"""Train HiRA, LoRA or QLoRA in PyTorch on the batches of a `hira train` run, to lay its curve beside ours.
 
-usage: python train_hira.py BATCHES --init INIT.safetensors --out DIR [--model DIR] [--attention eager|sdpa]
-           [--logits all|labelled] [--threads 2] [--max-steps N]                (needs torch, transformers, safetensors)
+usage: python train_peer.py BATCHES --init INIT.safetensors --out DIR [--model DIR] [--attention eager|sdpa]
+           [--logits all|labelled] [--threads 2] [--max-steps N]
+       (needs torch, transformers, safetensors; for lora peft, for qlora bitsandbytes and accelerate besides)
 
 BATCHES is what scripts/reference/export-batches.ts wrote, INIT what export-init.ts wrote, both with the run's own flags.
 Everything is float32. AdamW has 0.9, 0.999, 1e-8; the rate is linear with warm-up; the loss of an update is the mean over
@@ -20,7 +21,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from hira_torch import add_hira, count_labels, load_model, sum_of_losses, to_tensors
+from hira_torch import add_hira, add_lora, count_labels, load_model, sum_of_losses, to_tensors
 
 
 def read_lines(path):
@@ -54,10 +55,13 @@ def main():
     transformers.utils.logging.disable_progress_bar()
 
     run = json.loads((args.batches / "run.json").read_text())
-    if run["peft_type"] != "hira":
-        sys.exit(f"error: Cannot train {run['peft_type']}: expected batches of a run with --peft_type=hira")
-    model = load_model(args.model or run["model"], args.attention)
-    named = add_hira(model, run["targets"], run["rank"])
+    if run["peft_type"] not in ("hira", "lora"):
+        sys.exit(f"error: Cannot train {run['peft_type']}: expected batches of a run with --peft_type=hira, lora or qlora")
+    model = load_model(args.model or run["model"], args.attention, run["four_bit"])
+    if run["peft_type"] == "hira":
+        named = add_hira(model, run["targets"], run["rank"])
+    else:
+        named = add_lora(model, run["targets"], run["rank"], run["lora_alpha"])
     init = load_file(args.init)
     if init.keys() != named.keys():
         sys.exit(f"error: Cannot start from {args.init}: found {len(init)} tensors, expected the run's {len(named)}")
