@@ -47,11 +47,11 @@ export const hilora: LinearMethod = {
   },
   drops: true,
   linear(g, x, frozen, parameters, options, dropout) {
-    const { weight, bias } = frozen;
+    const { weight, bias, hold } = frozen;
     if (dropout.scale === 1)
       return g.linear(
         x,
-        g.cheap(() => combinedWeight(g, weight, parameters, options)),
+        hold(() => combinedWeight(g, weight, parameters, options)),
         bias,
       );
     const additive = { A: parameters.loraA as Value, B: parameters.loraB as Value };

@@ -18,7 +18,7 @@ const scaledWeight = (g: Graph, weight: Value, { A, B, R }: Parameters): Value =
  *
  * B A has rank r at most; the update W0 * (B A) may have full rank. B starts at zero, so an untrained adapter leaves the
  * model as it was. W is formed first, which costs one large matmul: x W0 + x (W0 * B A) would cost two. The backward pass
- * forms it again instead of keeping it.
+ * forms it again instead of keeping it, but in small models.
  * Source: Huang et al., "HiRA", ICLR 2025, section 3; forward() of the authors' hira/tuners/lora.py. --rand_R: a frozen R,
  * uniform in [0, 1), takes the place of W0 in the update (Table 4).
  */
@@ -35,11 +35,11 @@ export const hira: LinearMethod = {
   linear(
     g: Graph,
     x: Value,
-    { weight, bias }: FrozenLinear,
+    { weight, bias, hold }: FrozenLinear,
     parameters: Parameters,
     options: MethodOptions,
   ): Value {
-    const scaled = g.cheap(() => scaledWeight(g, weight, parameters));
+    const scaled = hold(() => scaledWeight(g, weight, parameters));
     const y = g.linear(x, scaled, bias);
     return options.biasTwice && parameters.R && bias ? g.add(y, bias) : y;
   },

@@ -16,6 +16,11 @@ export interface ParameterSpec {
 export interface FrozenLinear {
   readonly weight: Value;
   readonly bias: Value | undefined;
+  /**
+   * Makes a value of the weight's size that the backward pass reads again. It is kept until then, or made again there, as
+   * createLinearAdapter chooses by what all of them together take.
+   */
+  readonly hold: (build: () => Value) => Value;
 }
 
 export const sparseMethods = ["magnitude", "topk", "l1"] as const;

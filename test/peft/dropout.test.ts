@@ -2,6 +2,7 @@ import test from "ava";
 import { randomStream } from "../../src/core/random.js";
 import { UserError } from "../../src/core/errors.js";
 import { Graph } from "../../src/graph/graph.js";
+import type { Value } from "../../src/graph/op.js";
 import { lower } from "../../src/graph/passes/lower.js";
 import { buildAdapter } from "../../src/peft/build-adapter.js";
 import {
@@ -156,6 +157,7 @@ const layer = async (
   const frozen = {
     weight: g.input("weight", "float32", [6, 8]),
     bias: g.input("bias", "float32", [6]),
+    hold: (build: () => Value) => build(),
   };
   const dropout: Dropout = mask
     ? { apply: (z) => g.mul(z, g.constant("float32", [4, 8], mask)), scale: 1 / (1 - rate) }
