@@ -4,6 +4,8 @@ import type { FlagFault, Flags } from "./flag.js";
 export interface ReadArguments {
   /** `--flag=value` or `--switch`, full names, in the order given; then `--` and the rest. */
   readonly canonical: readonly string[];
+  /** Switches that the line takes back with `--no_<switch>`, whatever a --config file says of them. */
+  readonly off: ReadonlySet<string>;
   readonly faults: readonly FlagFault[];
 }
 
@@ -55,16 +57,24 @@ const resolveName = (typed: string, flags: Flags): Resolved => {
   };
 };
 
+/** The switch that `typed` (without its dashes) takes back: `no_` before its full name. */
+const takenBack = (typed: string, flags: Flags): string | undefined => {
+  const name = typed.replace(/^no_/, "");
+  return name !== typed && flags[name]?.kind === "switch" ? name : undefined;
+};
+
 /**
  * A command line with full flag names and one word a flag, read as Python's argparse reads it.
  *
  * `--flag value` and `--flag=value`, unambiguous beginnings of names, negative numbers as values, `--` before words that
- * begin with a dash.
+ * begin with a dash. `--no_<switch>` is the opposite of `--<switch>`, of which the last one counts, as transformers'
+ * HfArgumentParser has it.
  * Source: argparse of Python 3.10, for a parser whose flags are all long ones.
  */
 export const readArguments = (args: readonly string[], flags: Flags): ReadArguments => {
   const canonical: string[] = [];
   const words: string[] = [];
+  const off = new Set<string>();
   const faults: FlagFault[] = [];
   for (let i = 0; i < args.length; i++) {
     const argument = args[i] ?? "";
@@ -89,7 +99,12 @@ export const readArguments = (args: readonly string[], flags: Flags): ReadArgume
     }
     const [, typed = "", given] = /^--([^=]*)(?:=([^]*))?$/.exec(argument) ?? [];
     const next = args[i + 1];
-    const resolved = resolveName(typed, flags);
+    const back = takenBack(typed, flags);
+    if (back !== undefined && given === undefined) {
+      off.add(back);
+      continue;
+    }
+    const resolved = resolveName(back ?? typed, flags);
     if ("fault" in resolved) {
       faults.push(resolved.fault);
       // Its value, if it has one, is no fault of its own.
@@ -99,10 +114,12 @@ export const readArguments = (args: readonly string[], flags: Flags): ReadArgume
     const { name } = resolved;
     const flag = flags[name];
     if (flag === undefined || flag.kind === "switch") {
-      if (given === undefined) canonical.push(`--${name}`);
-      else
+      if (given === undefined) {
+        off.delete(name);
+        canonical.push(`--${name}`);
+      } else
         faults.push({
-          what: `--${name}`,
+          what: `--${back === undefined ? name : typed}`,
           found: JSON.stringify(given),
           expected: "no value: it is a switch",
         });
@@ -117,5 +134,6 @@ export const readArguments = (args: readonly string[], flags: Flags): ReadArgume
       faults.push({ what: `--${name}`, found: "no value", expected: "one after it" });
     }
   }
-  return { canonical: words.length === 0 ? canonical : [...canonical, "--", ...words], faults };
+  const kept = canonical.filter((word) => !off.has(word.slice(2)));
+  return { canonical: words.length === 0 ? kept : [...kept, "--", ...words], off, faults };
 };

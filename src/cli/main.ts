@@ -31,7 +31,7 @@ const configFlag = {
     group: "Files and output",
     placeholder: "file",
     default: null,
-    help: "YAML file of this command's flags by their names; what stands on the command line counts before it",
+    help: "YAML file of this command's flags by their names; what stands on the command line counts before it, --no_<flag> against a switch that is true there",
   },
 } as const satisfies Flags;
 
@@ -106,15 +106,18 @@ const runCommandLine = async (
       const { config, ...given } = texts;
       const { config: _, ...flags } = command.flags;
       const file = typeof config === "string" ? await readConfigFile(config, flags) : undefined;
-      const places = Object.entries(file?.places ?? {}).filter(([name]) => !(name in given));
+      const fromFile = <T>(table: Readonly<Record<string, T>> = {}): Record<string, T> =>
+        Object.fromEntries(
+          Object.entries(table).filter(([name]) => !(name in given) && !read?.off.has(name)),
+        );
       const failed = await command.run(
         readCommandInput(
           { ...command, flags },
           {
-            texts: { ...file?.texts, ...given },
+            texts: { ...fromFile(file?.texts), ...given },
             words,
             earlier: [...(read?.faults ?? []), ...(file?.faults ?? [])],
-            places: Object.fromEntries(places),
+            places: fromFile(file?.places),
             context,
           },
         ),

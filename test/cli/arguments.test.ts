@@ -72,6 +72,7 @@ for (const [typed, meant] of Object.entries(beginnings)) {
 test("readArguments takes a value after a blank or after =, and keeps later = signs", (t) => {
   t.deepEqual(read("--lr", "1e-3", "--exp_name=a=b", "--ckpt="), {
     canonical: ["--lr=1e-3", "--exp_name=a=b", "--ckpt="],
+    off: new Set(),
     faults: [],
   });
 });
@@ -106,6 +107,15 @@ test("readArguments says where a value is missing", (t) => {
 test("readArguments refuses a value for a switch", (t) => {
   t.is(read("--rand_R=true").faults[0]?.expected, "no value: it is a switch");
   t.deepEqual(read("--rand_R", "--compute_n").canonical, ["--rand_R", "--compute_norm"]);
+});
+
+test("readArguments takes a switch back with --no_, and the last of both counts", (t) => {
+  const back = read("--rand_R", "--lr=1", "--no_rand_R");
+  t.deepEqual([back.canonical, [...back.off]], [["--lr=1"], ["rand_R"]]);
+  const on = read("--no_rand_R", "--rand_R");
+  t.deepEqual([on.canonical, [...on.off]], [["--rand_R"], []]);
+  t.is(read("--no_rand_R=1").faults[0]?.what, "--no_rand_R");
+  t.is(read("--no_lr").faults[0]?.found, "an unknown flag");
 });
 
 test("readArguments suggests the flag that an unknown one is near to", (t) => {

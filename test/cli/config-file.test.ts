@@ -55,6 +55,12 @@ test("--config gives flags their values, and the command line counts before it",
   t.false("config" in (options?.flags ?? {}));
 });
 
+test("--no_ before a switch's name takes back what the file sets", async (t) => {
+  const lines = ["enable_grad_ckpt: true", "do_sample: true"];
+  const { options } = await train(t, ["peft_type: lora", ...lines], "--no_enable_grad_ckpt");
+  t.like(options, { enableGradCkpt: false, doSample: true });
+});
+
 test("--config tells all faults at once, with lines and suggestions", async (t) => {
   const lines = [
     "peft_type: lroa", // 1
