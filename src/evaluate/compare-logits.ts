@@ -7,8 +7,9 @@ import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import { LossSession } from "../train/loss-session.js";
 import { createParameterStore } from "../train/parameters.js";
 
-/** A model that gives logits: its weights, and an adapter where one works beside them. */
+/** A model that gives logits: its config and weights, and an adapter where one works beside them. */
 export interface LogitSource {
+  readonly config: LlamaConfig;
   readonly weights: FrozenWeights;
   readonly adapted?: LiveAdapter | undefined;
 }
@@ -45,8 +46,7 @@ export const sampleRows = ({
   });
 
 const openSession = (
-  config: LlamaConfig,
-  { weights, adapted }: LogitSource,
+  { config, weights, adapted }: LogitSource,
   maxPositions: number,
   threads: number | undefined,
 ): Promise<LossSession> =>
@@ -82,12 +82,11 @@ const likeliest = (logits: Float32Array, start: number, length: number): number 
 const larger = (a: number, b: number): number => (b <= a ? a : Number.isNaN(a) ? a : b);
 
 /**
- * Compares the logits of models of one config on rows of token ids, a row at a time, at every real token.
+ * Compares the logits of models of one vocabulary on rows of token ids, a row at a time, at every real token.
  *
  * @param reference what the `others` are compared with
  */
 export const compareLogits = async (
-  config: LlamaConfig,
   reference: LogitSource,
   others: readonly LogitSource[],
   {
@@ -99,10 +98,10 @@ export const compareLogits = async (
   const sessions: LossSession[] = [];
   const found = others.map(() => ({ largest: 0, sameToken: 0 }));
   let [largestLogit, positions] = [0, 0];
-  const { vocabSize } = config;
+  const { vocabSize } = reference.config;
   try {
     for (const source of [reference, ...others])
-      sessions.push(await openSession(config, source, longest, threads));
+      sessions.push(await openSession(source, longest, threads));
     for (const row of rows) {
       const batch = buildBatch([row], { layout: { kind: "right-padded" }, padId: 0 });
       const [expected = new Float32Array(), ...given] = await logitsOf(sessions, batch);

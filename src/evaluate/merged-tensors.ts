@@ -4,6 +4,7 @@ import { narrowFloat32 } from "../core/half.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
 import { unmergeable } from "../decode/merge-adapter.js";
 import { openMergedLayers } from "../decode/merged-layers.js";
+import { EMBEDDINGS, OUTPUT_HEAD } from "../models/llama.js";
 import { loadModelFolder, type ModelFolder } from "../models/model-folder.js";
 import { openFrozenWeights } from "../models/weights/frozen-weights.js";
 import {
@@ -16,15 +17,23 @@ import type { ProgressUi } from "../report/progress.js";
 import type { LogitSource } from "./compare-logits.js";
 import { baseModelOf, findTrained, openTrained, type TrainedModelOptions } from "./open-trained.js";
 
+/** What there is to know of a model before any weight is read. */
+export type ModelLayout = Pick<
+  ModelFolder,
+  "path" | "config" | "rawConfig" | "weights" | "shardOf"
+>;
+
 /** A base model and what was trained on it, whose merged tensors are made one at a time. */
 export interface MergedTensors {
-  /** The model that was trained on; the merged one has its config, tensors, dtypes and files. */
+  /** The model that was trained on. */
   readonly base: ModelFolder;
+  /** The merged model: the base's config, tensors, dtypes and files, and a head where the adapter unties it. */
+  readonly model: ModelLayout;
   /** --peft_type of what was trained. */
   readonly method: string;
   /** The folder of the trained weights. */
   readonly folder: string;
-  /** Names of the base's tensors that the merged model does not have from it. */
+  /** Names of the merged model's tensors whose values are not the base's. */
   readonly changed: ReadonlySet<string>;
   /** Those of the base's tensors that are held quantized: the merged model has the numbers that their codes stand for. */
   readonly unpacked: ReadonlySet<string>;
@@ -41,11 +50,23 @@ export interface MergedTensors {
 const roundTo = ({ dtype }: TensorEntry, wide: Float32Array): TypedArray =>
   dtype === "bfloat16" || dtype === "float16" ? narrowFloat32(wide, dtype) : wide;
 
-const entryOf = ({ weights, path }: ModelFolder, name: string): TensorEntry => {
+const entryOf = ({ weights, path }: ModelLayout, name: string): TensorEntry => {
   const entry = weights.get(name);
   if (!entry) throw new RangeError(`Cannot merge "${name}": ${path} has no such tensor`);
   return entry;
 };
+
+/** A model whose head is tied to its embedding, with a head of its own: a copy, beside the embedding in its file. */
+const withOwnHead = (folder: ModelFolder): ModelLayout => ({
+  path: folder.path,
+  config: { ...folder.config, tieWordEmbeddings: false },
+  rawConfig: { ...folder.rawConfig, tie_word_embeddings: false },
+  weights: new Map([
+    ...folder.weights,
+    [OUTPUT_HEAD, { ...entryOf(folder, EMBEDDINGS), name: OUTPUT_HEAD }],
+  ]),
+  shardOf: new Map([...folder.shardOf, [OUTPUT_HEAD, folder.shardOf.get(EMBEDDINGS) ?? ""]]),
+});
 
 /**
  * Opens what --ckpt names for merging: a run folder, a checkpoint, a peft adapter, or the model that full fine-tuning has
@@ -77,11 +98,8 @@ export const openMergedTensors = async (
   const { method, targets, parameters } = adapted.adapter;
   if (method.kind === "virtual") throw unmergeable(method);
   if (method.kind !== "linear") throw new RangeError(`Cannot merge ${method.name} as an adapter`);
-  if (unties(adapted.adapter, base.folder.config))
-    throw new UserError(
-      `Cannot merge ${folder}: found a head and an embedding that differ (--modules_to_save), where config.json of the base ties them, expected one for both`,
-      "Use the adapter beside its base model",
-    );
+  const tied = !unties(adapted.adapter, base.folder.config);
+  const merged = tied ? base.folder : withOwnHead(base.folder);
   const saved = new Map(
     parameters.flatMap(({ name, saved: isSaved }) => {
       const value = isSaved && adapted.values.get(name);
@@ -91,8 +109,8 @@ export const openMergedTensors = async (
   const layers = openMergedLayers(base.weights, adapted, {
     method,
     dtype: "float32",
-    outputs: (g, { merged }) => {
-      g.output("merged", merged);
+    outputs: (g, { merged: weight }) => {
+      g.output("merged", weight);
     },
   });
   const unpacked = new Set(
@@ -101,24 +119,25 @@ export const openMergedTensors = async (
   const modules = new Map(targets.map((module) => [`${module.path}.weight`, module]));
   return {
     base: base.folder,
+    model: merged,
     method: method.name,
     folder,
     changed: new Set([...modules.keys(), ...saved.keys(), ...unpacked]),
     unpacked,
-    unmerged: { weights: base.weights, adapted },
+    unmerged: { config: base.folder.config, weights: base.weights, adapted },
     adapted,
     async read(name) {
-      const entry = entryOf(base.folder, name);
+      const entry = entryOf(merged, name);
       const whole = saved.get(name);
       if (whole) return roundTo(entry, whole.slice());
       const module = modules.get(name);
       if (!module && unpacked.has(name))
         return roundTo(entry, base.weights.tensor(name).data as Float32Array);
       if (!module) return readTensorData(entry);
-      const { merged } = await layers.run(module);
-      if (!merged) throw new RangeError(`Cannot merge ${name}: its graph has given nothing`);
-      const rounded = roundTo(entry, (merged.data as Float32Array).slice());
-      merged.dispose();
+      const { merged: weight } = await layers.run(module);
+      if (!weight) throw new RangeError(`Cannot merge ${name}: its graph has given nothing`);
+      const rounded = roundTo(entry, (weight.data as Float32Array).slice());
+      weight.dispose();
       return rounded;
     },
     dispose: () => {
@@ -143,11 +162,15 @@ const openFineTuned = async (base: ModelFolder, folder: string): Promise<MergedT
     );
   return {
     base,
+    model: base,
     method: "fft",
     folder,
     changed: new Set(weights.keys()),
     unpacked: new Set(),
-    unmerged: { weights: await openFrozenWeights(weights, { storage: "stored" }) },
+    unmerged: {
+      config: base.config,
+      weights: await openFrozenWeights(weights, { storage: "stored" }),
+    },
     adapted: undefined,
     async read(name) {
       const entry = entryOf(base, name);

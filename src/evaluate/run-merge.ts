@@ -14,7 +14,7 @@ import { copyCompanions, writeModelFolder } from "../models/write-model-folder.j
 import type { ProgressUi } from "../report/progress.js";
 import type { BaseStorage } from "../train/load-base.js";
 import { compareLogits, sampleRows, sampleSize, type LogitComparison } from "./compare-logits.js";
-import { openMergedTensors, type MergedTensors } from "./merged-tensors.js";
+import { openMergedTensors, type MergedTensors, type ModelLayout } from "./merged-tensors.js";
 
 export interface MergeRunOptions extends BaseStorage {
   /** A run folder, one checkpoint, or a peft adapter. */
@@ -74,19 +74,17 @@ const merge = async (
   { out, input, threads }: MergeRunOptions,
   ui: ProgressUi,
 ): Promise<void> => {
-  const { base } = merged;
+  const { base, model } = merged;
   const rows = input === undefined ? sampleRows(base.config) : await readRows(input, base);
   let comparison: LogitComparison | undefined;
   const write = async (folder: string): Promise<void> => {
     await writeMerged(merged, folder, ui);
-    const { weights } = await loadModelFolder(folder);
+    const { config, weights } = await loadModelFolder(folder);
     const others = [
-      { weights: await openFrozenWeights(weights, { storage: "stored" }) },
-      ...(merged.adapted
-        ? [{ weights: merged.unmerged.weights, adapted: mergedForm(merged.adapted) }]
-        : []),
+      { config, weights: await openFrozenWeights(weights, { storage: "stored" }) },
+      ...(merged.adapted ? [{ ...merged.unmerged, adapted: mergedForm(merged.adapted) }] : []),
     ];
-    comparison = await compareLogits(base.config, merged.unmerged, others, { rows, threads });
+    comparison = await compareLogits(merged.unmerged, others, { rows, threads });
     const [difference] = comparison.differences;
     if (!Number.isFinite(difference?.largest))
       throw new UserError(
@@ -95,10 +93,14 @@ const merge = async (
       );
   };
   await writeFolderAtomically(out, write, writeHint);
-  const files = new Set(base.shardOf.values()).size;
+  const files = new Set(model.shardOf.values()).size;
   ui.line(
-    `Merged ${merged.method} of ${merged.folder} into ${out}: ${String(merged.changed.size)} of ${String(base.weights.size)} tensors, ${dtypesOf(base, merged.changed).join(" and ")}, ${String(files)} weight file${files === 1 ? "" : "s"} as the base`,
+    `Merged ${merged.method} of ${merged.folder} into ${out}: ${String(merged.changed.size)} of ${String(model.weights.size)} tensors, ${dtypesOf(model, merged.changed).join(" and ")}, ${String(files)} weight file${files === 1 ? "" : "s"} as the base`,
   );
+  if (model.weights.size > base.weights.size)
+    ui.line(
+      "The base ties its head to its embedding, and training has told them apart: the merged model has both (tie_word_embeddings: false)",
+    );
   if (merged.unpacked.size > 0)
     ui.line(
       `The base is held quantized: ${String(merged.unpacked.size)} tensors are written as the numbers that their codes stand for, the merged ones among them`,
@@ -123,10 +125,10 @@ const writeMerged = async (
   folder: string,
   ui: ProgressUi,
 ): Promise<void> => {
-  const { base } = merged;
+  const { base, model } = merged;
   const faults: string[] = [];
-  const progress = ui.decoding(base.weights.size, "merge", "tensors");
-  const tensors = [...base.weights.values()].map(({ name, dtype, shape }) => ({
+  const progress = ui.decoding(model.weights.size, "merge", "tensors");
+  const tensors = [...model.weights.values()].map(({ name, dtype, shape }) => ({
     name,
     dtype,
     shape,
@@ -144,9 +146,9 @@ const writeMerged = async (
   try {
     await writeModelFolder({
       path: folder,
-      rawConfig: base.rawConfig,
+      rawConfig: model.rawConfig,
       tensors,
-      shardOf: base.shardOf,
+      shardOf: model.shardOf,
       copyFrom: base.path,
     });
   } finally {
@@ -160,7 +162,7 @@ const writeMerged = async (
     );
 };
 
-const dtypesOf = ({ weights }: ModelFolder, names: ReadonlySet<string>): readonly string[] => [
+const dtypesOf = ({ weights }: ModelLayout, names: ReadonlySet<string>): readonly string[] => [
   ...new Set([...names].flatMap((name) => weights.get(name)?.dtype ?? [])),
 ];
 
@@ -169,7 +171,7 @@ const digits = (value: number): string =>
 
 const describe = (
   { largestLogit, positions, differences }: LogitComparison,
-  { base, changed, adapted }: MergedTensors,
+  { model, changed, adapted }: MergedTensors,
   input: string | undefined,
 ): readonly string[] => {
   const [rounded, exact] = differences;
@@ -177,7 +179,7 @@ const describe = (
     input === undefined
       ? `${String(sampleSize.rows)} rows of random token ids, a sample of our own`
       : `the rows of ${input}`;
-  const narrow = dtypesOf(base, changed).filter((dtype) => dtype !== "float32");
+  const narrow = dtypesOf(model, changed).filter((dtype) => dtype !== "float32");
   return [
     `Largest logit difference to the unmerged ${adapted ? "adapter" : "checkpoint"}: ${digits(rounded?.largest ?? NaN)}, where logits reach ${digits(largestLogit)}; the likeliest token is the same at ${String(rounded?.sameToken ?? 0)} of ${String(positions)} positions (${rows})`,
     ...(exact
@@ -234,13 +236,13 @@ const unmerge = async (
   out: string,
   ui: ProgressUi,
 ): Promise<void> => {
-  const { base } = merged;
+  const { base, model } = merged;
   const given = await loadModelFolder(path);
   const faults: string[] = [];
   let largest = 0;
-  const progress = ui.decoding(base.weights.size, "compare", "tensors");
+  const progress = ui.decoding(model.weights.size, "compare", "tensors");
   try {
-    for (const [name, entry] of base.weights) {
+    for (const [name, entry] of model.weights) {
       const found = given.weights.get(name);
       const expected = `${entry.dtype} [${entry.shape.join(", ")}]`;
       const shown = found ? `${found.dtype} [${found.shape.join(", ")}]` : "nothing";
@@ -262,7 +264,7 @@ const unmerge = async (
     progress.done();
   }
   for (const name of given.weights.keys())
-    if (!base.weights.has(name)) faults.push(`"${name}": found it, expected no such tensor`);
+    if (!model.weights.has(name)) faults.push(`"${name}": found it, expected no such tensor`);
   if (faults.length > 0)
     throw userErrorOfFaults(
       `Cannot unmerge ${path}: it is not ${base.path} with ${merged.method} of ${merged.folder}`,

@@ -86,13 +86,31 @@ for (const fixture of ["hira", "lora", "rslora", "dora", "lora-saved", "hira-sav
 }
 
 for (const fixture of ["dora-saved-tied-head", "lora-saved-tied-embedding"])
-  test(`hira merge refuses what the base's config cannot say: ${fixture}`, async (t) => {
-    const out = join(await makeTempFolder(t), "merged");
-    const adapter = [`--ckpt=${peftFixture(fixture)}`, `--model=${peftFixture("base-tied")}`];
-    const { code, err } = await runHira("merge", ...adapter, `--out=${out}`);
-    t.is(code, 2, err);
-    t.regex(err, /found a head and an embedding that differ \(--modules_to_save\)/);
-    await t.throwsAsync(readdir(out));
+  test(`hira merge unties what training has told apart, and finds the way back: ${fixture}`, async (t) => {
+    const folder = await makeTempFolder(t);
+    const [out, restored] = [join(folder, "merged"), join(folder, "restored")];
+    const tied = peftFixture("base-tied");
+    const adapter = [`--ckpt=${peftFixture(fixture)}`, `--model=${tied}`];
+    const { code, out: text, err } = await runHira("merge", ...adapter, `--out=${out}`);
+    t.is(code, 0, err);
+    t.regex(text, /The base ties its head to its embedding, and training has told them apart/);
+    t.regex(text, /at 256 of 256 positions/);
+    const { config, weights, rawConfig } = await loadModelFolder(out);
+    t.false(config.tieWordEmbeddings);
+    t.like(rawConfig, { tie_word_embeddings: false });
+    t.deepEqual(weights.get("lm_head.weight")?.shape, [16, 8]);
+    const [merged, unmerged, plain] = [
+      await forwardLogits(t, `--model=${out}`),
+      await forwardLogits(t, ...adapter),
+      await forwardLogits(t, `--model=${tied}`),
+    ];
+    t.true(largestDifference(merged, unmerged) < 1e-5);
+    t.true(largestDifference(merged, plain) > 1e-3);
+
+    const back = await runHira("merge", `--unmerge=${out}`, ...adapter, `--out=${restored}`);
+    t.is(back.code, 0, back.err);
+    for (const name of await readdir(tied))
+      t.deepEqual(await readFile(join(restored, name)), await readFile(join(tied, name)), name);
   });
 
 test("hira merge keeps the base's dtype, files, config and tokenizer, and rounds once", async (t) => {
