@@ -15,26 +15,14 @@ weight                   float32 [130, 128]: 260 blocks, so that double quantiza
 int8.codes, int8.absmax  int8 [130, 128], float32 [130]; int8.values: dequantized
 tail.*                   the same for a weight [7, 50], whose last block is not full
 
-The numbers are those of the package's PyTorch kernels, which take the nearest code as its CUDA kernels do. Its native CPU
-library takes a neighbour of the nearest 8-bit code now and then (2 of 260 here), so it is kept from loading.
+The numbers are those of the package's PyTorch kernels, see exact_bitsandbytes.py.
 """
-import ctypes
 import sys
 
+import exact_bitsandbytes  # noqa: F401
+import bitsandbytes.functional as F
 import torch
 from safetensors.torch import save_file
-
-
-def refuse(path):
-    raise OSError(f"{path} is left out on purpose")
-
-
-load_library, ctypes.cdll.LoadLibrary = ctypes.cdll.LoadLibrary, refuse
-import bitsandbytes.functional as F  # noqa: E402
-from bitsandbytes.cextension import ErrorHandlerMockBNBNativeLibrary, lib  # noqa: E402
-
-ctypes.cdll.LoadLibrary = load_library
-assert isinstance(lib, ErrorHandlerMockBNBNativeLibrary)
 
 
 def four_bit(weight, name):

@@ -27,6 +27,8 @@ def load_model(folder, attention, four_bit=None):
 
     four_bit {"quant_type": "nf4" or "fp4", "double_quant": bool}: its blocks' linear layers are bitsandbytes' (needs accelerate).
     """
+    if four_bit is not None:
+        import exact_bitsandbytes  # noqa: F401
     quantized = {} if four_bit is None else {
         "device_map": "cpu",
         "quantization_config": BitsAndBytesConfig(
