@@ -1,4 +1,4 @@
-"""HiRA in PyTorch, by the authors' formula, on a transformers model, and peft's LoRA: what train_peer.py and step_peer.py share."""
+"""HiRA by the authors' formula, and peft's LoRA, on a transformers model: what train_peer.py and step_peer.py share."""
 import math
 
 import torch
@@ -27,14 +27,16 @@ def load_model(folder, attention, four_bit=None):
 
     four_bit {"quant_type": "nf4" or "fp4", "double_quant": bool}: its blocks' linear layers are bitsandbytes' (needs accelerate).
     """
+    quantized = {}
     if four_bit is not None:
         import exact_bitsandbytes  # noqa: F401
-    quantized = {} if four_bit is None else {
-        "device_map": "cpu",
-        "quantization_config": BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type=four_bit["quant_type"],
-            bnb_4bit_use_double_quant=four_bit["double_quant"], bnb_4bit_compute_dtype=torch.float32),
-    }
+
+        quantized = {
+            "device_map": "cpu",
+            "quantization_config": BitsAndBytesConfig(
+                load_in_4bit=True, bnb_4bit_quant_type=four_bit["quant_type"],
+                bnb_4bit_use_double_quant=four_bit["double_quant"], bnb_4bit_compute_dtype=torch.float32),
+        }
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention, **quantized)
     model.config.use_cache = False
     return model.requires_grad_(False).eval()

@@ -89,17 +89,17 @@ export const openMergedTensors = async (
     const base = await loadModelFolder(await baseModelOf(trained, options.modelName));
     return openFineTuned(base, trained.folder);
   }
-  const model = await openTrained(
+  const { base, adapted, folder } = await openTrained(
     { ...options, ckpt: trained.folder, compat: new Set(), tokenizer: "optional" },
     ui,
   );
-  const { base, adapted, folder } = model;
   if (!adapted) throw new RangeError(`Cannot merge ${folder}: found no adapter in it`);
   const { method, targets, parameters } = adapted.adapter;
   if (method.kind === "virtual") throw unmergeable(method);
   if (method.kind !== "linear") throw new RangeError(`Cannot merge ${method.name} as an adapter`);
-  const tied = !unties(adapted.adapter, base.folder.config);
-  const merged = tied ? base.folder : withOwnHead(base.folder);
+  const model = unties(adapted.adapter, base.folder.config)
+    ? withOwnHead(base.folder)
+    : base.folder;
   const saved = new Map(
     parameters.flatMap(({ name, saved: isSaved }) => {
       const value = isSaved && adapted.values.get(name);
@@ -109,8 +109,8 @@ export const openMergedTensors = async (
   const layers = openMergedLayers(base.weights, adapted, {
     method,
     dtype: "float32",
-    outputs: (g, { merged: weight }) => {
-      g.output("merged", weight);
+    outputs: (g, { merged }) => {
+      g.output("merged", merged);
     },
   });
   const unpacked = new Set(
@@ -119,7 +119,7 @@ export const openMergedTensors = async (
   const modules = new Map(targets.map((module) => [`${module.path}.weight`, module]));
   return {
     base: base.folder,
-    model: merged,
+    model,
     method: method.name,
     folder,
     changed: new Set([...modules.keys(), ...saved.keys(), ...unpacked]),
@@ -127,17 +127,17 @@ export const openMergedTensors = async (
     unmerged: { config: base.folder.config, weights: base.weights, adapted },
     adapted,
     async read(name) {
-      const entry = entryOf(merged, name);
+      const entry = entryOf(model, name);
       const whole = saved.get(name);
       if (whole) return roundTo(entry, whole.slice());
       const module = modules.get(name);
       if (!module && unpacked.has(name))
         return roundTo(entry, base.weights.tensor(name).data as Float32Array);
       if (!module) return readTensorData(entry);
-      const { merged: weight } = await layers.run(module);
-      if (!weight) throw new RangeError(`Cannot merge ${name}: its graph has given nothing`);
-      const rounded = roundTo(entry, (weight.data as Float32Array).slice());
-      weight.dispose();
+      const { merged } = await layers.run(module);
+      if (!merged) throw new RangeError(`Cannot merge ${name}: its graph has given nothing`);
+      const rounded = roundTo(entry, (merged.data as Float32Array).slice());
+      merged.dispose();
       return rounded;
     },
     dispose: () => {

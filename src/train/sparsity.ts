@@ -23,7 +23,7 @@ export const sparsityAt = (
 /** How many of `size` elements a share comes to. */
 export const zeroCount = (share: number, size: number): number => Math.round(share * size);
 
-/** What is pruned in one place: a matrix with its moments, and its mask. */
+/** A matrix and its moments: all of them are zero where its mask is. */
 interface Matrix {
   readonly values: Float32Array;
   readonly m: Float32Array;
@@ -49,7 +49,7 @@ const prune = (
   const wanted = count - (length - living);
   if (wanted <= 0) return;
   const parted = magnitudes.subarray(0, living);
-  // It takes whatever has numbers at indices; its types know arrays alone, which are three times as slow here.
+  // quickselect takes whatever has numbers at indices; its types know arrays alone, which are three times as slow here.
   quickselect(parted as unknown as number[], wanted - 1);
   const threshold = parted[wanted - 1] as number;
   let ties = wanted;
@@ -57,8 +57,8 @@ const prune = (
   for (let i = start; i < end; i++) {
     if (mask[i] === 0) continue;
     const magnitude = Math.abs(values[i] as number);
-    if (magnitude > threshold || (magnitude === threshold && ties-- <= 0)) continue;
-    mask[i] = values[i] = m[i] = v[i] = 0;
+    if (magnitude < threshold || (magnitude === threshold && ties-- > 0))
+      mask[i] = values[i] = m[i] = v[i] = 0;
   }
 };
 
