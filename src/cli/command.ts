@@ -24,6 +24,8 @@ export interface CommandContext {
 /** What a command's `run` gets. */
 export interface CommandInput<Table extends Flags> {
   readonly values: ValuesOf<Table>;
+  /** The flags that somebody wrote, on the command line or in a --config file; the other values are defaults. */
+  readonly given: ReadonlySet<string>;
   /** The words that are no flags. */
   readonly words: readonly string[];
   readonly context: CommandContext;
@@ -116,6 +118,7 @@ export const readCommandInput = (
   };
   return {
     values: values as ValuesOf<Flags>,
+    given: new Set(Object.keys(texts)),
     words,
     context,
     faults: between,
