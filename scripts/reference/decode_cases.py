@@ -6,6 +6,7 @@ usage: python decode_cases.py OUT_DIR        (torch, transformers, safetensors; 
 beam_cases.json has the form of the golden beams: sets of left-padded prompts, and cases with settings, new tokens
 (filled with the pad token after the end) and sequences_scores. A case is kept only if none of its tokens moves when
 every weight is disturbed by 1e-5 (relative, three draws), so that a right implementation must reproduce it exactly.
+wide_beam_cases.json: the same with more beams than prompt and new tokens together, and than the vocabulary has tokens.
 warper_cases.json: log-probabilities, settings, and the ids and scores that survive temperature, top-k and top-p.
 """
 import itertools
@@ -100,6 +101,30 @@ def cases_of(model, others, lengths, eos, seed):
             "cases": cases}
 
 
+def wide_cases_of(model, others, lengths, eos, seed):
+    """More beams than columns: up to twice the vocabulary, down to prompts of one token and one new token."""
+    g = torch.Generator().manual_seed(seed)
+    rows = [torch.randint(8, VOCAB, (n,), generator=g).tolist() for n in lengths]
+    wide = max(lengths)
+    ids = torch.tensor([[PAD] * (wide - len(r)) + r for r in rows])
+    mask = torch.tensor([[0] * (wide - len(r)) + [1] * len(r) for r in rows])
+    cases, dropped = [], 0
+    for beams, new, early in itertools.product((4, 8, 40, 96, 97, 200), (1, 2, 5), (False, True)):
+        case = {"num_beams": beams, "num_return_sequences": min(beams, 6), "early_stopping": early,
+                "length_penalty": 1.0, "no_repeat_ngram_size": 0, "max_new_tokens": new}
+        got, *again = [m.generate(input_ids=ids, attention_mask=mask, do_sample=False, eos_token_id=eos,
+                                  pad_token_id=PAD, return_dict_in_generate=True, output_scores=True, **case)
+                       for m in (model, *others)]
+        if any(a.sequences.shape != got.sequences.shape or (a.sequences != got.sequences).any() for a in again):
+            dropped += 1
+            continue
+        cases.append({**case, "new_tokens": got.sequences[:, wide:].tolist(),
+                      "sequences_scores": [round(s, 6) for s in got.sequences_scores.tolist()]})
+    print(f"prompts of {lengths}, eos {eos}: {len(cases)} wide cases kept, {dropped} dropped", file=sys.stderr)
+    return {"input_ids": ids.tolist(), "attention_mask": mask.tolist(), "pad_token_id": PAD, "eos_token_id": eos,
+            "cases": cases}
+
+
 def warper_cases():
     g = torch.Generator().manual_seed(5)
     cases = []
@@ -123,9 +148,11 @@ def main():
     write_model(model, out / "tiny-llama")
     others = disturbed(model)
     sets = [cases_of(model, others, [4, 7, 2], EOS, 30), cases_of(model, others, [5, 1, 6], [EOS, OTHER_EOS], 31)]
+    wide = [wide_cases_of(model, others, [1], EOS, 32), wide_cases_of(model, others, [4, 1, 2], [EOS, OTHER_EOS], 33)]
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     lines = lambda text, key: text.replace('{"%s"' % key, '\n{"%s"' % key) + "\n"
     (out / "beam_cases.json").write_text(lines(json.dumps({"versions": versions, "sets": sets}), "num_beams"))
+    (out / "wide_beam_cases.json").write_text(lines(json.dumps({"versions": versions, "sets": wide}), "num_beams"))
     (out / "warper_cases.json").write_text(lines(json.dumps({"versions": versions, "cases": warper_cases()}), "temperature"))
 
 

@@ -45,7 +45,18 @@ export const buildLlama = (
   const table = (data: Float32Array) =>
     g.constant("float32", [maxPositions, config.headDim / 2], data);
   const [cosTable, sinTable] = [table(cos), table(sin)];
-  const rotate = (x: Value) => g.rotaryEmbedding(x, positions, cosTable, sinTable);
+  const rowPositions = g.reshape(positions, [rows, 1]);
+  // As rows of one column each: ONNX Runtime refuses more columns than the tables have positions, whatever their positions are, and
+  // the beams of a decoding step are columns that share a position.
+  const rotate = (x: Value, width: number): Value => {
+    const turned = g.rotaryEmbedding(
+      g.reshape(x, [rows, 1, width]),
+      rowPositions,
+      cosTable,
+      sinTable,
+    );
+    return g.reshape(turned, [batch, seq, width]);
+  };
   // Norms, activations and products are cheap: the backward pass makes them again instead of keeping them.
   const norm = (x: Value, path: string): Value =>
     g.cheap(() => g.rmsNorm(x, hooks.weight(`${path}.weight`), { epsilon: config.rmsNormEps }));
@@ -59,13 +70,16 @@ export const buildLlama = (
     };
     const attentionInput = norm(x, `${path}.input_layernorm`);
     const project = (layerModule: LinearModule): Value =>
-      g.inScope(layerModule.path, () =>
-        g.reshape(hooks.linear(attentionInput, layerModule), [batch, seq, layerModule.outFeatures]),
-      );
+      g.inScope(layerModule.path, () => hooks.linear(attentionInput, layerModule));
+    const [query, key, value] = [
+      module("self_attn.q_proj"),
+      module("self_attn.k_proj"),
+      module("self_attn.v_proj"),
+    ];
     const [q, k, v] = [
-      rotate(project(module("self_attn.q_proj"))),
-      rotate(project(module("self_attn.k_proj"))),
-      project(module("self_attn.v_proj")),
+      rotate(project(query), query.outFeatures),
+      rotate(project(key), key.outFeatures),
+      g.reshape(project(value), [batch, seq, value.outFeatures]),
     ];
     const context = g.inScope(`${path}.self_attn`, () => hooks.attend({ layer, q, k, v }));
     const cut =

@@ -21,6 +21,13 @@ for (const earlyStopping of [false, true, "never"] as const) {
   });
 }
 
+test("beamSearch gives transformers' tokens and scores with more beams than columns, and than tokens in the vocabulary (9.8)", async (t) => {
+  const engine = plainLlama(fixture("tiny-llama"));
+  const cases = readBeamGoldens(fixture("wide_beam_cases.json"));
+  t.true(cases.some(({ settings }) => settings.numBeams > engine.vocabularySize));
+  for (const golden of cases) await checkGoldenCase(t, engine, golden);
+});
+
 const settings = {
   ...defaultDecodeSettings,
   numBeams: 2,

@@ -172,6 +172,13 @@ test("runEvaluation answers only the first rows with a limit, and one beam with 
   t.is((await readLines(join(ckpt, boolqFile))).length, 4 + 2);
 });
 
+test("runEvaluation searches with more beams than context and answer have columns (9.8)", async (t) => {
+  const { run, ckpt } = await prepare(t);
+  await run({ beamSize: 300, maxNewTokens: 1 });
+  const path = join(ckpt, "output_-1_boolq_maxT=1_beam=300_eval.jsonl");
+  t.is((await readLines(path)).length, 4 + 3);
+});
+
 test("runEvaluation writes rank and norm of every adapted layer, and answers again", async (t) => {
   const { run, ckpt } = await prepare(t);
   await writeFile(join(ckpt, boolqFile), "old");
