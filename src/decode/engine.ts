@@ -114,7 +114,7 @@ export class LlamaEngine implements DecodeEngine {
       if (this.#prefix) cache.writePrefix(this.#prefix.layers);
       const whole = prompts.map(({ ids }) => [...this.#virtualIds, ...ids]);
       const candidates = await this.#feedPrompts(cache, whole, width, signal);
-      return { run: new LlamaRun(this.#feed, cache, slots, numBeams, signal), candidates };
+      return { run: new LlamaRun(this.#feedBeams, cache, slots, signal), candidates };
     } catch (error) {
       cache.dispose();
       throw error;
@@ -176,13 +176,53 @@ export class LlamaEngine implements DecodeEngine {
     return result;
   }
 
-  /** Columns that are fed at once: as many as the activations of all prompts have room for. */
-  #pieceLength(prompts: number, slots: number): number {
+  /** Columns that are fed at once: as many as the activations of all prompts have room for, `logits` values of each included. */
+  #pieceLength(prompts: number, slots: number, logits = 0): number {
     const { hiddenSize, intermediateSize, heads } = this.#config;
     // Float32 values that live at once for one token: the MLP's three products, some hidden states, three forms of scores.
-    const bytesPerToken = 4 * (3 * intermediateSize + 4 * hiddenSize + 3 * heads * slots);
-    return Math.max(16, Math.floor(this.#activationBytes / (bytesPerToken * prompts)));
+    const values = 3 * intermediateSize + 4 * hiddenSize + 3 * heads * slots + logits;
+    return Math.max(16, Math.floor(this.#activationBytes / (4 * values * prompts)));
   }
+
+  /** Feeds one token to every beam of every prompt: a piece of the beams at a time, where there are very many. */
+  readonly #feedBeams: FeedBeams = async (
+    cache,
+    { tokens, parents, width },
+    { positions, signal },
+  ) => {
+    const first = cache.advance(parents);
+    const { prompts, slots } = cache;
+    const beams = tokens.length / prompts;
+    // Three forms of the logits: they, their exponentials, and what TopK sorts.
+    const piece = Math.min(beams, this.#pieceLength(prompts, slots, 3 * this.vocabularySize));
+    const result = {
+      beams,
+      width,
+      logProbs: new Float32Array(tokens.length * width),
+      ids: new Int32Array(tokens.length * width),
+    };
+    for (let start = 0; start < beams; start += piece) {
+      const seq = Math.min(piece, beams - start);
+      const fed = Array.from({ length: seq }, (_, i) => start + i);
+      const found = await this.#feed(cache, {
+        tokens: positions.flatMap((_, prompt) =>
+          fed.map((beam) => tokens[prompt * beams + beam] ?? 0),
+        ),
+        positions: positions.flatMap((position) => fed.map(() => position)),
+        slotsOfPrompt: fed.map((beam) => first + beam),
+        mask: cache.maskOf(start, seq),
+        rows: Array.from({ length: prompts * seq }, (_, row) => row),
+        width,
+        signal,
+      });
+      for (let prompt = 0; prompt < prompts; prompt++) {
+        const [from, to] = [prompt * seq * width, (prompt * beams + start) * width];
+        result.logProbs.set(found.logProbs.subarray(from, from + seq * width), to);
+        result.ids.set(found.ids.subarray(from, from + seq * width), to);
+      }
+    }
+    return result;
+  };
 
   /** One run of the session: writes the new keys and values into the cache, returns the candidates of `rows`. */
   readonly #feed = async (cache: TreeCache, input: FeedInput): Promise<Found> => {
@@ -245,43 +285,40 @@ interface Found {
   readonly ids: Int32Array;
 }
 
+/** Feeds one token to every beam; `positions` has the next one of every prompt. */
+type FeedBeams = (
+  cache: TreeCache,
+  input: StepInput,
+  state: { readonly positions: readonly number[]; readonly signal: AbortSignal | undefined },
+) => Promise<Candidates>;
+
 /** A batch in the session of an engine. */
 class LlamaRun implements DecodeRun {
-  readonly #feed: (cache: TreeCache, input: FeedInput) => Promise<Found>;
+  readonly #feed: FeedBeams;
   readonly #cache: TreeCache;
-  readonly #numBeams: number;
   readonly #signal: AbortSignal | undefined;
   /** The position of the next token of every prompt. */
   #positions: readonly number[];
 
   constructor(
-    feed: (cache: TreeCache, input: FeedInput) => Promise<Found>,
+    feed: FeedBeams,
     cache: TreeCache,
     lengths: readonly number[],
-    numBeams: number,
     signal: AbortSignal | undefined,
   ) {
     this.#feed = feed;
     this.#cache = cache;
     this.#positions = lengths;
-    this.#numBeams = numBeams;
     this.#signal = signal;
   }
 
-  async step({ tokens, parents, width }: StepInput): Promise<Candidates> {
-    const first = this.#cache.advance(parents);
-    const beams = Array.from({ length: this.#numBeams }, (_, beam) => beam);
-    const { logProbs, ids } = await this.#feed(this.#cache, {
-      tokens: [...tokens],
-      positions: this.#positions.flatMap((position) => beams.map(() => position)),
-      slotsOfPrompt: beams.map((beam) => first + beam),
-      mask: this.#cache.mask,
-      rows: [...tokens.keys()],
-      width,
+  async step(input: StepInput): Promise<Candidates> {
+    const candidates = await this.#feed(this.#cache, input, {
+      positions: this.#positions,
       signal: this.#signal,
     });
     this.#positions = this.#positions.map((position) => position + 1);
-    return { beams: this.#numBeams, width, logProbs, ids };
+    return candidates;
   }
 
   keep(places: readonly number[]): void {

@@ -75,8 +75,20 @@ export class TreeCache {
 
   /** The additive mask of the step, float32 [prompts, 1, 1, numBeams, slots]. */
   get mask(): Tensor {
-    const shape = [this.#prompts, 1, 1, this.#shape.numBeams, this.#capacity];
-    return Tensor.fromArray("float32", shape, this.#mask);
+    return this.maskOf(0, this.#shape.numBeams);
+  }
+
+  /** The rows of `mask` for `count` beams from beam `first` on. */
+  maskOf(first: number, count: number): Tensor {
+    const shape = [this.#prompts, 1, 1, count, this.#capacity];
+    if (count === this.#shape.numBeams) return Tensor.fromArray("float32", shape, this.#mask);
+    const size = count * this.#capacity;
+    const rows = new Float32Array(this.#prompts * size);
+    for (let prompt = 0; prompt < this.#prompts; prompt++) {
+      const from = this.#maskRow(prompt, first);
+      rows.set(this.#mask.subarray(from, from + size), prompt * size);
+    }
+    return Tensor.fromArray("float32", shape, rows);
   }
 
   /**

@@ -77,6 +77,34 @@ test("LlamaEngine gives transformers' tokens and scores with other early stoppin
   engine.dispose();
 });
 
+test("LlamaEngine takes more beams than its tables have positions, and gives transformers' tokens and scores (9.8)", async (t) => {
+  // The longest prompt and its new tokens, and no position more; 16 beams at a time, and all at once.
+  const engines = [
+    await openLlama({ maxPositions: 4 + 5 }),
+    await openLlama({ maxPositions: 4 + 5, activationBytes: 1 }),
+  ];
+  for (const engine of engines) {
+    for (const golden of readBeamGoldens(fixture("wide_beam_cases.json")))
+      await checkGoldenCase(t, engine, golden);
+    engine.dispose();
+  }
+});
+
+test("LlamaEngine samples with more beams than its tables have positions: several texts, and beam sampling (9.8)", async (t) => {
+  const short = prompts.filter(({ ids }) => ids.length < 4);
+  const few = { ...base, maxNewTokens: 2, doSample: true };
+  for (const change of [{ numReturnSequences: 60 }, { numBeams: 30, numReturnSequences: 30 }]) {
+    const texts = async (maxPositions: number): Promise<unknown> => {
+      const engine = await openLlama({ maxPositions });
+      const options = { engine, prompts: short, settings: { ...few, ...change }, batch: 4 };
+      const found = await generate({ ...options, seed: 3 });
+      engine.dispose();
+      return found;
+    };
+    t.deepEqual(await texts(5), await texts(160));
+  }
+});
+
 /** A HiRA adapter with both halves drawn wide, so that it changes the texts. */
 const drawnAdapter = (config: LlamaConfig): LiveAdapter => {
   const targets = selectTargets(llamaLinearModules(config), "q_proj,v_proj,up_proj,down_proj");
