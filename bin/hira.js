@@ -1,3 +1,8 @@
 #!/usr/bin/env node
-import { main } from "../dist/cli/main.js";
-process.exitCode = await main(process.argv.slice(2));
+// Node opens a debugger's port at SIGUSR1 unless somebody listens, and loading takes a moment.
+const early = () => process.exit(138);
+process.on("SIGUSR1", early);
+const { main } = await import("../dist/cli/main.js");
+const ended = main(process.argv.slice(2));
+process.off("SIGUSR1", early);
+process.exitCode = await ended;

@@ -17,13 +17,21 @@ ckpt=$1
 shift
 hira=$(dirname "$0")/../bin/hira.js
 failed=()
+child=
+
+# A signal to this script alone, such as a batch system's, is for the hira that is at work.
+pass_on() { [ -z "$child" ] || kill -s "$1" "$child" 2>/dev/null; }
+for signal in INT TERM HUP USR1 USR2; do trap "pass_on $signal" "$signal"; done
 
 for dataset in boolq piqa siqa hellas winog arce arcc obqa; do
   echo "== $dataset"
-  node "$hira" --dataset="$dataset" --batch=16 --output_folder=temp --ckpt="$ckpt" --beam_size=4 "$@"
-  status=$?
-  # A signal to stop is meant for the whole script.
-  if [ "$status" -eq 130 ] || [ "$status" -eq 143 ]; then exit "$status"; fi
+  node "$hira" --dataset="$dataset" --batch=16 --output_folder=temp --ckpt="$ckpt" --beam_size=4 "$@" &
+  child=$!
+  # A signal ends the waiting, but not what is waited for.
+  while wait "$child"; status=$?; kill -0 "$child" 2>/dev/null; do :; done
+  child=
+  # A signal to stop is meant for the whole script: INT, TERM, HUP, USR1, USR2.
+  case $status in 130 | 143 | 129 | 138 | 140) exit "$status" ;; esac
   if [ "$status" -ne 0 ]; then failed+=("$dataset (exit code $status)"); fi
 done
 

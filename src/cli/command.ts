@@ -17,7 +17,7 @@ export interface CommandContext {
   readonly note: (text: string) => void;
   /** What stdout can show. */
   readonly terminal: { readonly columns: number; readonly paint: Painter };
-  /** Requested by SIGINT and SIGTERM, for commands that `finishOnSignal`. */
+  /** Requested by the signals that ask to stop, for commands that `finishOnSignal`. */
   readonly interrupt: InterruptSignal;
 }
 
@@ -52,7 +52,10 @@ export interface Command<Table extends Flags = Flags> {
   readonly words?: { readonly name: string; readonly help: string };
   /** Command lines with what they do. */
   readonly examples: readonly (readonly [line: string, does: string])[];
-  /** The run looks at `context.interrupt`, saves and returns; without it a signal ends the process at once. */
+  /**
+   * The run looks at `context.interrupt`, says with `during` what it is at, saves and returns; without it a signal ends the
+   * process at once.
+   */
   readonly finishOnSignal?: boolean;
   /** Resolves to 1 where the command has worked and something that it started has failed. */
   run(input: CommandInput<Table>): Promise<1 | undefined | void>;

@@ -113,7 +113,7 @@ export const buildProgram = (
       "",
       "Exit codes: 0 success, 1 a fault of ours or a failed run of a sweep,",
       "            2 something to mend in the command or its files,",
-      "            130 stopped by Ctrl-C, 143 stopped by SIGTERM.",
+      "            130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP,\n            138 by SIGUSR1, 140 by SIGUSR2.",
     ].join("\n"),
   );
   return program;

@@ -7,7 +7,7 @@ import { readCommandInput, type Command } from "./command.js";
 import { readConfigFile } from "./config-file.js";
 import type { Flags } from "./flag.js";
 import { buildProgram } from "./help.js";
-import { exitCodeOf, installInterruptHandlers } from "./interrupt.js";
+import { exitCodeOf, installDebuggerGuard, installInterruptHandlers } from "./interrupt.js";
 import { printError } from "./print-error.js";
 import { InterruptedError, InterruptSignal } from "../train/interrupt.js";
 import { painterFor, type OutputStream } from "./style-text.js";
@@ -64,7 +64,7 @@ const unknownCommand = (argv: readonly string[], table: readonly Command[]): Use
 /** Runs one command line to its end and returns the exit code. Library faults are thrown. */
 const runCommandLine = async (
   argv: readonly string[],
-  surroundings: MainSurroundings,
+  surroundings: MainSurroundings & { readonly releaseGuard: () => void },
 ): Promise<number> => {
   const { stdout, stderr, environment } = surroundings;
   const table = surroundings.commands.map((command) => ({
@@ -93,6 +93,8 @@ const runCommandLine = async (
           ui.warn(line);
         })
       : () => undefined;
+    // Both would act: what the command does with the signal counts.
+    if (command.finishOnSignal) surroundings.releaseGuard();
     const context = {
       ui,
       note: (text: string) => void stderr.write(`${text}\n`),
@@ -163,30 +165,30 @@ const ignoreClosedPipe = (error: NodeJS.ErrnoException): void => {
  * Runs `hira` with the words after the program's name and returns its exit code.
  *
  * `.env` of the working directory is read first; what the environment has already, stays.
- * 0: success. 1: a fault of ours. 2: something to mend in the command line or its files. 130, 143: SIGINT, SIGTERM.
+ * 0: success. 1: a fault of ours. 2: something to mend in the command line or its files. 128 + n: stopped by signal n,
+ * so 130 for SIGINT and 143 for SIGTERM.
  */
 export const main = async (
   argv: readonly string[],
   replaced: Partial<MainSurroundings> = {},
 ): Promise<number> => {
+  // First of all, before anything is waited for: until then the signal would open a debugger.
+  const releaseGuard = installDebuggerGuard();
   loadDotenv({ quiet: true });
   // A reader that has seen enough, such as head, must not end a run.
   for (const stream of [process.stdout, process.stderr]) {
     if (stream.listenerCount("error", ignoreClosedPipe) === 0) stream.on("error", ignoreClosedPipe);
   }
-  const surroundings: MainSurroundings = {
-    stdout: process.stdout,
-    stderr: process.stderr,
-    environment: process.env,
-    commands: replaced.commands ?? (await import("./commands.js")).commands,
-    ...replaced,
-  };
+  const streams = { stdout: process.stdout, stderr: process.stderr, environment: process.env };
+  const { stderr, environment } = { ...streams, ...replaced };
   try {
-    return await runCommandLine(argv, surroundings);
+    const commands = replaced.commands ?? (await import("./commands.js")).commands;
+    return await runCommandLine(argv, { ...streams, ...replaced, commands, releaseGuard });
   } catch (error) {
     // Commander has printed the help or the version by now.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    const { stderr, environment } = surroundings;
     return printError(error, stderr, painterFor(stderr, environment));
+  } finally {
+    releaseGuard();
   }
 };

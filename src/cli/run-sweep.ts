@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { mkdir, readdir, stat } from "node:fs/promises";
+import { constants } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { UserError } from "../core/errors.js";
 import {
@@ -11,7 +12,8 @@ import {
   type SweepStatus,
 } from "../report/sweep-state.js";
 import { listCheckpoints } from "../train/checkpoint-folder.js";
-import type { InterruptSignal } from "../train/interrupt.js";
+import { interruptNames, type InterruptSignal } from "../train/interrupt.js";
+import { isInterruptCode } from "./interrupt.js";
 import { sameSettings, type PlannedRun, type SweepPlan } from "./sweep-plan.js";
 
 export interface SweepOptions {
@@ -65,18 +67,20 @@ const runProgram = (
     const pass = (signal: NodeJS.Signals): void => void child.kill(signal);
     const kill = (): void => void child.kill("SIGKILL");
     const release = (): void => {
-      process.off("SIGINT", pass).off("SIGTERM", pass).off("exit", kill);
+      for (const name of interruptNames) process.off(name, pass);
+      process.off("exit", kill);
     };
-    process.on("SIGINT", pass).on("SIGTERM", pass).on("exit", kill);
+    for (const name of interruptNames) process.on(name, pass);
+    process.on("exit", kill);
     child.on("error", (error) => {
       release();
       reject(error);
     });
-    child.on("close", (code) => {
+    child.on("close", (code, signal) => {
       release();
       // A state that could not be written is told first.
       told.then(() => {
-        resolve(code ?? 1);
+        resolve(code ?? (signal === null ? 1 : 128 + constants.signals[signal]));
       }, reject);
     });
   });
@@ -95,7 +99,7 @@ const runFoldersIn = async (folder: string): Promise<readonly string[]> => {
 };
 
 const statusOf = (code: number): SweepStatus =>
-  code === 0 ? "done" : code === 130 || code === 143 ? "stopped" : "failed";
+  code === 0 ? "done" : isInterruptCode(code) ? "stopped" : "failed";
 
 /** The run's own folder, absolute: the recorded one, or the newest where the sweep was killed before it could record one. */
 const folderOf = async (

@@ -183,24 +183,30 @@ test("hira sweep answers test rows with every run, once", async (t) => {
   );
 });
 
-test("SIGINT stops a sweep after its run has saved, and only that run goes on later", async (t) => {
-  const folder = await makeTempFolder(t);
-  await writeStudy(folder, ["matrix: {peft_type: [lora, dora]}"], 400);
-  const child = start(t, folder);
-  const ended = finish(child);
-  const out = join(folder, "out");
-  await until(folder, async () => {
-    const names = await readdir(join(out, "peft_type=lora"), { recursive: true }).catch(
-      (): string[] => [],
-    );
-    return names.some((name) => /\/checkpoint-\d+\/complete\.json$/.test(name));
+for (const [signal, exitCode] of [
+  ["SIGINT", 130],
+  ["SIGUSR2", 140],
+] as const)
+  test(`${signal} stops a sweep after its run has saved, and only that run goes on later (9.15)`, async (t) => {
+    const folder = await makeTempFolder(t);
+    await writeStudy(folder, ["matrix: {peft_type: [lora, dora]}"], 400);
+    const child = start(t, folder);
+    const ended = finish(child);
+    const out = join(folder, "out");
+    await until(folder, async () => {
+      const names = await readdir(join(out, "peft_type=lora"), { recursive: true }).catch(
+        (): string[] => [],
+      );
+      return names.some((name) => /\/checkpoint-\d+\/complete\.json$/.test(name));
+    });
+    child.kill(signal);
+    const { code, text } = await ended;
+    t.is(code, exitCode, text);
+    t.regex(text, new RegExp(`${signal}: letting the run that is at work save and stop`));
+    t.regex(text, new RegExp(`${signal}: finishing this step and saving`));
+    const state = await readSweepState(join(out, "sweep.json"));
+    t.is(state.get("peft_type=lora")?.status, "stopped");
+    t.false(state.has("peft_type=dora"));
+    const run = join(out, state.get("peft_type=lora")?.runFolder ?? "");
+    t.true((await readdir(run)).some((name) => name.startsWith("checkpoint-")));
   });
-  child.kill("SIGINT");
-  const { code, text } = await ended;
-  t.is(code, 130, text);
-  const state = await readSweepState(join(out, "sweep.json"));
-  t.is(state.get("peft_type=lora")?.status, "stopped");
-  t.false(state.has("peft_type=dora"));
-  const run = join(out, state.get("peft_type=lora")?.runFolder ?? "");
-  t.true((await readdir(run)).some((name) => name.startsWith("checkpoint-")));
-});

@@ -2,6 +2,7 @@ import { basename, extname, join, resolve } from "node:path";
 import { writeFileAtomically } from "../../core/atomic-file.js";
 import { UserError } from "../../core/errors.js";
 import { readRuns } from "../../evaluate/compare-runs.js";
+import { activities } from "../../train/interrupt.js";
 import { defineCommand, type Command } from "../command.js";
 import { comparisonMarkdown, formatComparison } from "../compare-table.js";
 import { faultsError } from "../flag.js";
@@ -70,15 +71,17 @@ export const sweepCommand = (program: () => readonly string[]): Command =>
         }
         return undefined;
       }
-      const { runs, failed } = await runSweep({
-        plan,
-        out,
-        program: program(),
-        interrupt,
-        line: (text) => {
-          ui.line(text);
-        },
-      });
+      const { runs, failed } = await interrupt.during(activities.sweep, () =>
+        runSweep({
+          plan,
+          out,
+          program: program(),
+          interrupt,
+          line: (text) => {
+            ui.line(text);
+          },
+        }),
+      );
       const folders = runs.flatMap(({ state, folder }) =>
         state?.status === "done" && folder !== undefined ? [folder] : [],
       );
