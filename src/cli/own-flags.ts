@@ -409,4 +409,10 @@ export const ownFlags = {
     min: 1,
     help: "Rows of the validation file",
   },
+  overwrite: {
+    ours: true,
+    kind: "switch",
+    group: "Files and output",
+    help: "Replace what is there already; without it that is an error, before the work begins",
+  },
 } as const satisfies Readonly<Record<string, Flag>>;

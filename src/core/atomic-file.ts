@@ -1,5 +1,6 @@
+import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { access, mkdir, open, rename, rm, rmdir } from "node:fs/promises";
+import { mkdir, open, rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { messageOf, UserError } from "./errors.js";
 
@@ -73,11 +74,22 @@ export const writeFolderAtomically = async (
   }
 };
 
+/**
+ * Makes a file in a folder and removes it again: some file systems grant all rights and then refuse.
+ *
+ * @throws what the system says against it
+ */
+export const probeFolder = async (folder: string): Promise<void> => {
+  const path = join(folder, `.hira.${String(process.pid)}.${randomUUID()}`);
+  await (await open(path, "wx")).close();
+  await rm(path);
+};
+
 /** @throws {UserError} if `folder` cannot be made or written; leaves an empty folder behind */
 export const requireWritableFolder = async (folder: string): Promise<void> => {
   try {
     await mkdir(folder, { recursive: true });
-    await access(folder, constants.W_OK);
+    await probeFolder(folder);
   } catch (error) {
     throw new UserError(
       `Cannot write to ${folder}: ${messageOf(error)}`,

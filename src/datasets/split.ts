@@ -1,5 +1,7 @@
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileAtomically } from "../core/atomic-file.js";
+import { requireNewFiles } from "../core/new-file.js";
 import { UserError } from "../core/errors.js";
 import { pythonRandom } from "../core/mersenne-twister.js";
 import { readRecords, throwFaults } from "./read-records.js";
@@ -18,18 +20,21 @@ export interface SplitResult {
  * random.seed(seed) and random.shuffle, so the same file gives the same rows as the authors' script. The files have
  * the bytes of Python's json.dump(rows, file, indent=4).
  * @param holdOut rows held out
- * @throws {UserError} if the input is missing or broken, a row has no `input`, or there are not more rows than held out
+ * @param overwrite whether files of other rows that are there may be replaced
+ * @throws {UserError} if one of the files is there with other rows, the input is missing or broken, a row has no `input`, or there are not more rows than held out
  */
 export const splitCommonsense = async ({
   input,
   outFolder,
   seed = 58,
   holdOut = 120,
+  overwrite = false,
 }: {
   readonly input: string;
   readonly outFolder: string;
   readonly seed?: number;
   readonly holdOut?: number;
+  readonly overwrite?: boolean;
 }): Promise<SplitResult> => {
   const { records } = await readRecords(input);
   throwFaults(
@@ -55,8 +60,15 @@ export const splitCommonsense = async ({
     test: heldOut,
   };
   const pathOf = (split: Split): string => join(outFolder, `${split}.json`);
-  for (const split of splits)
-    await writeFileAtomically(pathOf(split), pythonIndented(bySplit[split]));
+  const texts = new Map(splits.map((split) => [pathOf(split), pythonIndented(bySplit[split])]));
+  await requireNewFiles([...texts.keys()], {
+    flag: "--out",
+    overwrite:
+      overwrite ||
+      (async (path) =>
+        (await readFile(path, "utf8")) === texts.get(path) || "found a file of other rows there"),
+  });
+  for (const [path, text] of texts) await writeFileAtomically(path, text);
   const fileOf = (split: Split): { path: string; rows: number } => ({
     path: pathOf(split),
     rows: bySplit[split].length,

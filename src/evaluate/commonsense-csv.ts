@@ -1,6 +1,8 @@
+import { readFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { writeFileAtomically } from "../core/atomic-file.js";
 import type { Compat } from "../core/compat.js";
+import { requireNewFiles } from "../core/new-file.js";
 import { pythonRepr } from "../report/python-format.js";
 import { type CommonsenseName, type RunScore } from "./commonsense.js";
 
@@ -26,20 +28,20 @@ const csvLine = (cells: readonly string[]): string =>
  *
  * `config` is the first two lines of the file as one JSON array, where the original has Python's notation. A missing
  * set leaves its cell empty and its table unwritten; under compat `scorer` it is -1, and all tables are written.
+ * Tables that are there are written again; a file of such a name that is no such table is replaced with `overwrite` alone.
  * @returns the paths of the files
- * @throws {UserError} if the folder cannot be written
+ * @throws {UserError} if the folder cannot be written, or a file in it is something else
  */
 export const writeScoreTables = async (
   runs: readonly RunScore[],
   folder: string,
   compat: Compat = new Set(),
+  { overwrite = false }: { readonly overwrite?: boolean } = {},
 ): Promise<readonly string[]> => {
   const original = compat.has("scorer");
-  const written: string[] = [];
-  const write = async (name: string, text: string): Promise<void> => {
-    const path = join(folder, name);
-    await writeFileAtomically(path, text);
-    written.push(path);
+  const tables = new Map<string, string>();
+  const add = (name: string, text: string): void => {
+    tables.set(join(folder, name), text);
   };
   for (const set of columns) {
     const lines = runs.flatMap(({ model, sets }) => {
@@ -49,7 +51,7 @@ export const writeScoreTables = async (
     });
     if (lines.length === 0 && !original) continue;
     const header = csvLine(["folder_name", "acc", "config"]);
-    await write(`results_${set}.csv`, `\ufeff${header}${lines.join("")}`);
+    add(`results_${set}.csv`, `\ufeff${header}${lines.join("")}`);
   }
   const rows = runs.map(({ model, sets, average }) =>
     csvLine([
@@ -63,6 +65,16 @@ export const writeScoreTables = async (
     ]),
   );
   const all = [csvLine(["model", ...columns, "avg"]), ...rows].join("");
-  await write(`${basename(resolve(folder))}_results_all.csv`, all);
-  return written;
+  add(`${basename(resolve(folder))}_results_all.csv`, all);
+  const headerOf = (text: string): string => text.slice(0, text.indexOf("\n"));
+  await requireNewFiles([...tables.keys()], {
+    flag: "--out",
+    overwrite:
+      overwrite ||
+      (async (path) =>
+        headerOf(await readFile(path, "utf8")) === headerOf(tables.get(path) ?? "") ||
+        "found a file that is no table of scores"),
+  });
+  for (const [path, text] of tables) await writeFileAtomically(path, text);
+  return [...tables.keys()];
 };

@@ -1,3 +1,4 @@
+import { requireNewFiles } from "../core/new-file.js";
 import { UserError } from "../core/errors.js";
 import { buildBatch } from "../datasets/build-batch.js";
 import { readPreTokenized } from "../datasets/pre-tokenized.js";
@@ -21,6 +22,7 @@ export interface ForwardRunOptions extends AdapterSettings, BaseStorage {
   readonly threads: number | undefined;
   readonly input: string;
   readonly out: string;
+  readonly overwrite: boolean;
   readonly gradients: boolean;
 }
 
@@ -64,6 +66,7 @@ const open = async (options: ForwardRunOptions, ui: ProgressUi): Promise<Opened>
  * @throws {UserError} if the rows differ in length, or gradients are asked of a model on which nothing trains
  */
 export const runForward = async (options: ForwardRunOptions, ui: ProgressUi): Promise<void> => {
+  await requireNewFiles([options.out], { flag: "--out", overwrite: options.overwrite });
   const { base, adapter, store } = await open(options, ui);
   const { config, tokenIds } = base.folder;
   const { rows } = await readPreTokenized(options.input, { vocabularySize: config.vocabSize });

@@ -1,3 +1,4 @@
+import { requireNewFiles } from "../core/new-file.js";
 import { generate } from "../decode/generate.js";
 import { openEngine } from "../decode/open-engine.js";
 import { generatedRows, readPromptRows } from "../decode/prompt-rows.js";
@@ -18,6 +19,7 @@ export interface GenerationRunOptions
   readonly threads: number | undefined;
   readonly input: string;
   readonly out: string;
+  readonly overwrite: boolean;
   readonly batch: number;
   readonly seed: number | undefined;
 }
@@ -45,6 +47,7 @@ export const runGeneration = async (
   ui: ProgressUi,
   interrupt: InterruptSignal,
 ): Promise<void> => {
+  await requireNewFiles([options.out], { flag: "--out", overwrite: options.overwrite });
   const { base, adapted } = await open(options, ui);
   const { config, tokenIds } = base.folder;
   const { tokenizer } = base;

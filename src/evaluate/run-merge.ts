@@ -2,6 +2,7 @@ import { copyFile, readdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFolderAtomically } from "../core/atomic-file.js";
 import type { TypedArray } from "../core/dtype.js";
+import { requireRoomFor } from "../core/new-file.js";
 import { isNotFound, messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
 import { countNonFinite } from "../core/half.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
@@ -55,7 +56,7 @@ const requireFree = async (out: string): Promise<void> => {
   try {
     names = await readdir(out);
   } catch (error) {
-    if (isNotFound(error)) return;
+    if (isNotFound(error)) return requireRoomFor(out, "--out");
     throw new UserError(`Cannot write a model to ${out}: ${messageOf(error)}`);
   }
   if (names.length === 0) return;

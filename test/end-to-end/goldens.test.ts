@@ -153,7 +153,7 @@ testWithShared(
         "--r_ab=8",
         TARGETS,
       ],
-      ...[`--adapter_init=${init}`, "--gradients"],
+      ...[`--adapter_init=${init}`, "--gradients", "--overwrite"],
     );
     t.is(adapted.code, 0, adapted.err);
     const { entries } = await readSafetensorsHeader(join(goldens, "first_gradients.safetensors"));
@@ -208,6 +208,7 @@ testWithShared(
           `--model=${join(goldens, "tiny-llama")}`,
           `--input=${input}`,
           `--out=${out}`,
+          "--overwrite",
         ],
         `--beam_size=${String(settings.num_beams)}`,
         `--num_return_sequences=${String(settings.num_return_sequences)}`,

@@ -1,4 +1,5 @@
 import { writeFileAtomically } from "../../core/atomic-file.js";
+import { requireNewFiles } from "../../core/new-file.js";
 import { UserError } from "../../core/errors.js";
 import { readRuns } from "../../evaluate/compare-runs.js";
 import { defineCommand } from "../command.js";
@@ -23,7 +24,7 @@ export const compareCommand = defineCommand({
       group: "Files and output",
       help: "Print Markdown instead of a table for the terminal",
     },
-    ...pickFlags(["json"]),
+    ...pickFlags(["json", "overwrite"]),
     out: { ...flags.out, placeholder: "file", help: "Markdown file to write the table to (.md)" },
   },
   examples: [
@@ -33,12 +34,16 @@ export const compareCommand = defineCommand({
   async run({ values, words, context: { ui, terminal, note }, faults, throwFaults }) {
     if (values.json && values.markdown)
       faults.push({ what: "--json", found: "it beside --markdown", expected: "one of them" });
+    if (values.overwrite && values.out === null)
+      faults.push({ what: "--overwrite", found: "no --out", expected: "one beside it" });
     throwFaults();
     if (words.length === 0)
       throw new UserError(
         "Cannot compare nothing: found no folder, expected the folders of runs",
         "For example: hira compare results_hira/*",
       );
+    if (values.out !== null)
+      await requireNewFiles([values.out], { flag: "--out", overwrite: values.overwrite });
     const runs = await readRuns(words);
     const options = { perSet: values.per_set };
     const markdown = comparisonMarkdown(runs, options);

@@ -21,7 +21,7 @@ export const dataSplitCommand = defineCommand({
       help: "Where to write; if not given, beside the input",
     },
     seed: { ...flags.seed, group: "Data", default: 58, help: "Seed of the order" },
-    ...pickFlags(["hold_out", "data_dir"]),
+    ...pickFlags(["hold_out", "data_dir", "overwrite"]),
   },
   examples: [
     ["hira data split", "the authors' split, with all names as they have them"],
@@ -32,7 +32,7 @@ export const dataSplitCommand = defineCommand({
   ],
   async run({ values, context: { ui }, throwFaults }) {
     throwFaults();
-    const { seed, hold_out: holdOut, data_dir: dataDir } = values;
+    const { seed, hold_out: holdOut, data_dir: dataDir, overwrite } = values;
     const input =
       values.input ??
       join(
@@ -40,7 +40,7 @@ export const dataSplitCommand = defineCommand({
         "llm_adapt/commonsense_170k/commonsense_170k.json",
       );
     const outFolder = values.out ?? dirname(input);
-    const { files } = await splitCommonsense({ input, outFolder, seed, holdOut });
+    const { files } = await splitCommonsense({ input, outFolder, seed, holdOut, overwrite });
     for (const { path, rows } of Object.values(files)) ui.line(`${path}  ${String(rows)} rows`);
   },
 });

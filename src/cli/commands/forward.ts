@@ -20,6 +20,8 @@ export interface ForwardOptions extends ModelOptions, DeviceOptions {
   readonly input: string;
   /** The safetensors file to write. */
   readonly out: string;
+  /** Whether a file that is there may be replaced. */
+  readonly overwrite: boolean;
   readonly gradients: boolean;
 }
 
@@ -58,7 +60,14 @@ export const forwardCommand = (
     description:
       "Takes all rows of the input as one batch, as they are; they must have one length. Writes logits [batch, seq, vocab], loss and, with --gradients, grad.<parameter> for everything that trains.",
     flags: {
-      ...pickFlags([...modelFlagNames, "load_order", "device", "threads", "gradients"]),
+      ...pickFlags([
+        ...modelFlagNames,
+        "load_order",
+        "device",
+        "threads",
+        "gradients",
+        "overwrite",
+      ]),
       ckpt: adapterFlag,
       seed: {
         ...flags.seed,
@@ -89,6 +98,7 @@ export const forwardCommand = (
         seed: values.seed ?? undefined,
         input: requireFile("input", values.input, { ending: ".jsonl", faults }),
         out: requireFile("out", values.out, { ending: ".safetensors", faults }),
+        overwrite: values.overwrite,
         gradients: values.gradients,
       };
       throwFaults();

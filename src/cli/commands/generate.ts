@@ -17,6 +17,8 @@ export interface GenerateCommandOptions extends DeviceOptions, BaseStorage {
   readonly input: string;
   /** JSON Lines: rows of new_tokens, text and score. */
   readonly out: string;
+  /** Whether a file that is there may be replaced. */
+  readonly overwrite: boolean;
   /** The most prompts decoded together. */
   readonly batch: number;
   readonly seed: number | undefined;
@@ -64,6 +66,7 @@ export const generateCommand = (
         "top_p",
         "device",
         "threads",
+        "overwrite",
       ]),
       precision: precisionFlag,
       input: { ...flags.input, help: "Rows of prompt or input_ids (.jsonl)" },
@@ -88,6 +91,7 @@ export const generateCommand = (
         threads: values.threads ?? undefined,
         input: requireFile("input", values.input, { ending: ".jsonl", faults }),
         out: requireFile("out", values.out, { ending: ".jsonl", faults }),
+        overwrite: values.overwrite,
         batch: values.batch,
         seed: values.seed ?? undefined,
         numBeams: values.beam_size,

@@ -61,7 +61,7 @@ export const scoreCommand = defineCommand({
       group: "Files and output",
       help: "scorer: as eval_commonsense.py, where no answer equals no answer and a missing set is -1",
     },
-    ...pickFlags(["csv", "json"]),
+    ...pickFlags(["csv", "json", "overwrite"]),
     out: {
       ...flags.out,
       placeholder: "folder",
@@ -78,6 +78,8 @@ export const scoreCommand = defineCommand({
     const set = isCommonsenseName(values.dataset) ? { set: values.dataset } : {};
     if (values.out !== null && !values.csv)
       faults.push({ what: "--out", found: "no --csv", expected: "one beside it" });
+    if (values.overwrite && !values.csv)
+      faults.push({ what: "--overwrite", found: "no --csv", expected: "one beside it" });
     throwFaults();
     if (words.length === 0)
       throw new UserError(
@@ -93,7 +95,7 @@ export const scoreCommand = defineCommand({
     else for (const line of formatScores(runs, terminal)) ui.line(line);
     if (!values.csv) return;
     const folder = values.out ?? commonFolder(words, files);
-    const written = await writeScoreTables(runs, folder, compat);
+    const written = await writeScoreTables(runs, folder, compat, values);
     note(`wrote ${String(written.length)} tables: ${written.join(", ")}`);
   },
 });
