@@ -8,6 +8,7 @@ import {
   type Search,
   type Sequence,
   type StepRandom,
+  type StopRule,
 } from "./search.js";
 import type { DecodeSettings } from "./settings.js";
 import type { DecodeEngine, Prompt } from "./step-engine.js";
@@ -17,6 +18,8 @@ export interface BatchOptions {
   /** The numbers of the prompts in the whole input: with `seed` they name their random numbers. */
   readonly rows: readonly number[];
   readonly seed: number;
+  /** Ends texts besides eos and length. */
+  readonly stops?: StopRule | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called with the place of a prompt when it leaves the batch. */
   readonly onFinished?: (place: number) => void;
@@ -26,17 +29,22 @@ export interface BatchOptions {
 const startSearch = (
   prompt: Prompt,
   settings: DecodeSettings,
-  row: number,
-  seed: number,
+  { row, seed, stops }: { row: number; seed: number; stops: StopRule | undefined },
 ): Search => {
   const stream =
     (text: number): StepRandom =>
     (step) =>
       randomStream(seed, `decode:${String(row)}:${String(text)}`, step);
-  if (settings.numBeams > 1) return beamSearch(prompt, settings, stream(0));
+  if (settings.numBeams > 1) return beamSearch(prompt, settings, stream(0), stops);
   const streams = Array.from({ length: settings.numReturnSequences }, (_, text) => stream(text));
-  return sampleTokens(prompt, settings, streams);
+  return sampleTokens(prompt, settings, streams, stops);
 };
+
+/** How many new tokens a prompt has room for; less than 1 where it fills `maxLength` alone. */
+export const newTokensOf = (
+  { ids, paddingColumns = 0 }: Prompt,
+  { maxNewTokens, maxLength = Infinity }: Pick<DecodeSettings, "maxNewTokens" | "maxLength">,
+): number => Math.min(maxNewTokens, maxLength - paddingColumns - ids.length);
 
 /** @throws {UserError} if the model gave no numbers for a beam of row `row` */
 const requireNumbers = ({ logProbs }: CandidateRow, row: number): void => {
@@ -57,9 +65,15 @@ const requireNumbers = ({ logProbs }: CandidateRow, row: number): void => {
 export const decodeBatch = async (
   engine: DecodeEngine,
   prompts: readonly Prompt[],
-  { settings, rows, seed, signal, onFinished }: BatchOptions,
+  { settings, rows, seed, stops, signal, onFinished }: BatchOptions,
 ): Promise<readonly (readonly Sequence[])[]> => {
-  const searches = prompts.map((prompt, i) => startSearch(prompt, settings, rows[i] ?? i, seed));
+  const own = prompts.map((prompt) => ({
+    ...settings,
+    maxNewTokens: newTokensOf(prompt, settings),
+  }));
+  const searches = prompts.map((prompt, i) =>
+    startSearch(prompt, own[i] ?? settings, { row: rows[i] ?? i, seed, stops }),
+  );
   let live = searches.map((search, place) => ({ search, place }));
   const numBeams = searches[0]?.width ?? 1;
   const width = (): number =>
@@ -69,7 +83,7 @@ export const decodeBatch = async (
   signal?.throwIfAborted();
   const started = await engine.start(prompts, {
     numBeams,
-    maxNewTokens: settings.maxNewTokens,
+    maxNewTokens: own.reduce((most, { maxNewTokens }) => Math.max(most, maxNewTokens), 1),
     width: width(),
     signal,
   });

@@ -61,8 +61,8 @@ export const decodeInitializers = (
  * Inputs: `tokens`, `positions` int64 [batch, seq]; `mask` float32 [batch, 1, 1, seq, slots], added to the scores; `slots`
  * int64 [batch, kvHeads, seq, 3], the (batch, head, slot) of every new key; `rows` int64 [rows], which of the batch * seq
  * tokens get candidates; `width` int64 [1]; caches float32 [batch, kvHeads, slots, headDim].
- * Outputs: `logProbs` float32 and `ids` int32 [rows, width], best first; the caches.
- * Only candidates leave the graph: log softmax is taken as logit - max - log(sum(exp(logit - max))).
+ * Outputs: `logProbs` float32 and `ids` int32 [rows, width], best first; `normalizers` float32 [rows, 1], log(sum(exp(logit))); the
+ * caches. Only candidates leave the graph: log softmax is taken as logit - max - log(sum(exp(logit - max))).
  */
 export const buildDecodeGraph = ({
   config,
@@ -106,7 +106,9 @@ export const buildDecodeGraph = ({
   const [best, ids] = g.topK(logits, width, "width");
   const max = g.gather(best, g.integers([0]), { axis: 1 }); // [rows, 1]
   const sum = g.reduceSum(g.exp(g.sub(logits, max)), { axes: [-1], keepdims: true });
-  g.output("logProbs", g.sub(g.sub(best, max), g.log(sum)));
+  const log = g.log(sum);
+  g.output("logProbs", g.sub(g.sub(best, max), log));
+  g.output("normalizers", g.add(max, log));
   g.output("ids", g.cast(ids, "int32"));
   return g;
 };

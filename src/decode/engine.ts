@@ -139,6 +139,7 @@ export class LlamaEngine implements DecodeEngine {
       width,
       logProbs: new Float32Array(prompts.length * width),
       ids: new Int32Array(prompts.length * width),
+      normalizers: new Float32Array(prompts.length),
     };
     const piece = this.#pieceLength(prompts.length, slots);
     for (let start = first; start < slots; start += piece) {
@@ -171,6 +172,7 @@ export class LlamaEngine implements DecodeEngine {
       ending.forEach((prompt, i) => {
         result.logProbs.set(found.logProbs.subarray(i * width, (i + 1) * width), prompt * width);
         result.ids.set(found.ids.subarray(i * width, (i + 1) * width), prompt * width);
+        result.normalizers[prompt] = found.normalizers[i] ?? NaN;
       });
     }
     return result;
@@ -200,6 +202,7 @@ export class LlamaEngine implements DecodeEngine {
       width,
       logProbs: new Float32Array(tokens.length * width),
       ids: new Int32Array(tokens.length * width),
+      normalizers: new Float32Array(tokens.length),
     };
     for (let start = 0; start < beams; start += piece) {
       const seq = Math.min(piece, beams - start);
@@ -219,6 +222,10 @@ export class LlamaEngine implements DecodeEngine {
         const [from, to] = [prompt * seq * width, (prompt * beams + start) * width];
         result.logProbs.set(found.logProbs.subarray(from, from + seq * width), to);
         result.ids.set(found.ids.subarray(from, from + seq * width), to);
+        result.normalizers.set(
+          found.normalizers.subarray(prompt * seq, (prompt + 1) * seq),
+          prompt * beams + start,
+        );
       }
     }
     return result;
@@ -254,13 +261,14 @@ export class LlamaEngine implements DecodeEngine {
     }
     const { signal } = input;
     try {
-      const { logProbs, ids } = await this.#session.run(inputs, outputs, signal ? { signal } : {});
+      const run = await this.#session.run(inputs, outputs, signal ? { signal } : {});
+      const { logProbs, ids, normalizers } = run;
       const found = {
         logProbs: (logProbs?.data as Float32Array).slice(),
         ids: (ids?.data as Int32Array).slice(),
+        normalizers: (normalizers?.data as Float32Array).slice(),
       };
-      logProbs?.dispose();
-      ids?.dispose();
+      for (const tensor of [logProbs, ids, normalizers]) tensor?.dispose();
       return found;
     } finally {
       for (const tensor of Object.values(feeds)) tensor.dispose();
@@ -283,6 +291,7 @@ interface FeedInput {
 interface Found {
   readonly logProbs: Float32Array;
   readonly ids: Int32Array;
+  readonly normalizers: Float32Array;
 }
 
 /** Feeds one token to every beam; `positions` has the next one of every prompt. */

@@ -1,6 +1,6 @@
 import { UserError } from "../core/errors.js";
-import { decodeBatch } from "./decode-batch.js";
-import type { Sequence } from "./search.js";
+import { decodeBatch, newTokensOf } from "./decode-batch.js";
+import type { Sequence, StopRule } from "./search.js";
 import { checkDecodeSettings, type DecodeSettings } from "./settings.js";
 import type { DecodeEngine, Prompt } from "./step-engine.js";
 
@@ -20,6 +20,8 @@ export interface GenerateOptions {
   readonly batchTokens?: number;
   /** Names the random numbers of sampling, together with a prompt's number. Default 0. */
   readonly seed?: number;
+  /** Ends texts besides eos and length. */
+  readonly stops?: StopRule | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: (progress: GenerateProgress) => void;
 }
@@ -62,12 +64,14 @@ export const generate = async ({
   batch,
   batchTokens = 65536,
   seed = 0,
+  stops,
   signal,
   onProgress,
 }: GenerateOptions): Promise<readonly (readonly Sequence[])[]> => {
   checkDecodeSettings(settings);
   requireTokens(prompts, engine.vocabularySize);
-  const { numBeams, numReturnSequences, maxNewTokens } = settings;
+  requireRoom(prompts, settings);
+  const { numBeams, numReturnSequences } = settings;
   const beams = Math.max(numBeams, numReturnSequences);
   const lengths = prompts.map(({ ids }) => ids.length);
   const found: (readonly Sequence[])[] = Array.from({ length: prompts.length }, () => []);
@@ -76,7 +80,7 @@ export const generate = async ({
   const batches = planDecodeBatches(lengths, {
     batch,
     batchTokens,
-    newSlots: beams * maxNewTokens,
+    newSlots: beams * mostNewTokens(prompts, settings),
   });
   for (const rows of batches) {
     const results = await decodeBatch(
@@ -86,6 +90,7 @@ export const generate = async ({
         settings,
         rows,
         seed,
+        stops,
         signal,
         onFinished: () => onProgress?.({ finished: ++finished, total }),
       },
@@ -95,6 +100,28 @@ export const generate = async ({
     });
   }
   return found;
+};
+
+/** The most new tokens that any of the prompts has room for. */
+export const mostNewTokens = (
+  prompts: readonly Prompt[],
+  settings: Pick<DecodeSettings, "maxNewTokens" | "maxLength">,
+): number => prompts.reduce((most, prompt) => Math.max(most, newTokensOf(prompt, settings)), 1);
+
+/** @throws {UserError} naming every prompt that fills `maxLength` alone */
+const requireRoom = (prompts: readonly Prompt[], settings: DecodeSettings): void => {
+  const faults = prompts.flatMap((prompt, row) =>
+    newTokensOf(prompt, settings) > 0
+      ? []
+      : [
+          `Cannot decode row ${String(row)}: found ${String((prompt.paddingColumns ?? 0) + prompt.ids.length)} tokens, expected fewer than the ${String(settings.maxLength)} of max_length`,
+        ],
+  );
+  if (faults.length > 0)
+    throw new UserError(
+      faults.join("\n"),
+      "max_length counts the prompt: give --max_new_tokens, which does not",
+    );
 };
 
 /** @throws {UserError} naming every prompt that is empty or holds an id that the model has no row for */

@@ -6,7 +6,7 @@ import type { Sequence } from "./search.js";
 import type { Prompt } from "./step-engine.js";
 
 /**
- * The prompts of a file of JSON or JSON Lines (see readRecords): a row has `prompt`, a text, or `input_ids` and, optionally, `attention_mask`.
+ * The prompts of FILE.jsonl: a row has `prompt`, a text, or `input_ids` and, optionally, `attention_mask`.
  *
  * A text gets the BOS token in front unless it begins with it; ids are taken as they are. Zeros of attention_mask are
  * padding, which may stand at the left only.
@@ -96,7 +96,8 @@ export interface GeneratedRow {
   readonly text?: string;
   /** As transformers' sequences_scores. */
   readonly score: number;
-  readonly stopped_by: "eos" | "length";
+  /** "string": a stop string of generation_config.json, which `text` ends with. */
+  readonly stopped_by: "eos" | "length" | "string";
 }
 
 /** The lines of a result in the order of the prompts. */

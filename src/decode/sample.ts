@@ -1,15 +1,9 @@
 import type { RandomStream } from "../core/random.js";
-import {
-  allowedCandidates,
-  bannedByNgrams,
-  ngramHistory,
-  orderById,
-  sampledWidth,
-  warp,
-} from "./logits-processors.js";
-import type { CandidateRow, Search, Sequence, StepRandom } from "./search.js";
+import { orderById, sampledWidth } from "./logits-processors.js";
+import type { CandidateRow, Search, Sequence, StepRandom, StopRule } from "./search.js";
 import type { DecodeSettings } from "./settings.js";
 import type { Prompt } from "./step-engine.js";
+import { survivingTokens, tokenRules, type StepRules } from "./token-rules.js";
 
 /**
  * Draws up to `count` different places, each with probability proportional to exp(score) among those left.
@@ -56,46 +50,47 @@ export const drawDistinct = (
 /**
  * Greedy decoding, or sampling of `numReturnSequences` texts that do not know of each other: one beam each.
  *
- * The score adds up the model's own log-probabilities, before temperature and cuts.
+ * The score adds up the model's own log-probabilities, before rules, temperature and cuts.
  * Source: transformers' GenerationMixin._sample.
  */
 export const sampleTokens = (
   prompt: Prompt,
   settings: DecodeSettings,
   random: readonly StepRandom[],
+  stops?: StopRule,
 ): Search => {
-  const { doSample, noRepeatNgramSize, maxNewTokens, lengthPenalty, padId } = settings;
+  const { doSample, maxNewTokens, lengthPenalty, padId } = settings;
   const width = settings.numReturnSequences;
-  const history = ngramHistory(prompt, padId);
+  const rules = tokenRules(prompt, settings);
   const eos = new Set(settings.eosIds);
   const texts = Array.from({ length: width }, () => ({
     tokens: [] as number[],
     sum: 0,
     stoppedBy: undefined as Sequence["stoppedBy"] | undefined,
-    banned: bannedByNgrams(history, noRepeatNgramSize),
+    next: rules.after([]),
   }));
   const choose = (
     candidates: CandidateRow,
-    banned: ReadonlySet<number>,
+    next: StepRules,
     stream: RandomStream | undefined,
   ): number | undefined => {
-    const allowed = allowedCandidates(candidates, banned, doSample ? Infinity : 1);
-    if (!doSample || !stream) return allowed.ids[0];
-    const survivors = orderById(warp(allowed, settings));
+    const left = survivingTokens(candidates, next, settings, 1);
+    if (!doSample || !stream) return left.ids[0];
+    const survivors = orderById(left);
     return survivors.ids[drawDistinct(survivors.scores, 1, stream)[0] ?? -1];
   };
   let step = 0;
   return {
     width,
     get wanted() {
-      const banned = Math.max(...texts.map((text) => text.banned.size));
-      return (doSample ? sampledWidth(settings) : 1) + banned;
+      const extra = texts.reduce((most, { next }) => Math.max(most, next.extra), 0);
+      return (doSample ? sampledWidth(settings) : 1) + extra;
     },
     advance(row) {
       texts.forEach((text, beam) => {
         if (text.stoppedBy) return;
         const candidates = row(beam);
-        const id = choose(candidates, text.banned, random[beam]?.(step));
+        const id = choose(candidates, text.next, random[beam]?.(step));
         // Every token is banned: transformers would go on with token 0 at probability zero.
         if (id === undefined) {
           text.stoppedBy = "length";
@@ -104,8 +99,9 @@ export const sampleTokens = (
         text.tokens.push(id);
         text.sum += candidates.logProbs[candidates.ids.indexOf(id)] ?? 0;
         if (eos.has(id)) text.stoppedBy = "eos";
+        else if (stops?.([...prompt.ids, ...text.tokens])) text.stoppedBy = "string";
         else if (text.tokens.length === maxNewTokens) text.stoppedBy = "length";
-        else text.banned = bannedByNgrams([...history, ...text.tokens], noRepeatNgramSize);
+        else text.next = rules.after(text.tokens);
       });
       step++;
       if (texts.every((text) => text.stoppedBy)) return undefined;

@@ -7,13 +7,16 @@ export interface Sequence {
   readonly tokens: readonly number[];
   /** Sum of log-probabilities / length^lengthPenalty, as transformers' `sequences_scores`. */
   readonly score: number;
-  readonly stoppedBy: "eos" | "length";
+  /** "string": one of the settings' stop strings. */
+  readonly stoppedBy: "eos" | "length" | "string";
 }
 
 /** The best next tokens of one beam, best first. */
 export interface CandidateRow {
   readonly logProbs: Float32Array;
   readonly ids: Int32Array;
+  /** The logit of a token is its log-probability and this. */
+  readonly normalizer: number;
 }
 
 /** What a prompt's beams go on with; both of length `numBeams`. */
@@ -38,18 +41,23 @@ export interface Search {
   results(): readonly Sequence[];
 }
 
+/** Whether a text ends with its last token, for another reason than eos: its prompt, then its new tokens. */
+export type StopRule = (tokens: readonly number[]) => boolean;
+
 /** The random numbers of one prompt: a stream for every step. */
 export type StepRandom = (step: number) => RandomStream;
 
 /** The candidates of one beam, as views. Before the first step all beams share those of the prompt. */
 export const candidateRow = (
-  { beams, width, logProbs, ids }: Candidates,
+  { beams, width, logProbs, ids, normalizers }: Candidates,
   place: number,
   beam: number,
 ): CandidateRow => {
-  const start = (place * beams + (beams === 1 ? 0 : beam)) * width;
+  const row = place * beams + (beams === 1 ? 0 : beam);
+  const start = row * width;
   return {
     logProbs: logProbs.subarray(start, start + width),
     ids: ids.subarray(start, start + width),
+    normalizer: normalizers[row] ?? NaN,
   };
 };

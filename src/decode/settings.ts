@@ -1,15 +1,22 @@
 import { UserError } from "../core/errors.js";
+import type { GenerationConfig } from "../models/generation-config.js";
+import type { TokenRuleSettings } from "./token-rules.js";
 
 /**
  * How text is decoded. Names and meanings are those of transformers' GenerationConfig.
  *
  * One beam without sampling is greedy decoding; several with sampling are beam sampling.
  */
-export interface DecodeSettings {
+export interface DecodeSettings
+  extends
+    TokenRuleSettings,
+    Pick<GenerationConfig, "minP" | "topH" | "typicalP" | "epsilonCutoff" | "etaCutoff"> {
   readonly numBeams: number;
   /** Sequences returned for a prompt: at most `numBeams` of several beams, any number when sampling with one. */
   readonly numReturnSequences: number;
   readonly maxNewTokens: number;
+  /** Of prompt and new text together; absent: only `maxNewTokens` counts, else the smaller bound of the two. */
+  readonly maxLength?: number;
   /** A sequence's score is the sum of its log-probabilities divided by length^lengthPenalty. */
   readonly lengthPenalty: number;
   /**

@@ -11,13 +11,15 @@ export interface Prompt {
 /**
  * The best next tokens of every live beam, best first, with their natural log-probabilities under the model.
  *
- * `logProbs`, `ids`: [prompts, beams, width]. After the prompts themselves `beams` is 1: all beams still share them.
+ * `logProbs`, `ids`: [prompts, beams, width]; `normalizers`: [prompts, beams], the logarithm of the sum of exp(logit), which is
+ * logit - log-probability. After the prompts themselves `beams` is 1: all beams still share them.
  */
 export interface Candidates {
   readonly beams: number;
   readonly width: number;
   readonly logProbs: Float32Array;
   readonly ids: Int32Array;
+  readonly normalizers: Float32Array;
 }
 
 /** What the beams of all live prompts are given. */

@@ -42,6 +42,7 @@ const row = (probabilities: readonly number[]): CandidateRow => {
   return {
     ids: Int32Array.from(ids),
     logProbs: Float32Array.from(ids, (id) => Math.log(probabilities[id]!)),
+    normalizer: 0,
   };
 };
 const prompt = { ids: [5, 6] };

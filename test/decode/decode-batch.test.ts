@@ -130,6 +130,7 @@ test("decodeBatch refuses to search among predictions that are not numbers", asy
           width,
           logProbs: new Float32Array(batch.length * width).fill(NaN),
           ids: new Int32Array(batch.length * width),
+          normalizers: new Float32Array(batch.length),
         },
         run: {
           step: () => Promise.reject(new Error("not reached")),

@@ -9,6 +9,7 @@ const scores = Float64Array.from(probabilities, Math.log);
 const row = (): CandidateRow => ({
   ids: Int32Array.of(4, 5, 6),
   logProbs: Float32Array.from(scores),
+  normalizer: 0,
 });
 const settings = { ...defaultDecodeSettings, maxNewTokens: 3, eosIds: [6], padId: 9 };
 

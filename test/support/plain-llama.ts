@@ -140,17 +140,19 @@ export const plainLlama = (folder: string): DecodeEngine => {
   const best = (states: readonly Float64Array[], beams: number, width: number): Candidates => {
     const logProbs = new Float32Array(states.length * width);
     const ids = new Int32Array(states.length * width);
+    const normalizers = new Float32Array(states.length);
     states.forEach((x, row) => {
       const logits = linear(norm(x, "model.norm.weight"), "lm_head.weight");
       const most = Math.max(...logits);
       const total = logits.reduce((sum, value) => sum + Math.exp(value - most), 0);
+      normalizers[row] = most + Math.log(total);
       const order = [...logits.keys()].sort((a, b) => logits[b]! - logits[a]!);
       for (let i = 0; i < width; i++) {
         ids[row * width + i] = order[i]!;
         logProbs[row * width + i] = logits[order[i]!]! - most - Math.log(total);
       }
     });
-    return { beams, width, logProbs, ids };
+    return { beams, width, logProbs, ids, normalizers };
   };
 
   return {
