@@ -6,9 +6,17 @@ import { loadSplit } from "../datasets/load-split.js";
 import type { Dataset } from "../datasets/registry.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
 import type { LlamaEngine } from "../decode/engine.js";
+import {
+  followGenerationConfig,
+  type FollowedSettings,
+  type GenerationField,
+} from "../decode/generation-settings.js";
 import { generate } from "../decode/generate.js";
 import { openEngine } from "../decode/open-engine.js";
 import { defaultDecodeSettings, type DecodeSettings } from "../decode/settings.js";
+import { stopStringRule } from "../decode/stop-strings.js";
+import type { GenerationFile } from "../models/generation-config.js";
+import type { ModelFolder } from "../models/model-folder.js";
 import type { PredictionRow } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
@@ -43,15 +51,40 @@ export interface Predictor {
   readonly tokenizer: Tokenizer;
   /** Tokens that end an answer. */
   readonly eosIds: readonly number[];
+  /** What the model's folder says of decoding. */
+  readonly generation: GenerationFile;
   dispose(): void;
 }
 
+/** Of a model, what decides how its answers are decoded. */
+export interface AnsweringModel {
+  readonly folder: Pick<ModelFolder, "tokenIds" | "generation" | "config">;
+  readonly tokenizer: Pick<Tokenizer, "eosId" | "padId">;
+  /** Of what was trained. */
+  readonly kind: LiveAdapter["adapter"]["method"]["kind"] | undefined;
+}
+
 /**
- * Opens a model, with an adapter in it, for the prompts of `datasets`.
+ * Where answers end, and what else the model's folder says of decoding.
  *
  * Answers end at the model's eos tokens and at the tokenizer's, which training has taught. compat "text": full fine-tuning
- * never stops, and other methods stop at the model's alone, as in the authors' program.
+ * never stops, as the authors' program gives it another generation config, and other methods stop at the model's eos alone.
  */
+const endsOf = (
+  { folder, tokenizer, kind }: AnsweringModel,
+  compat: Compat,
+): Pick<Predictor, "eosIds" | "generation"> => {
+  const { generation, tokenIds } = folder;
+  if (!compat.has("text")) {
+    const taught = tokenizer.eosId === undefined ? [] : [tokenizer.eosId];
+    return { generation, eosIds: [...new Set([...tokenIds.eosIds, ...taught])] };
+  }
+  return kind === "full"
+    ? { generation: { path: generation.path, config: {}, raw: {} }, eosIds: [] }
+    : { generation, eosIds: tokenIds.eosIds };
+};
+
+/** Opens a model, with an adapter in it, for the prompts of `datasets`. */
 export const openPredictor = async (
   base: BaseModel,
   tokenizer: Tokenizer,
@@ -69,14 +102,11 @@ export const openPredictor = async (
     maxPositions: Math.max(...longest),
     ...(settings.threads !== undefined && { threads: settings.threads }),
   });
-  const own = base.folder.tokenIds.eosIds;
-  const asOriginal = settings.compat.has("text");
-  const never = asOriginal && adapted?.adapter.method.kind === "full";
-  const taught = asOriginal || tokenizer.eosId === undefined ? [] : [tokenizer.eosId];
+  const kind = adapted?.adapter.method.kind;
   return {
     engine,
     tokenizer,
-    eosIds: never ? [] : [...new Set([...own, ...taught])],
+    ...endsOf({ folder: base.folder, tokenizer, kind }, settings.compat),
     dispose: () => {
       engine.dispose();
     },
@@ -109,6 +139,80 @@ export const decodeSettingsOf = (
   };
 };
 
+/** What the original passes to generate for every set. */
+const givenAlways: readonly GenerationField[] = [
+  "maxNewTokens",
+  "doSample",
+  "temperature",
+  "topK",
+  "topP",
+];
+
+/**
+ * How a set is decoded, with what the model's folder says where the original passes nothing to generate: then its generate takes the
+ * folder's value. One answer a row and one beam where the set is greedy are kept, whatever the folder says.
+ *
+ * @throws {UserError} if a value that counts is out of its range
+ */
+const followedSettings = (
+  dataset: Dataset,
+  settings: PredictionSettings,
+  {
+    generation,
+    eosIds,
+    padId,
+    vocabularySize,
+  }: Pick<Predictor, "generation" | "eosIds"> & {
+    readonly padId: number;
+    readonly vocabularySize: number;
+  },
+): FollowedSettings => {
+  const own = decodeSettingsOf(dataset, settings, { eosIds, padId });
+  const { adjustable, lengthPenalty, noRepeatNgramSize } =
+    settings.decoding === "greedy" ? greedy : dataset.member.decoding;
+  const given = new Set(givenAlways);
+  const pinned = new Set<GenerationField>(["numReturnSequences"]);
+  (adjustable ? given : pinned).add("numBeams");
+  if (lengthPenalty !== defaultDecodeSettings.lengthPenalty) given.add("lengthPenalty");
+  if (noRepeatNgramSize !== defaultDecodeSettings.noRepeatNgramSize) given.add("noRepeatNgramSize");
+  return followGenerationConfig(own, generation, { given, pinned, vocabularySize });
+};
+
+/**
+ * Says what the model's folder decides of the answers to these sets, and what it asks for that is not done: a line each, at most.
+ *
+ * @throws {UserError} if a value that counts is out of its range
+ */
+export const announceDecoding = (
+  datasets: readonly Dataset[],
+  model: AnsweringModel,
+  settings: PredictionSettings,
+  ui: ProgressUi,
+): void => {
+  const ends = {
+    ...endsOf(model, settings.compat),
+    padId: model.tokenizer.padId,
+    vocabularySize: model.folder.config.vocabSize,
+  };
+  const followed = datasets.map((dataset) => followedSettings(dataset, settings, ends));
+  announceFollowed(followed, ends.generation.path, ui);
+};
+
+/** The lines of announceDecoding for settings at hand. */
+export const announceFollowed = (
+  followed: readonly Pick<FollowedSettings, "applied" | "left">[],
+  path: string,
+  ui: ProgressUi,
+): void => {
+  const applied = new Set(followed.flatMap((settings) => settings.applied));
+  const left = new Set(followed.flatMap((settings) => settings.left));
+  if (applied.size > 0) ui.line(`Decoding as ${path} says: ${[...applied].join(", ")}`);
+  if (left.size > 0)
+    ui.warn(
+      `${path} asks for what is not done here: ${[...left].join(", ")}; transformers' generate would`,
+    );
+};
+
 /**
  * Answers the test split of a set: a row for each, in the file's order.
  *
@@ -122,7 +226,7 @@ export const predictSet = async (
   ui: ProgressUi,
   signal?: AbortSignal,
 ): Promise<readonly PredictionRow[]> => {
-  const { tokenizer, engine, eosIds } = predictor;
+  const { tokenizer, engine } = predictor;
   const { member, name } = dataset;
   const { compat } = settings;
   const root = await resolveDataRoot({ dataDir: settings.dataDir });
@@ -143,13 +247,19 @@ export const predictSet = async (
     ui.warn(
       `${loaded.path}: ${String(prompts.cutContexts.length)} contexts are cut at the length limit (${listRows(prompts.cutContexts)})`,
     );
+  const { settings: decoding, stopStrings } = followedSettings(dataset, settings, {
+    ...predictor,
+    padId: tokenizer.padId,
+    vocabularySize: engine.vocabularySize,
+  });
   const progress = ui.decoding(rows.length, name, "rows");
   let shown = 0;
   try {
     const sequences = await generate({
       engine,
       prompts: prompts.rows,
-      settings: decodeSettingsOf(dataset, settings, { eosIds, padId: tokenizer.padId }),
+      settings: decoding,
+      ...(stopStrings.length > 0 && { stops: stopStringRule(stopStrings, tokenizer) }),
       batch: Math.max(1, Math.floor(settings.batch / member.evaluationBatchDivisor)),
       seed: settings.seed ?? DEFAULT_SEED,
       signal,

@@ -9,7 +9,7 @@ import type { InterruptSignal } from "../train/interrupt.js";
 import type { BaseStorage } from "../train/load-base.js";
 import { analyseAdapter, writeAdapterAnalysis } from "./adapter-analysis.js";
 import { openTrained, type TrainedModel } from "./open-trained.js";
-import { openPredictor, predictSet, type PredictionSettings } from "./predict.js";
+import { announceDecoding, openPredictor, predictSet, type PredictionSettings } from "./predict.js";
 import { countParameters, outputConfigOf, type HiraFlags } from "./output-header.js";
 
 export interface EvaluationRunOptions extends PredictionSettings, BaseStorage {
@@ -77,6 +77,9 @@ export const runEvaluation = async (
   if (analyses) await writeAnalysis(model, ckpt, options, ui);
   const { tokenizer } = model.base;
   if (!tokenizer) throw new RangeError("Cannot answer rows without a tokenizer");
+  const { folder } = model.base;
+  const kind = model.adapted?.adapter.method.kind;
+  announceDecoding(todo, { folder, tokenizer, kind }, options, ui);
   const predictor = await openPredictor(model.base, tokenizer, model.adapted, todo, options);
   try {
     for (const dataset of todo) {

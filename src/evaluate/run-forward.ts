@@ -47,7 +47,7 @@ const open = async (options: ForwardRunOptions, ui: ProgressUi): Promise<Opened>
     );
     return { base, adapter: adapted.adapter, store };
   }
-  const base = await loadBase(modelName, { ...options, tokenizer: "optional" }, ui);
+  const base = await loadBase(modelName, { ...options, tokenizer: "optional" });
   if (options.peftType === undefined) return { base, adapter: undefined, store: undefined };
   const adapter = buildAdapter(
     requirePeftType(options.peftType),

@@ -1,8 +1,15 @@
+import { UserError } from "../core/errors.js";
 import { requireNewFiles } from "../core/new-file.js";
-import { generate } from "../decode/generate.js";
+import { generate, mostNewTokens } from "../decode/generate.js";
+import {
+  followGenerationConfig,
+  type FollowedSettings,
+  type GenerationField,
+} from "../decode/generation-settings.js";
 import { openEngine } from "../decode/open-engine.js";
 import { generatedRows, readPromptRows } from "../decode/prompt-rows.js";
 import { defaultDecodeSettings, type DecodeSettings } from "../decode/settings.js";
+import { stopStringRule } from "../decode/stop-strings.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
 import { writeJsonl } from "../report/jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
@@ -10,9 +17,12 @@ import type { InterruptSignal } from "../train/interrupt.js";
 import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { DEFAULT_SEED } from "../train/train-adapter.js";
 import { openTrained } from "./open-trained.js";
+import { announceFollowed } from "./predict.js";
 
 export interface GenerationRunOptions
   extends Omit<DecodeSettings, "eosIds" | "padId">, BaseStorage {
+  /** What somebody has written; the model's folder decides the others. */
+  readonly given: ReadonlySet<GenerationField>;
   readonly modelName: string;
   readonly ckpt: string | undefined;
   readonly loadOrder: number;
@@ -31,7 +41,7 @@ const open = async (
   const { ckpt, modelName } = options;
   if (ckpt === undefined)
     return {
-      base: await loadBase(modelName, { ...options, tokenizer: "optional" }, ui),
+      base: await loadBase(modelName, { ...options, tokenizer: "optional" }),
       adapted: undefined,
     };
   return openTrained({ ...options, ckpt, compat: new Set(), tokenizer: "optional" }, ui);
@@ -40,6 +50,7 @@ const open = async (
 /**
  * `hira generate`: continues the prompts of a file; see readPromptRows and generatedRows for the two files' lines.
  *
+ * What nobody has given, the model's folder decides, as with transformers' generate.
  * @throws {UserError} on rows that are no prompts, or settings out of range
  */
 export const runGeneration = async (
@@ -49,8 +60,11 @@ export const runGeneration = async (
 ): Promise<void> => {
   await requireNewFiles([options.out], { flag: "--out", overwrite: options.overwrite });
   const { base, adapted } = await open(options, ui);
-  const { config, tokenIds } = base.folder;
+  const { config } = base.folder;
   const { tokenizer } = base;
+  const followed = settingsOf(options, base);
+  announceFollowed([followed], base.folder.generation.path, ui);
+  const { settings, stopStrings } = followed;
   const prompts = await readPromptRows(options.input, {
     tokenizer,
     vocabularySize: config.vocabSize,
@@ -60,7 +74,7 @@ export const runGeneration = async (
     config,
     weights: base.weights,
     adapted,
-    maxPositions: longest + options.maxNewTokens,
+    maxPositions: longest + mostNewTokens(prompts, settings),
     ...(options.threads !== undefined && { threads: options.threads }),
   });
   const progress = ui.decoding(prompts.length, "generate", "prompts");
@@ -69,7 +83,8 @@ export const runGeneration = async (
     const found = await generate({
       engine,
       prompts,
-      settings: settingsOf(options, tokenIds.eosIds, tokenIds.padId ?? tokenizer?.padId ?? 0),
+      settings,
+      ...(stopStrings.length > 0 && tokenizer && { stops: stopStringRule(stopStrings, tokenizer) }),
       batch: options.batch,
       seed: options.seed ?? DEFAULT_SEED,
       signal: interrupt.abort,
@@ -86,18 +101,40 @@ export const runGeneration = async (
   ui.line(`Wrote ${options.out}`);
 };
 
+/** @throws {UserError} if a value is out of its range, or there is no tokenizer for stop strings */
 const settingsOf = (
   options: GenerationRunOptions,
-  eosIds: readonly number[],
-  padId: number,
-): DecodeSettings => {
+  { folder, tokenizer }: BaseModel,
+): FollowedSettings => {
   const { numBeams, numReturnSequences, maxNewTokens, lengthPenalty, earlyStopping } = options;
-  const { noRepeatNgramSize, doSample, temperature, topK, topP } = options;
-  return {
+  const { noRepeatNgramSize, doSample, temperature, topK, topP, given } = options;
+  const { tokenIds, generation, config } = folder;
+  const own: DecodeSettings = {
     ...defaultDecodeSettings,
     ...{ numBeams, numReturnSequences, maxNewTokens, lengthPenalty, earlyStopping },
-    ...{ noRepeatNgramSize, doSample },
-    ...(doSample && { temperature, topK, topP }),
-    ...{ eosIds, padId },
+    ...{ noRepeatNgramSize, doSample, temperature, topK, topP },
+    eosIds: tokenIds.eosIds,
+    padId: tokenIds.padId ?? tokenizer?.padId ?? 0,
   };
+  const vocabularySize = config.vocabSize;
+  const followed = followGenerationConfig(own, generation, { given, vocabularySize });
+  if (followed.stopStrings.length > 0 && !tokenizer)
+    throw new UserError(
+      `Cannot decode as ${generation.path} says: found stop_strings and no tokenizer, expected one to compare texts`,
+      "Put the model's tokenizer.json into its folder",
+    );
+  const { settings } = followed;
+  requireSequences(settings);
+  const { temperature: warmth, topK: best, topP: mass } = defaultDecodeSettings;
+  return settings.doSample
+    ? followed
+    : { ...followed, settings: { ...settings, temperature: warmth, topK: best, topP: mass } };
+};
+
+const requireSequences = ({ numReturnSequences, numBeams, doSample }: DecodeSettings): void => {
+  if (numReturnSequences <= numBeams || (doSample && numBeams === 1)) return;
+  throw new UserError(
+    `Cannot generate with --num_return_sequences: found ${String(numReturnSequences)}, expected at most the ${String(numBeams)} of --beam_size`,
+    "Give more beams, or draw texts with --do_sample=yes and one beam",
+  );
 };

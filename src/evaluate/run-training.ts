@@ -32,7 +32,7 @@ import { createParameterStore, type ParameterStore } from "../train/parameters.j
 import { DEFAULT_SEED, planTraining, type TrainingSettings } from "../train/train-adapter.js";
 import { loadTrainingData, type DataSettings, type TrainingData } from "../train/training-data.js";
 import { countParameters, outputConfigOf } from "./output-header.js";
-import { openPredictor, predictSet, type PredictionSettings } from "./predict.js";
+import { announceDecoding, openPredictor, predictSet, type PredictionSettings } from "./predict.js";
 import { trainWithReports, type ReportedTraining } from "./report-training.js";
 import {
   describeSurroundings,
@@ -125,11 +125,10 @@ const prepareRun = async (
   ui: ProgressUi,
 ): Promise<PreparedRun> => {
   const startedAt = new Date();
-  const base = await loadBase(
-    options.modelName,
-    { ...options, tokenizer: options.datasetFile === undefined ? "required" : "optional" },
-    ui,
-  );
+  const base = await loadBase(options.modelName, {
+    ...options,
+    tokenizer: options.datasetFile === undefined ? "required" : "optional",
+  });
   const { config } = base.folder;
   const data = await loadTrainingData(options, base.tokenizer, {
     vocabularySize: config.vocabSize,
@@ -139,6 +138,15 @@ const prepareRun = async (
   requireSameLength(options, data.train.length);
   requireNoDropout(base);
   const adapter = buildAdapter(peftType, config, options, options.compat, base.tokenizer);
+  const { tokenizer } = base;
+  // Before training: what cannot be decoded afterwards is told now.
+  if (options.datasetFile === undefined && tokenizer)
+    announceDecoding(
+      [findSingleDataset(options.dataset)],
+      { folder: base.folder, tokenizer, kind: adapter.method.kind },
+      options,
+      ui,
+    );
   // A run that goes on has its values in the checkpoint; the file of its start may be gone.
   const { resumeFromCheckpoint: resumed, adapterInit } = options;
   const start = { ...options, adapterInit: resumed === undefined ? adapterInit : undefined };

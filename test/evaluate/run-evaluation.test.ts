@@ -179,6 +179,64 @@ test("runEvaluation searches with more beams than context and answer have column
   t.is((await readLines(path)).length, 4 + 3);
 });
 
+/** The answers to boolq beside a generation_config.json with these fields. */
+const answersWith = async (
+  t: ExecutionContext,
+  file: object | undefined,
+  changes: Partial<EvaluationRunOptions> = {},
+): Promise<{ readonly answers: readonly unknown[]; readonly lines: readonly string[] }> => {
+  const { run, ckpt, lines, options } = await prepare(t);
+  if (file)
+    await writeFile(join(options.modelName, "generation_config.json"), JSON.stringify(file));
+  await run(changes);
+  const [name] = (await readdir(ckpt)).filter((entry) => entry.endsWith("_eval.jsonl"));
+  const rows = (await readLines(join(ckpt, name!))).slice(4);
+  return { answers: rows.map(({ pred }) => pred), lines };
+};
+
+test("runEvaluation follows what generation_config.json says and the original does not pass to generate (9.5)", async (t) => {
+  const plain = await answersWith(t, undefined);
+  t.false(plain.lines.some((line) => line.includes("Decoding as")));
+  for (const file of [
+    { suppress_tokens: [0, 1, 2, 3] },
+    { min_new_tokens: 4, suppress_tokens: [3] },
+  ]) {
+    const { answers, lines } = await answersWith(t, file);
+    t.notDeepEqual(answers, plain.answers, JSON.stringify(file));
+    const said = lines.filter((line) => line.includes("Decoding as"));
+    t.is(said.length, 1);
+    t.regex(said[0]!, /generation_config\.json says: (min_new_tokens 4, )?suppress_tokens/);
+  }
+});
+
+test("runEvaluation lets what the original passes to generate stand over generation_config.json (9.5)", async (t) => {
+  const plain = await answersWith(t, undefined);
+  const { answers, lines } = await answersWith(t, {
+    ...{ num_beams: 1, do_sample: true, temperature: 9, top_k: 1, top_p: 0.1 },
+    ...{ max_new_tokens: 1, max_length: 2, num_return_sequences: 2 },
+  });
+  t.deepEqual(answers, plain.answers);
+  t.false(lines.some((line) => line.includes("Decoding as")));
+  const warnings = lines.filter((line) => line.startsWith("warning:"));
+  t.is(warnings.length, 1);
+  t.regex(warnings[0]!, /not done here: num_return_sequences;/);
+});
+
+test("runEvaluation stays greedy where greedy is asked for, and says that generation_config.json has beams (9.5)", async (t) => {
+  const greedy = { decoding: "greedy" as const };
+  const plain = await answersWith(t, undefined, greedy);
+  const { answers, lines } = await answersWith(t, { num_beams: 3 }, greedy);
+  t.deepEqual(answers, plain.answers);
+  t.true(lines.some((line) => line.includes("num_beams")));
+});
+
+test("runEvaluation refuses a value out of its range before it answers (9.5)", async (t) => {
+  await t.throwsAsync(answersWith(t, { repetition_penalty: 0 }), {
+    instanceOf: UserError,
+    message: /generation_config\.json says: "repetition_penalty": found 0, expected/,
+  });
+});
+
 test("runEvaluation writes rank and norm of every adapted layer, and answers again", async (t) => {
   const { run, ckpt } = await prepare(t);
   await writeFile(join(ckpt, boolqFile), "old");

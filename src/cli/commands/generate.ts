@@ -1,4 +1,5 @@
 import type { Precision } from "../../core/precision.js";
+import type { GenerationConfig } from "../../models/generation-config.js";
 import type { ProgressUi } from "../../report/progress.js";
 import type { InterruptSignal } from "../../train/interrupt.js";
 import { defineCommand, type Command } from "../command.js";
@@ -32,7 +33,23 @@ export interface GenerateCommandOptions extends DeviceOptions, BaseStorage {
   readonly temperature: number;
   readonly topK: number;
   readonly topP: number;
+  /** Those of the fields above that somebody wrote. The model's folder decides the others. */
+  readonly given: ReadonlySet<keyof GenerationConfig>;
 }
+
+/** The flags that stand over what a model's folder says, each with its field there. */
+const fieldOfFlag: Readonly<Record<string, keyof GenerationConfig>> = {
+  max_new_tokens: "maxNewTokens",
+  beam_size: "numBeams",
+  num_return_sequences: "numReturnSequences",
+  length_penalty: "lengthPenalty",
+  no_repeat_ngram_size: "noRepeatNgramSize",
+  early_stopping: "earlyStopping",
+  do_sample: "doSample",
+  temperature: "temperature",
+  top_k: "topK",
+  top_p: "topP",
+};
 
 /** `hira generate`: continues prompts, with scores. */
 export const generateCommand = (
@@ -46,7 +63,7 @@ export const generateCommand = (
     name: "generate",
     summary: "Continue prompts from a file",
     description:
-      "Takes rows with prompt or input_ids, and writes for each its best sequences: new_tokens, text where the model has a tokenizer, and score as transformers defines sequences_scores.",
+      "Takes rows with prompt or input_ids, and writes for each its best sequences: new_tokens, text where the model has a tokenizer, and score as transformers defines sequences_scores. What no flag says, the model's generation_config.json decides.",
     flags: {
       ...pickFlags(["model_name", ...storageFlagNames]),
       ckpt: adapterFlag,
@@ -69,7 +86,7 @@ export const generateCommand = (
         "overwrite",
       ]),
       precision: precisionFlag,
-      input: { ...flags.input, help: "Rows of prompt or input_ids (.json or .jsonl)" },
+      input: { ...flags.input, help: "Rows of prompt or input_ids (.jsonl)" },
       out: { ...flags.out, placeholder: "file", help: "What to write (.jsonl)" },
     },
     finishOnSignal: true,
@@ -79,7 +96,7 @@ export const generateCommand = (
         "the best of four beams for every prompt",
       ],
     ],
-    async run({ values, context: { ui, interrupt }, faults, throwFaults }) {
+    async run({ values, given, context: { ui, interrupt }, faults, throwFaults }) {
       const { early_stopping: earlyStopping } = values;
       const options: GenerateCommandOptions = {
         modelName: values.model_name,
@@ -104,9 +121,13 @@ export const generateCommand = (
         temperature: values.temperature,
         topK: values.top_k,
         topP: values.top_p,
+        given: new Set([...given].flatMap((flag) => fieldOfFlag[flag] ?? [])),
       };
       const { numBeams, numReturnSequences, doSample } = options;
-      if (numReturnSequences > numBeams && !(doSample && numBeams === 1))
+      // What nobody wrote, the model's folder may say otherwise.
+      const [beams, draws] = [given.has("beam_size"), given.has("do_sample")];
+      const fits = numReturnSequences <= numBeams || (numBeams === 1 && (doSample || !draws));
+      if (given.has("num_return_sequences") && beams && !fits)
         faults.push({
           what: "--num_return_sequences",
           found: String(numReturnSequences),
