@@ -166,11 +166,15 @@ export const followGenerationConfig = (
 
   const { maxLength, topP, stopStrings = [] } = config;
   const drawsAsFile = doSample && takes("doSample");
+  const open = Object.entries(samplingDefaults).filter(
+    ([name, value]) =>
+      drawsAsFile &&
+      !given.has(name as GenerationField) &&
+      config[name as GenerationField] === undefined &&
+      settings[name as keyof DecodeSettings] !== value,
+  );
   const changes: Partial<Record<GenerationField, unknown>> = {
-    ...(drawsAsFile &&
-      Object.fromEntries(
-        Object.entries(samplingDefaults).filter(([field]) => !given.has(field as GenerationField)),
-      )),
+    ...Object.fromEntries(open),
     ...Object.fromEntries(fields.map((field) => [field, config[field]])),
     ...(fields.includes("topP") && { topP: Math.min(1, topP ?? 1) }),
     ...(fields.includes("noRepeatNgramSize") && {
@@ -192,13 +196,16 @@ export const followGenerationConfig = (
   return {
     settings: merged,
     stopStrings: fields.includes("stopStrings") ? stopStrings : [],
-    applied: applied.map((field) => `${fileName(field)} ${shortText(config[field])}`),
+    applied: [
+      ...applied.map((field) => `${fileName(field)} ${shortText(config[field])}`),
+      ...open.map(([name, value]) => `${fileName(name)} ${String(value)} (transformers' default)`),
+    ],
     left: [...[...pinned].filter(differs).map(fileName), ...unsupportedOf(file, merged)],
   };
 };
 
 const saysIn = ({ path }: GenerationFile): string => `Cannot decode as ${path} says`;
-const hint = "Correct the file, or give the flag of this name";
+const hint = "Correct the file, or give a flag of this name where there is one";
 
 const requireRanges = (
   fields: readonly GenerationField[],

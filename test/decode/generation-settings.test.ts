@@ -60,6 +60,10 @@ test("followGenerationConfig draws as transformers does where the file asks for 
   t.like(follow({ do_sample: true, top_p: 0.9 }, [], flags).settings, {
     ...{ doSample: true, temperature: 1, topK: 50, topP: 0.9 },
   });
+  t.deepEqual(follow({ do_sample: true, top_p: 0.9 }, [], flags).applied, [
+    ...["do_sample true", "top_p 0.9"],
+    ...["temperature 1 (transformers' default)", "top_k 50 (transformers' default)"],
+  ]);
   t.like(follow({ do_sample: true }, ["topK"], flags).settings, { temperature: 1, topK: 40 });
   // Somebody asks for it: what the file does not say is the flags' own.
   const asked = { ...flags, doSample: true };

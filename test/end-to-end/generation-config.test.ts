@@ -208,6 +208,22 @@ test("hira generate draws where generation_config.json says so, as with the same
   t.deepEqual(found.lines, same.lines);
 });
 
+test("hira generate reads sampling's flags where generation_config.json draws, and beams' where it has beams (9.5)", async (t) => {
+  const drawn = { do_sample: true, temperature: 0.7, max_new_tokens: 8 };
+  const typed = ["--temperature=1.4", "--top_k=30", "--top_p=0.95", "--seed=4"];
+  const found = await generateFrom(t, { file: drawn, rows, flags: typed });
+  t.deepEqual([found.code, found.err], [0, ""]);
+  const flags = [...typed, "--do_sample=yes", "--max_new_tokens=8"];
+  t.deepEqual(found.lines, (await generateFrom(t, { file: null, rows, flags })).lines);
+
+  const beams = { num_beams: 4, length_penalty: 2, max_new_tokens: 8 };
+  const stops = ["--early_stopping=true", "--length_penalty=1"];
+  const searched = await generateFrom(t, { file: beams, rows, flags: stops });
+  t.deepEqual([searched.code, searched.err], [0, ""]);
+  const same = [...stops, "--beam_size=4", "--max_new_tokens=8"];
+  t.deepEqual(searched.lines, (await generateFrom(t, { file: null, rows, flags: same })).lines);
+});
+
 test("hira generate returns as many sequences as generation_config.json has beams for (9.5)", async (t) => {
   const beams = { num_beams: 4, max_new_tokens: 3 };
   const flags = ["--num_return_sequences=3"];
