@@ -41,7 +41,11 @@ const collect = (): number => {
 };
 
 const before = collect();
-const { folder, weights } = await loadBase(options.model, { ...options, tokenizer: "optional" });
+const { folder, weights } = await loadBase(
+  options.model,
+  { ...options, tokenizer: "optional" },
+  { warn: console.error },
+);
 const modules = llamaLinearModules(folder.config);
 const linear = new Set(modules.map(({ path }) => `${path}.weight`));
 let [linearBytes, modelBytes, touched] = [0, 0, 0];

@@ -41,7 +41,7 @@ export const withTrainingRun = async (
     async train(options, ui) {
       const peftType = requirePeftType(options.peftType);
       const tokenizer = options.datasetFile === undefined ? "required" : "optional";
-      const base = await loadBase(options.modelName, { ...options, tokenizer });
+      const base = await loadBase(options.modelName, { ...options, tokenizer }, ui);
       const { config } = base.folder;
       const adapter = buildAdapter(peftType, config, options, options.compat, base.tokenizer);
       const store = await fillStore(base, adapter, options, ui);

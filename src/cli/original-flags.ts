@@ -94,7 +94,7 @@ export const trainHiraFlags = {
     now: readyDatasetNames,
     alsoAccepts: {
       test: isPreTokenizedName,
-      words: "a .jsonl file of rows with input_ids and labels",
+      words: "a .json or .jsonl file of rows with input_ids and labels",
     },
     help: "Data set to train on or, with --ckpt, to answer; common_all answers the eight commonsense sets",
   },

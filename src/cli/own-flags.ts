@@ -41,7 +41,7 @@ export const ownFlags = {
     group: "Data",
     placeholder: "file",
     default: null,
-    help: "Validation rows beside --dataset FILE.jsonl",
+    help: "Validation rows (.json or .jsonl) beside a --dataset that is a file",
   },
   shuffle: {
     ours: true,

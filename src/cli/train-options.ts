@@ -361,13 +361,13 @@ const crossFaults = (values: TrainFlagValues, datasetFile: boolean): FlagFault[]
     faults.push({
       what: "--validation",
       found: `--dataset ${values.dataset}, which has its own validation rows`,
-      expected: "a --dataset that is a .jsonl file",
+      expected: "a --dataset that is a file",
     });
   if (datasetFile && trains && values.validation === null && evalStrategy !== "no")
     faults.push({
       what: "--eval_strategy",
       found: `${JSON.stringify(evalStrategy)} without --validation`,
-      expected: "no, or --validation FILE.jsonl",
+      expected: "no, or --validation FILE",
     });
   return faults;
 };

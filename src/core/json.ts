@@ -1,5 +1,30 @@
 import { messageOf, UserError } from "./errors.js";
 
+/** Where and how a text leaves the grammar of JSON. */
+export interface JsonProblem {
+  /** In UTF-16 units from the text's start. */
+  readonly offset: number;
+  /** `found "}", expected a value` */
+  readonly problem: string;
+}
+
+/** The value of a JSON text, or what is wrong with it. A leading byte order mark is skipped. */
+export const tryParseJson = (text: string): { readonly value: unknown } | JsonProblem => {
+  const skipped = text.startsWith("\ufeff") ? 1 : 0;
+  const body = text.slice(skipped);
+  try {
+    return { value: JSON.parse(body) as unknown };
+  } catch (error) {
+    const fault = findJsonFault(body);
+    return fault === undefined
+      ? { offset: text.length, problem: messageOf(error) }
+      : {
+          offset: skipped + fault.offset,
+          problem: `found ${fault.found}, expected ${fault.expected}`,
+        };
+  }
+};
+
 /**
  * JSON.parse whose error says where the text is broken.
  *
@@ -8,20 +33,13 @@ import { messageOf, UserError } from "./errors.js";
  * @throws {UserError} if `text` is not JSON
  */
 export const parseJson = (text: string, where: string, firstLine = 1): unknown => {
-  const body = text.startsWith("\ufeff") ? text.slice(1) : text;
-  try {
-    return JSON.parse(body) as unknown;
-  } catch (error) {
-    const fault = findJsonFault(body);
-    const { line, column } = lineAndColumn(body, fault?.offset ?? body.length);
-    throw new UserError(
-      `Cannot read ${where}, line ${String(firstLine + line - 1)}, column ${String(column)}: ` +
-        (fault === undefined
-          ? messageOf(error)
-          : `found ${fault.found}, expected ${fault.expected}`),
-      "The file is not valid JSON: mend that line, or fetch the file again if it was cut off",
-    );
-  }
+  const parsed = tryParseJson(text);
+  if ("value" in parsed) return parsed.value;
+  const { line, column } = lineAndColumn(text, parsed.offset);
+  throw new UserError(
+    `Cannot read ${where}, line ${String(firstLine + line - 1)}, column ${String(column)}: ${parsed.problem}`,
+    "The file is not valid JSON: mend that line, or fetch the file again if it was cut off",
+  );
 };
 
 /** A parsed JSON object, as opposed to an array, null or a plain value. */
@@ -42,11 +60,12 @@ interface JsonFault {
   readonly expected: string;
 }
 
-const lineAndColumn = (text: string, offset: number): { line: number; column: number } => {
-  const before = text.slice(0, offset);
+/** The line and column, both from 1, of a place in a text; a byte order mark at its start takes no column. */
+export const lineAndColumn = (text: string, offset: number): { line: number; column: number } => {
+  const before = text.slice(0, offset).replace(/^\ufeff/, "");
   return {
     line: before.split("\n").length,
-    column: offset - before.lastIndexOf("\n"),
+    column: before.length - before.lastIndexOf("\n"),
   };
 };
 

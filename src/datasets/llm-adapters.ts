@@ -27,7 +27,7 @@ export const readInstructionRows = async (path: string): Promise<LoadedRows> => 
 };
 
 /**
- * LLM-Adapters' commonsense sets: <folder>/<split>.json (or .jsonl, either with .gz) of { instruction, output }.
+ * LLM-Adapters' commonsense sets: <folder>/<split>.json (or .jsonl, either with .gz) of { instruction, output }; see readRecords.
  *
  * Source: Hu et al., "LLM-Adapters", EMNLP 2023; lengths of the HiRA authors' format_inputs.py.
  * @throws {UserError} if the file is missing or not JSON, or a row lacks a field

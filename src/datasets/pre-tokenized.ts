@@ -11,7 +11,7 @@ export interface PreTokenizedSet {
 }
 
 /**
- * Rows of token ids from FILE.jsonl (or .jsonl.gz), taken as they are: no template, no special tokens, no limit.
+ * Rows of token ids from a file of JSON or JSON Lines (see readRecords), taken as they are: no template, no special tokens, no limit.
  *
  * A row has `input_ids`, `labels` (one a token, not shifted, -100 = no loss) and may have `attention_mask` (0 or 1).
  * @param vocabularySize ids and labels must be below it, where it is known

@@ -1,15 +1,12 @@
-import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
-import { promisify } from "node:util";
-import { gunzip } from "node:zlib";
-import { messageOf, UserError } from "../core/errors.js";
-import { describeJson, isJsonObject, parseJson } from "../core/json.js";
+import { UserError } from "../core/errors.js";
+import { readJsonValues } from "../core/json-values.js";
+import { describeJson, isJsonObject } from "../core/json.js";
 
 /** The file endings that readRecords knows, in the order in which a split's file is looked for. */
 export const recordFileEndings = [".json", ".jsonl", ".json.gz", ".jsonl.gz"] as const;
 
 export interface DataRecord {
-  /** `row 3` of an array (from 0), `line 4` of JSON Lines (from 1): where error messages point. */
+  /** `row 3` of an array (from 0), `line 4` of other forms (from 1): where error messages point; see PlacedValue. */
   readonly place: string;
   readonly value: Readonly<Record<string, unknown>>;
 }
@@ -25,30 +22,22 @@ export interface RecordFile {
 const maxListed = 10;
 
 /**
- * Reads a file of objects: a JSON array (.json) or JSON Lines (.jsonl; blank lines are passed over), either with .gz.
+ * Reads a file of objects. What is in it says which form it has, not its ending: a JSON array, JSON Lines (blank lines are
+ * passed over), or objects one behind the other; either packed with gzip.
  *
  * @throws {UserError} if the file is missing, is damaged, is not JSON (with the line), holds something else than
  *   objects (with every row, up to ten), or holds none
  */
 export const readRecords = async (path: string): Promise<RecordFile> => {
-  let stored: Buffer;
-  try {
-    stored = await readFile(path);
-  } catch (error) {
-    throw new UserError(`Cannot read ${path}: ${messageOf(error)}`);
-  }
-  const sha256 = createHash("sha256").update(stored).digest("hex");
-  const text = decodeText(path.endsWith(".gz") ? await unzip(stored, path) : stored, path);
-  const isJsonLines = /\.jsonl(\.gz)?$/.test(path);
-  const found = isJsonLines ? parseLines(text, path) : parseArray(text, path);
-  if (found.length === 0)
+  const { values, sha256 } = await readJsonValues(path);
+  if (values.length === 0)
     throw new UserError(
       `Cannot use ${path}: found no rows, expected at least one`,
       "Fill the file, or choose another data set",
     );
   const records: DataRecord[] = [];
   const faults: string[] = [];
-  for (const { place, value } of found) {
+  for (const { place, value } of values) {
     if (isJsonObject(value)) records.push({ place, value });
     else faults.push(`${place}: found ${describeJson(value)}, expected an object`);
   }
@@ -98,47 +87,4 @@ export const stringFields = <Field extends string>(
   });
   throwFaults(path, faults, `Every row needs ${fields.map((f) => `"${f}"`).join(" and ")}`);
   return rows;
-};
-
-interface FoundValue {
-  readonly place: string;
-  readonly value: unknown;
-}
-
-const parseArray = (text: string, path: string): FoundValue[] => {
-  const value = parseJson(text, path);
-  if (!Array.isArray(value))
-    throw new UserError(
-      `Cannot read ${path}: found ${describeJson(value)}, expected an array of objects`,
-      "Name a file with one object a line .jsonl",
-    );
-  return value.map((item: unknown, row) => ({ place: `row ${String(row)}`, value: item }));
-};
-
-const parseLines = (text: string, path: string): FoundValue[] =>
-  text
-    .split("\n")
-    .flatMap((line, i) =>
-      line.trim() === ""
-        ? []
-        : [{ place: `line ${String(i + 1)}`, value: parseJson(line, path, i + 1) }],
-    );
-
-const unzip = async (stored: Buffer, path: string): Promise<Buffer> => {
-  try {
-    return await promisify(gunzip)(stored);
-  } catch (error) {
-    throw new UserError(
-      `Cannot unpack ${path}: ${messageOf(error)}, expected a whole gzip file`,
-      "Fetch the file again",
-    );
-  }
-};
-
-const decodeText = (bytes: Uint8Array, path: string): string => {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    throw new UserError(`Cannot read ${path}: found bytes that are not UTF-8`);
-  }
 };

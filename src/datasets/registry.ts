@@ -83,7 +83,7 @@ const isDatasetName = (name: string): name is DatasetName =>
   (datasetNames as readonly string[]).includes(name);
 
 /** Whether --dataset names a file of pre-tokenized rows instead of a known set. */
-export const isPreTokenizedName = (name: string): boolean => /\.jsonl(\.gz)?$/.test(name);
+export const isPreTokenizedName = (name: string): boolean => /\.jsonl?(\.gz)?$/.test(name);
 
 /**
  * What a name of --dataset stands for.
@@ -93,7 +93,7 @@ export const isPreTokenizedName = (name: string): boolean => /\.jsonl(\.gz)?$/.t
 export const findDataset = (name: string): Dataset | DatasetGroup => {
   if (!isDatasetName(name))
     throw new UserError(
-      `Cannot use --dataset ${JSON.stringify(name)}: expected one of ${datasetNames.join(", ")}, or a FILE.jsonl of token ids`,
+      `Cannot use --dataset ${JSON.stringify(name)}: expected one of ${datasetNames.join(", ")}, or a .json or .jsonl file of token ids`,
       didYouMean(name, datasetNames),
     );
   const entry = registry[name];

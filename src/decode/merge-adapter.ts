@@ -1,7 +1,6 @@
 import { elementCount } from "../core/dtype.js";
 import { UserError } from "../core/errors.js";
-import { EMBEDDINGS, OUTPUT_HEAD } from "../models/llama.js";
-import type { LlamaConfig } from "../models/llama-config.js";
+import { EMBEDDINGS, OUTPUT_HEAD, type LlamaConfig } from "../models/llama-config.js";
 import { replaceWeights, type FrozenWeights } from "../models/weights/frozen-weights.js";
 import type { Adapter } from "../peft/adapter.js";
 import { unties } from "../peft/modules-to-save.js";

@@ -6,7 +6,7 @@ import type { Sequence } from "./search.js";
 import type { Prompt } from "./step-engine.js";
 
 /**
- * The prompts of FILE.jsonl: a row has `prompt`, a text, or `input_ids` and, optionally, `attention_mask`.
+ * The prompts of a file of JSON or JSON Lines (see readRecords): a row has `prompt`, a text, or `input_ids` and, optionally, `attention_mask`.
  *
  * A text gets the BOS token in front unless it begins with it; ids are taken as they are. Zeros of attention_mask are
  * padding, which may stand at the left only.

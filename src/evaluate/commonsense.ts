@@ -2,7 +2,7 @@ import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, normalize } from "node:path";
 import type { Compat } from "../core/compat.js";
 import { messageOf, UserError } from "../core/errors.js";
-import { readJsonLines } from "../core/json-lines.js";
+import { readJsonValues } from "../core/json-values.js";
 import { describeJson, isJsonObject } from "../core/json.js";
 
 interface CommonsenseSet {
@@ -135,11 +135,11 @@ export const setOfFileName = (path: string): CommonsenseName | undefined => {
   return found.length === 1 ? found[0] : undefined;
 };
 
-const textField = (path: string, line: number, row: Record<string, unknown>, field: string) => {
+const textField = (path: string, place: string, row: Record<string, unknown>, field: string) => {
   const value = row[field];
   if (typeof value === "string") return value;
   throw new UserError(
-    `Cannot score ${path}, line ${String(line)}: found ${describeJson(value)} in ${field}, expected text`,
+    `Cannot score ${path}, ${place}: found ${describeJson(value)} in ${field}, expected text`,
     "Rows need the fields context, pred and gt",
   );
 };
@@ -156,12 +156,12 @@ export const scoreFile = async (
 ): Promise<FileScore> => {
   const header: unknown[] = [];
   const rows: AnsweredRow[] = [];
-  for await (const { line, value } of readJsonLines(path)) {
+  for (const { place, value } of (await readJsonValues(path)).values) {
     if (header.length < 2) header.push(value);
     if (!isJsonObject(value) || !("context" in value)) continue;
     rows.push({
-      pred: textField(path, line, value, "pred"),
-      gt: textField(path, line, value, "gt"),
+      pred: textField(path, place, value, "pred"),
+      gt: textField(path, place, value, "gt"),
     });
   }
   const named = setOfFileName(path);

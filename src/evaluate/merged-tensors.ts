@@ -4,7 +4,7 @@ import { narrowFloat32 } from "../core/half.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
 import { unmergeable } from "../decode/merge-adapter.js";
 import { openMergedLayers } from "../decode/merged-layers.js";
-import { EMBEDDINGS, OUTPUT_HEAD } from "../models/llama.js";
+import { EMBEDDINGS, OUTPUT_HEAD } from "../models/llama-config.js";
 import { loadModelFolder, type ModelFolder } from "../models/model-folder.js";
 import { openFrozenWeights } from "../models/weights/frozen-weights.js";
 import {
@@ -87,6 +87,7 @@ export const openMergedTensors = async (
     );
   if (trained.holds === "trained model") {
     const base = await loadModelFolder(await baseModelOf(trained, options.modelName));
+    for (const warning of base.warnings) ui.warn(warning);
     return openFineTuned(base, trained.folder);
   }
   const { base, adapted, folder } = await openTrained(

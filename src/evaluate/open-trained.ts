@@ -131,12 +131,12 @@ export const openTrained = async (
   const trained = await findTrained(options, ui);
   const { holds, folder, runFlags } = trained;
   if (holds === "plain model") {
-    const base = await loadBase(folder, options);
+    const base = await loadBase(folder, options, ui);
     return { base, adapted: undefined, modelName: folder, folder, runFlags };
   }
-  if (holds === "trained model") return openFull(folder, options, runFlags);
+  if (holds === "trained model") return openFull(folder, options, runFlags, ui);
   const modelName = await baseModelOf(trained, options.modelName);
-  const base = await loadBase(modelName, { ...options, ...storageOf(runFlags, options) });
+  const base = await loadBase(modelName, { ...options, ...storageOf(runFlags, options) }, ui);
   const { config } = base.folder;
   const { adapter: description, values } = await readAdapter(folder, adapterBaseOf(config));
   const adapter = adapterOfDescription(description, config, options.compat);
@@ -151,8 +151,9 @@ const openFull = async (
   folder: string,
   options: TrainedModelOptions,
   runFlags: JsonObject | undefined,
+  ui: ProgressUi,
 ): Promise<TrainedModel> => {
-  const base = await loadBase(folder, options);
+  const base = await loadBase(folder, options, ui);
   const shapes = llamaTensors(base.folder.config);
   const adapter = createFullAdapter(
     fft,

@@ -47,7 +47,7 @@ const open = async (options: ForwardRunOptions, ui: ProgressUi): Promise<Opened>
     );
     return { base, adapter: adapted.adapter, store };
   }
-  const base = await loadBase(modelName, { ...options, tokenizer: "optional" });
+  const base = await loadBase(modelName, { ...options, tokenizer: "optional" }, ui);
   if (options.peftType === undefined) return { base, adapter: undefined, store: undefined };
   const adapter = buildAdapter(
     requirePeftType(options.peftType),

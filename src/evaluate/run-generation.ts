@@ -41,7 +41,7 @@ const open = async (
   const { ckpt, modelName } = options;
   if (ckpt === undefined)
     return {
-      base: await loadBase(modelName, { ...options, tokenizer: "optional" }),
+      base: await loadBase(modelName, { ...options, tokenizer: "optional" }, ui),
       adapted: undefined,
     };
   return openTrained({ ...options, ckpt, compat: new Set(), tokenizer: "optional" }, ui);

@@ -125,10 +125,11 @@ const prepareRun = async (
   ui: ProgressUi,
 ): Promise<PreparedRun> => {
   const startedAt = new Date();
-  const base = await loadBase(options.modelName, {
-    ...options,
-    tokenizer: options.datasetFile === undefined ? "required" : "optional",
-  });
+  const base = await loadBase(
+    options.modelName,
+    { ...options, tokenizer: options.datasetFile === undefined ? "required" : "optional" },
+    ui,
+  );
   const { config } = base.folder;
   const data = await loadTrainingData(options, base.tokenizer, {
     vocabularySize: config.vocabSize,

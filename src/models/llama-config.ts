@@ -6,6 +6,10 @@ import { flag, JsonFields, positive, share, size } from "../core/json-fields.js"
 import { isJsonObject } from "../core/json.js";
 import type { TensorEntry } from "./weights/safetensors.js";
 
+/** The embedding's tensor, and the head's where it is not the same one. */
+export const EMBEDDINGS = "model.embed_tokens.weight";
+export const OUTPUT_HEAD = "lm_head.weight";
+
 /** How the rotary frequencies are stretched for longer texts; null: not at all. */
 export type RopeScaling =
   | null
@@ -234,9 +238,7 @@ export const llamaLinears = (config: LlamaConfig): ReadonlyMap<string, LinearSiz
  */
 export const llamaTensors = (config: LlamaConfig): ReadonlyMap<string, readonly number[]> => {
   const { hiddenSize: hidden, vocabSize: vocab } = config;
-  const tensors = new Map<string, readonly number[]>([
-    ["model.embed_tokens.weight", [vocab, hidden]],
-  ]);
+  const tensors = new Map<string, readonly number[]>([[EMBEDDINGS, [vocab, hidden]]]);
   const linears = [...llamaLinears(config)];
   for (let layer = 0; layer < config.layers; layer++) {
     const block = `model.layers.${String(layer)}.`;
@@ -249,13 +251,12 @@ export const llamaTensors = (config: LlamaConfig): ReadonlyMap<string, readonly 
     tensors.set(`${block}post_attention_layernorm.weight`, [hidden]);
   }
   tensors.set("model.norm.weight", [hidden]);
-  if (!config.tieWordEmbeddings) tensors.set("lm_head.weight", [vocab, hidden]);
+  if (!config.tieWordEmbeddings) tensors.set(OUTPUT_HEAD, [vocab, hidden]);
   return tensors;
 };
 
-/** Tensors that some files hold although the model computes or shares them. */
-const isRedundant = (name: string, config: LlamaConfig): boolean =>
-  name.endsWith(".rotary_emb.inv_freq") || (name === "lm_head.weight" && config.tieWordEmbeddings);
+/** Tensors that some files hold although the model computes them. */
+const isRedundant = (name: string): boolean => name.endsWith(".rotary_emb.inv_freq");
 
 const shapeText = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
 
@@ -266,7 +267,7 @@ const hintOf = (
   const key = entries.get("model.layers.0.self_attn.k_proj.weight")?.shape[0];
   if (key !== undefined && key !== config.kvHeads * config.headDim && key % config.headDim === 0)
     return `config.json says num_key_value_heads ${String(config.kvHeads)}, or nothing: give the value the model was trained with (here ${String(key / config.headDim)})`;
-  if (!config.tieWordEmbeddings && !entries.has("lm_head.weight"))
+  if (!config.tieWordEmbeddings && !entries.has(OUTPUT_HEAD))
     return 'Where the output layer shares the embedding, config.json says "tie_word_embeddings": true';
   return undefined;
 };
@@ -293,7 +294,7 @@ export const checkLlamaTensors = (
       faults.push(`"${name}": found ${entry.dtype}, expected float32, float16 or bfloat16`);
   }
   for (const [name, { shape }] of entries)
-    if (!expected.has(name) && !isRedundant(name, config))
+    if (!expected.has(name) && !isRedundant(name))
       faults.push(`"${name}": found ${shapeText(shape)}, expected no such tensor in this model`);
   if (faults.length > 0)
     throw userErrorOfFaults(`Cannot load weights from ${where}`, faults, hintOf(config, entries));

@@ -2,17 +2,19 @@ import { multiplyDims } from "../core/dim.js";
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import type { LinearModule, ModelHooks } from "./adapter.js";
-import { llamaLinears, ropeTable, type LlamaConfig } from "./llama-config.js";
+import {
+  EMBEDDINGS,
+  llamaLinears,
+  OUTPUT_HEAD,
+  ropeTable,
+  type LlamaConfig,
+} from "./llama-config.js";
 
 /** The linear layers of a Llama in the order of the forward pass; the output head is not among them. */
 export const llamaLinearModules = (config: LlamaConfig): readonly LinearModule[] =>
   [...llamaLinears(config)].map(([path, size]) => ({ path, ...size }));
 
 const layerPath = (layer: number): string => `model.layers.${String(layer)}`;
-
-/** The embedding's tensor, and the head's where it is not the same one. */
-export const EMBEDDINGS = "model.embed_tokens.weight";
-export const OUTPUT_HEAD = "lm_head.weight";
 
 export interface LlamaInputs {
   /** int64 [batch, seq] */

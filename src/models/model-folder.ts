@@ -8,6 +8,7 @@ import { isJsonObject } from "../core/json.js";
 import { readGenerationConfig, type GenerationFile } from "./generation-config.js";
 import type { LlamaConfig } from "./llama-config.js";
 import { checkLlamaTensors, parseLlamaConfig, readTokenIds } from "./llama-config.js";
+import { resolveTiedHead } from "./tied-head.js";
 import type { TensorEntry } from "./weights/safetensors.js";
 import { readSafetensorsHeader } from "./weights/safetensors.js";
 
@@ -40,12 +41,12 @@ export interface SpecialTokenIds {
   readonly padId: number | undefined;
 }
 
-/** A Hugging Face model folder whose config and tensor headers are checked; no weight has been read. */
+/** A Hugging Face model folder whose config and tensor headers are checked; no weight is in memory. */
 export interface ModelFolder {
   /** Absolute; symbolic links are left as they are. */
   readonly path: string;
   readonly config: ModelConfig;
-  /** config.json as it stands, for copies of the model. */
+  /** config.json for copies of the model: as it stands, but for what the tensors contradict. */
   readonly rawConfig: JsonObject;
   readonly tokenIds: SpecialTokenIds;
   /** Of generation_config.json; where it is missing, of config.json, in which old models have these fields. */
@@ -56,6 +57,8 @@ export interface ModelFolder {
   readonly shardOf: ReadonlyMap<string, string>;
   /** Names, within the folder, of the files the model was loaded from: config first, weights last. */
   readonly files: readonly string[];
+  /** Where the files contradict themselves: what they were taken for, for the person to read. */
+  readonly warnings: readonly string[];
 }
 
 export const singleName = "model.safetensors";
@@ -193,7 +196,7 @@ const readWeights = async (path: string, names: readonly string[]): Promise<Weig
  * Loads and checks everything of a Hugging Face model folder but the weights' values.
  *
  * Reads config.json, generation_config.json where there is one, and the headers of model.safetensors or of the shards
- * that model.safetensors.index.json names. Symbolic links, as in the Hub's cache, are followed.
+ * that model.safetensors.index.json names; values only of a head that may be tied (see resolveTiedHead). Symbolic links, as in the Hub's cache, are followed.
  * @throws {UserError} if the folder or a file is missing, the model_type is not supported, a field is wrong, or tensors
  *   are missing or misshapen; each of these lists all it found
  */
@@ -216,17 +219,16 @@ export const loadModelFolder = async (path: string): Promise<ModelFolder> => {
   const generationFile = hasGeneration
     ? readGenerationConfig(rawGeneration, join(path, generation))
     : readGenerationConfig(rawConfig, join(path, "config.json"));
-  const { weights, shardOf } = await readWeights(path, names);
-  architectures[config.modelType].checkTensors(config, weights, path);
-  const shards = [...new Set(shardOf.values())];
+  const found = await readWeights(path, names);
+  const shards = [...new Set(found.shardOf.values())];
+  const { model, warnings } = await resolveTiedHead({ config, rawConfig, ...found }, path);
+  architectures[config.modelType].checkTensors(model.config, model.weights, path);
   return {
+    ...model,
     path: resolve(path),
-    config,
-    rawConfig,
     tokenIds,
     generation: generationFile,
-    weights,
-    shardOf,
+    warnings,
     files: [
       "config.json",
       ...(hasGeneration ? [generation] : []),

@@ -1,7 +1,6 @@
 import { didYouMean, UserError } from "../core/errors.js";
 import type { LinearModule } from "../models/adapter.js";
-import { EMBEDDINGS, OUTPUT_HEAD } from "../models/llama.js";
-import { llamaTensors, type LlamaConfig } from "../models/llama-config.js";
+import { EMBEDDINGS, llamaTensors, OUTPUT_HEAD, type LlamaConfig } from "../models/llama-config.js";
 import type { WeightAccess } from "../models/weights/frozen-weights.js";
 import type { Adapter, AdapterParameter } from "./adapter.js";
 import { requireBase } from "./init.js";

@@ -9,6 +9,7 @@ import {
 } from "../models/weights/frozen-weights.js";
 import type { Packing } from "../models/weights/packed-weight.js";
 import type { FourBitType } from "../models/weights/quantize.js";
+import type { ProgressUi } from "../report/progress.js";
 import { loadTokenizer } from "../tokenizer/load-tokenizer.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 
@@ -46,7 +47,7 @@ const packingPlan = ({ config }: ModelFolder, storage: BaseStorage): PackingPlan
 };
 
 /**
- * Loads a base model.
+ * Loads a base model; `ui` shows what its files are taken for where they contradict themselves.
  *
  * @param tokenizer "required", or "optional" where rows of token ids are at hand: then a folder without one will do
  * @throws {UserError} on a folder that is no model, on a missing tokenizer that is required, and on values that cannot be quantized
@@ -54,8 +55,10 @@ const packingPlan = ({ config }: ModelFolder, storage: BaseStorage): PackingPlan
 export const loadBase = async (
   modelName: string,
   { tokenizer, ...storage }: BaseStorage & { readonly tokenizer: "required" | "optional" },
+  ui: Pick<ProgressUi, "warn">,
 ): Promise<BaseModel> => {
   const folder = await loadModelFolder(modelName);
+  for (const warning of folder.warnings) ui.warn(warning);
   const pack = packingPlan(folder, storage);
   const wanted = tokenizer === "required" || existsSync(join(folder.path, "tokenizer.json"));
   return {

@@ -42,7 +42,26 @@ for (const [name, content, message] of [
     '{"a": 1}\n\n{"a": 2\n',
     /broken\.jsonl, line 3, column 8: .*expected "," or "}"/,
   ],
-  ["object.json", '{"a": 1}', /object\.json: found an object, expected an array of objects/],
+  [
+    "array-cut.jsonl",
+    '[{"a": 1},\n{"a": 2},\n{"a": ',
+    /array-cut\.jsonl, line 3, column 7: found the end of the text, expected a value/,
+  ],
+  [
+    "pretty.jsonl",
+    '{\n  "a": 1\n}\n{\n  "a": 1,\n}\n',
+    /pretty\.jsonl, line 6, column 1: found "}", expected a key/,
+  ],
+  [
+    "lines.json",
+    '{"a": 1}\n{"a": 2\n{"a": 3}\n{"a" 4}\n{"a": 5}',
+    /lines\.json, line 2, column 8: .*expected "," or "}"\n {2}line 4, column 6: found "4", expected ":"$/,
+  ],
+  [
+    "behind.json",
+    '{"a": 1} {"a": 2}\n  7',
+    /behind\.json, line 2: found a number, expected an object/,
+  ],
   [
     "mixed.json",
     '[{"a": 1}, 5, {}, ["b"], null]',
@@ -59,6 +78,45 @@ for (const [name, content, message] of [
     await t.throwsAsync(readRecords(join(folder, name)), { instanceOf: UserError, message });
   });
 }
+
+const forms: readonly (readonly [form: string, text: string | Buffer, places: string])[] = [
+  ["an array", array, "row 0, row 1"],
+  ["an array in one line", JSON.stringify(rows), "row 0, row 1"],
+  ["JSON Lines", lines, "line 1, line 3"],
+  ["a byte order mark before an array", `\ufeff${array}`, "row 0, row 1"],
+  ["a byte order mark before every line", `\ufeff${lines.replace("\n\n", "\n\ufeff")}`, ""],
+  ["UTF-16 with its mark", Buffer.from(`\ufeff${array}`, "utf16le"), "row 0, row 1"],
+  ["objects side by side", rows.map((row) => JSON.stringify(row)).join(""), ""],
+  ["objects over several lines", rows.map((row) => JSON.stringify(row, null, 1)).join("\n"), ""],
+  ["arrays one behind the other", rows.map((row) => JSON.stringify([row], null, 1)).join("\n"), ""],
+  ["an array in gzip", gzipSync(array), "row 0, row 1"],
+];
+for (const [form, text, places] of forms)
+  for (const name of ["rows.json", "rows.jsonl"])
+    test(`readRecords reads ${form} in ${name} (9.27)`, async (t) => {
+      const folder = await makeFolder(t, { [name]: text });
+      const { records } = await readRecords(join(folder, name));
+      t.deepEqual(
+        records.map(({ value }) => value),
+        rows,
+      );
+      if (places !== "") t.is(records.map(({ place }) => place).join(", "), places);
+    });
+
+test("readRecords takes one object over several lines for one row, and says where each row begins (9.27)", async (t) => {
+  const folder = await makeFolder(t, {
+    "one.json": '\n{\n  "a": "{[\\"}"\n}\n',
+    "some.jsonl": '{"a": 1}{"a": 2}\n\n{"a":\n3} {"a": 4}',
+  });
+  t.deepEqual((await readRecords(join(folder, "one.json"))).records, [
+    { place: "line 2", value: { a: '{["}' } },
+  ]);
+  const { records } = await readRecords(join(folder, "some.jsonl"));
+  t.deepEqual(
+    records.map(({ place }) => place),
+    ["line 1", "line 1, column 9", "line 3", "line 4, column 4"],
+  );
+});
 
 test("readRecords says that a file is missing", async (t) => {
   await t.throwsAsync(readRecords(join("nowhere", "rows.json")), {

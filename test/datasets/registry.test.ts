@@ -82,6 +82,6 @@ test("isPreTokenizedName tells files from names", (t) => {
     true,
     true,
     false,
-    false,
+    true,
   ]);
 });

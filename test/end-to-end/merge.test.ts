@@ -12,6 +12,7 @@ import {
 import { writeModelFolder } from "../../src/models/write-model-folder.js";
 import { largestDifference } from "../support/adapted-model.js";
 import { peftFixture } from "../support/adapter-base.js";
+import { forwardLogits } from "../support/forward-logits.js";
 import { runHira } from "../support/run-hira.js";
 import { makeTempFolder } from "../support/temp-folder.js";
 
@@ -50,20 +51,9 @@ const writeShardedBase = async (
   return path;
 };
 
-/** The logits of what `flags` name, by `hira forward`. */
-const forwardLogits = async (
-  t: ExecutionContext,
-  ...flags: readonly string[]
-): Promise<Float32Array> => {
-  const folder = await makeTempFolder(t);
-  const input = join(folder, "rows.jsonl");
-  await writeFile(input, JSON.stringify({ input_ids: ids, labels: ids }));
-  const out = join(folder, "out.safetensors");
-  const { code, err } = await runHira("forward", `--input=${input}`, `--out=${out}`, ...flags);
-  t.is(code, 0, err);
-  const entry = (await readSafetensorsHeader(out)).entries.get("logits");
-  return entry ? readTensorAsFloat32(entry) : new Float32Array();
-};
+/** The logits of what `flags` name on one row. */
+const logitsOf = async (t: ExecutionContext, ...flags: readonly string[]): Promise<Float32Array> =>
+  (await forwardLogits(t, ids, ...flags)).logits;
 
 for (const fixture of ["hira", "lora", "rslora", "dora", "lora-saved", "hira-saved"]) {
   test(`hira merge writes a model with the adapter's logits: ${fixture}`, async (t) => {
@@ -75,9 +65,9 @@ for (const fixture of ["hira", "lora", "rslora", "dora", "lora-saved", "hira-sav
     t.regex(text, new RegExp(`Merged ${method} of .*, float32, 1 weight file as the base`));
     t.regex(text, /at 256 of 256 positions \(4 rows of random token ids, a sample of our own\)/);
     const [merged, unmerged, plain] = [
-      await forwardLogits(t, `--model=${out}`),
-      await forwardLogits(t, ...adapter),
-      await forwardLogits(t, `--model=${base}`),
+      await logitsOf(t, `--model=${out}`),
+      await logitsOf(t, ...adapter),
+      await logitsOf(t, `--model=${base}`),
     ];
     t.is(merged.length, ids.length * 16);
     t.true(largestDifference(merged, unmerged) < 1e-5);
@@ -100,9 +90,9 @@ for (const fixture of ["dora-saved-tied-head", "lora-saved-tied-embedding"])
     t.like(rawConfig, { tie_word_embeddings: false });
     t.deepEqual(weights.get("lm_head.weight")?.shape, [16, 8]);
     const [merged, unmerged, plain] = [
-      await forwardLogits(t, `--model=${out}`),
-      await forwardLogits(t, ...adapter),
-      await forwardLogits(t, `--model=${tied}`),
+      await logitsOf(t, `--model=${out}`),
+      await logitsOf(t, ...adapter),
+      await logitsOf(t, `--model=${tied}`),
     ];
     t.true(largestDifference(merged, unmerged) < 1e-5);
     t.true(largestDifference(merged, plain) > 1e-3);
@@ -241,9 +231,9 @@ test("hira merge merges what a run has trained, full fine-tuning too", async (t)
     t.is(code, 0, err);
     t.deepEqual((await loadModelFolder(out)).shardOf, (await loadModelFolder(sharded)).shardOf);
     const [merged, unmerged, plain] = [
-      await forwardLogits(t, `--model=${out}`),
-      await forwardLogits(t, `--ckpt=${join(runs, run)}`),
-      await forwardLogits(t, `--model=${sharded}`),
+      await logitsOf(t, `--model=${out}`),
+      await logitsOf(t, `--ckpt=${join(runs, run)}`),
+      await logitsOf(t, `--model=${sharded}`),
     ];
     const difference = largestDifference(merged, unmerged);
     t.true(difference < 1e-5, `${method}: ${String(difference)}`);

@@ -77,7 +77,7 @@ export const forwardCommand = (
       precision: precisionFlag,
       input: {
         ...flags.input,
-        help: "Rows of input_ids, labels and, optionally, attention_mask (.jsonl)",
+        help: "Rows of input_ids, labels and, optionally, attention_mask (.json or .jsonl)",
       },
       out: { ...flags.out, placeholder: "file", help: "What to write (.safetensors)" },
     },

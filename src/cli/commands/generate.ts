@@ -86,7 +86,7 @@ export const generateCommand = (
         "overwrite",
       ]),
       precision: precisionFlag,
-      input: { ...flags.input, help: "Rows of prompt or input_ids (.jsonl)" },
+      input: { ...flags.input, help: "Rows of prompt or input_ids (.json or .jsonl)" },
       out: { ...flags.out, placeholder: "file", help: "What to write (.jsonl)" },
     },
     finishOnSignal: true,

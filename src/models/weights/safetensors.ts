@@ -279,24 +279,38 @@ const checkHeader = (source: {
 };
 
 /**
- * Reads one tensor's elements into memory of their own.
+ * Reads `count` of one tensor's elements, from element `first` on, into memory of their own.
  *
  * @throws {UserError} if the file has gone or become shorter since its header was read
  */
-export const readTensorData = async (entry: TensorEntry): Promise<TypedArray> => {
+export const readTensorPart = async (
+  entry: TensorEntry,
+  first: number,
+  count: number,
+): Promise<TypedArray> => {
   let file: FileHandle;
   try {
     file = await open(entry.file, "r");
   } catch (error) {
     throw new UserError(`Cannot read "${entry.name}" from ${entry.file}: ${messageOf(error)}`);
   }
+  const { array, bytes } = dtypes[entry.dtype];
   try {
-    const buffer = await readFully(file, entry.byteOffset, entry.byteLength, entry.file);
-    return new dtypes[entry.dtype].array(buffer, 0, elementCount(entry.shape));
+    const byteOffset = entry.byteOffset + first * bytes;
+    const buffer = await readFully(file, byteOffset, count * bytes, entry.file);
+    return new array(buffer, 0, count);
   } finally {
     await file.close();
   }
 };
+
+/**
+ * Reads one tensor's elements into memory of their own.
+ *
+ * @throws {UserError} if the file has gone or become shorter since its header was read
+ */
+export const readTensorData = (entry: TensorEntry): Promise<TypedArray> =>
+  readTensorPart(entry, 0, elementCount(entry.shape));
 
 /** Elements of any float dtype as float32: exact for the half types, rounded for float64. */
 export const toFloat32 = (dtype: DType, data: TypedArray): Float32Array => {
