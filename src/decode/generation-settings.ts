@@ -120,7 +120,8 @@ const unsupportedOf = (
 /** A value as one line has room for it. */
 const shortText = (value: unknown): string => {
   const text = JSON.stringify(value);
-  return text.length <= 40 || !Array.isArray(value) ? text : `(${String(value.length)})`;
+  if (text.length <= 40 || !Array.isArray(value)) return text;
+  return `${text.slice(0, 40)}... (${String(value.length)} in all)`;
 };
 
 /**

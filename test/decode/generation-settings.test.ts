@@ -45,6 +45,13 @@ test("followGenerationConfig says nothing of values that change nothing (9.5)", 
   t.deepEqual(found.settings, own);
 });
 
+test("followGenerationConfig cuts long lists in what it says (9.5)", (t) => {
+  const ids = Array.from({ length: 40 }, (_, id) => id);
+  t.deepEqual(follow({ suppress_tokens: ids }).applied, [
+    `suppress_tokens ${JSON.stringify(ids).slice(0, 40)}... (40 in all)`,
+  ]);
+});
+
 test("followGenerationConfig lets max_new_tokens stand over max_length, and min_new_tokens over min_length (9.5)", (t) => {
   const lengths = { max_length: 30, min_length: 20 };
   t.like(follow(lengths).settings, { maxLength: 30, maxNewTokens: 30, minLength: 20 });
