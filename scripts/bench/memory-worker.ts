@@ -44,7 +44,7 @@ const before = collect();
 const { folder, weights } = await loadBase(
   options.model,
   { ...options, tokenizer: "optional" },
-  { warn: console.error },
+  { line: console.error, warn: console.error },
 );
 const modules = llamaLinearModules(folder.config);
 const linear = new Set(modules.map(({ path }) => `${path}.weight`));

@@ -1,4 +1,4 @@
-import type { TypedArray } from "../core/dtype.js";
+import { dtypes, elementCount, type TypedArray } from "../core/dtype.js";
 import { UserError } from "../core/errors.js";
 import { narrowFloat32 } from "../core/half.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
@@ -17,18 +17,25 @@ import type { ProgressUi } from "../report/progress.js";
 import type { LogitSource } from "./compare-logits.js";
 import { baseModelOf, findTrained, openTrained, type TrainedModelOptions } from "./open-trained.js";
 
+/** A tensor of the merged model: what is written, wherever its values come from. */
+export type MergedTensor = Pick<TensorEntry, "name" | "dtype" | "shape">;
+
 /** What there is to know of a model before any weight is read. */
-export type ModelLayout = Pick<
+export interface ModelLayout extends Pick<
   ModelFolder,
-  "path" | "config" | "rawConfig" | "weights" | "shardOf"
->;
+  "path" | "config" | "rawConfig" | "shardOf"
+> {
+  readonly weights: ReadonlyMap<string, MergedTensor>;
+}
 
 /** A base model and what was trained on it, whose merged tensors are made one at a time. */
 export interface MergedTensors {
-  /** The model that was trained on. */
+  /** The model that was trained on, as its own files have it. */
   readonly base: ModelFolder;
-  /** The merged model: the base's config, tensors, dtypes and files, and a head where the adapter unties it. */
+  /** The merged model: the base's config, tensors, dtypes and files, and a head and a vocabulary where the adapter has its own. */
   readonly model: ModelLayout;
+  /** The folder whose tokenizer goes with it. */
+  readonly tokenizerFolder: string;
   /** --peft_type of what was trained. */
   readonly method: string;
   /** The folder of the trained weights. */
@@ -39,6 +46,8 @@ export interface MergedTensors {
   readonly unpacked: ReadonlySet<string>;
   /** A tensor of the merged model, rounded to the base's dtype. */
   read(name: string): Promise<TypedArray>;
+  /** The same tensor before training, as the base has it; zeros for rows that it lacks. */
+  readBase(name: string): Promise<TypedArray>;
   /** What the merged model is to compute: the base with the adapter beside it, or what full fine-tuning has made. */
   readonly unmerged: LogitSource;
   /** Undefined where nothing but rounding can tell merged and unmerged apart. */
@@ -46,19 +55,22 @@ export interface MergedTensors {
   dispose(): void;
 }
 
-/** float32 elements rounded to the dtype of `entry`. */
-const roundTo = ({ dtype }: TensorEntry, wide: Float32Array): TypedArray =>
+/** float32 elements rounded to the dtype of `tensor`. */
+const roundTo = ({ dtype }: MergedTensor, wide: Float32Array): TypedArray =>
   dtype === "bfloat16" || dtype === "float16" ? narrowFloat32(wide, dtype) : wide;
 
-const entryOf = ({ weights, path }: ModelLayout, name: string): TensorEntry => {
+const entryOf = <E extends MergedTensor>(
+  { weights, path }: { readonly weights: ReadonlyMap<string, E>; readonly path: string },
+  name: string,
+): E => {
   const entry = weights.get(name);
   if (!entry) throw new RangeError(`Cannot merge "${name}": ${path} has no such tensor`);
   return entry;
 };
 
 /** A model whose head is tied to its embedding, with a head of its own: a copy, beside the embedding in its file. */
-const withOwnHead = (folder: ModelFolder): ModelLayout => ({
-  path: folder.path,
+const withOwnHead = (folder: ModelFolder): ModelFolder => ({
+  ...folder,
   config: { ...folder.config, tieWordEmbeddings: false },
   rawConfig: { ...folder.rawConfig, tie_word_embeddings: false },
   weights: new Map([
@@ -67,6 +79,35 @@ const withOwnHead = (folder: ModelFolder): ModelLayout => ({
   ]),
   shardOf: new Map([...folder.shardOf, [OUTPUT_HEAD, folder.shardOf.get(EMBEDDINGS) ?? ""]]),
 });
+
+const areEqual = (a: Float32Array | undefined, b: Float32Array | undefined): boolean =>
+  a !== undefined && a.length === b?.length && a.every((value, i) => value === b[i]);
+
+/** What the base has under a name; of a head that it ties, the embedding. */
+const originalOf = (original: ModelFolder, name: string): TensorEntry =>
+  original.weights.get(name) ?? entryOf(original, name === OUTPUT_HEAD ? EMBEDDINGS : name);
+
+/** A model as it is written: in the dtypes of the base, also where an adapter's file has put tables of its own into it. */
+const layoutOf = (model: ModelFolder, original: ModelFolder): ModelLayout => ({
+  ...model,
+  weights: new Map(
+    [...model.weights].map(([name, { shape }]): [string, MergedTensor] => [
+      name,
+      { name, dtype: originalOf(original, name).dtype, shape },
+    ]),
+  ),
+});
+
+/** The elements of a tensor before training in the shape that it has after it: what the base lacks is zero. */
+const readOriginal = async (original: ModelFolder, tensor: MergedTensor): Promise<TypedArray> => {
+  const data = await readTensorData(originalOf(original, tensor.name));
+  const length = elementCount(tensor.shape);
+  if (data.length === length) return data;
+  const { array, bytes } = dtypes[tensor.dtype];
+  const resized = new array(new ArrayBuffer(length * bytes), 0, length);
+  resized.set(data.subarray(0, length) as never);
+  return resized;
+};
 
 /**
  * Opens what --ckpt names for merging: a run folder, a checkpoint, a peft adapter, or the model that full fine-tuning has
@@ -98,14 +139,22 @@ export const openMergedTensors = async (
   const { method, targets, parameters } = adapted.adapter;
   if (method.kind === "virtual") throw unmergeable(method);
   if (method.kind !== "linear") throw new RangeError(`Cannot merge ${method.name} as an adapter`);
-  const model = unties(adapted.adapter, base.folder.config)
-    ? withOwnHead(base.folder)
-    : base.folder;
   const saved = new Map(
     parameters.flatMap(({ name, saved: isSaved }) => {
       const value = isSaved && adapted.values.get(name);
       return value ? [[name, value.data as Float32Array] as const] : [];
     }),
+  );
+  // Where both were saved as one (peft's ensure_weight_tying), they stay tied.
+  const staysTied = areEqual(saved.get(EMBEDDINGS), saved.get(OUTPUT_HEAD));
+  const whole =
+    unties(adapted.adapter, base.folder.config) && !staysTied
+      ? withOwnHead(base.folder)
+      : base.folder;
+  const model = layoutOf(whole, base.original);
+  // What stands in the adapter's file in place of the base's own.
+  const copied = [...whole.weights.values()].filter(
+    ({ name, file }) => originalOf(base.original, name).file !== file,
   );
   const layers = openMergedLayers(base.weights, adapted, {
     method,
@@ -119,28 +168,39 @@ export const openMergedTensors = async (
   );
   const modules = new Map(targets.map((module) => [`${module.path}.weight`, module]));
   return {
-    base: base.folder,
+    base: base.original,
     model,
+    tokenizerFolder: base.tokenizerFolder,
     method: method.name,
     folder,
-    changed: new Set([...modules.keys(), ...saved.keys(), ...unpacked]),
+    changed: new Set(
+      [...modules.keys(), ...saved.keys(), ...unpacked, ...copied.map(({ name }) => name)].filter(
+        (name) => model.weights.has(name),
+      ),
+    ),
     unpacked,
     unmerged: { config: base.folder.config, weights: base.weights, adapted },
     adapted,
     async read(name) {
       const entry = entryOf(model, name);
-      const whole = saved.get(name);
-      if (whole) return roundTo(entry, whole.slice());
+      const trained = saved.get(name);
+      if (trained) return roundTo(entry, trained.slice());
       const module = modules.get(name);
       if (!module && unpacked.has(name))
         return roundTo(entry, base.weights.tensor(name).data as Float32Array);
-      if (!module) return readTensorData(entry);
+      if (!module) {
+        const source = entryOf(whole, name);
+        return source.dtype === entry.dtype
+          ? readTensorData(source)
+          : roundTo(entry, await readTensorAsFloat32(source));
+      }
       const { merged } = await layers.run(module);
       if (!merged) throw new RangeError(`Cannot merge ${name}: its graph has given nothing`);
       const rounded = roundTo(entry, (merged.data as Float32Array).slice());
       merged.dispose();
       return rounded;
     },
+    readBase: (name) => readOriginal(base.original, entryOf(model, name)),
     dispose: () => {
       layers.dispose();
     },
@@ -164,6 +224,7 @@ const openFineTuned = async (base: ModelFolder, folder: string): Promise<MergedT
   return {
     base,
     model: base,
+    tokenizerFolder: base.path,
     method: "fft",
     folder,
     changed: new Set(weights.keys()),
@@ -178,6 +239,7 @@ const openFineTuned = async (base: ModelFolder, folder: string): Promise<MergedT
       const tuned = weights.get(name);
       return tuned ? roundTo(entry, await readTensorAsFloat32(tuned)) : readTensorData(entry);
     },
+    readBase: (name) => readTensorData(entryOf(base, name)),
     dispose: () => undefined,
   };
 };

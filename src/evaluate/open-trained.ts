@@ -136,9 +136,12 @@ export const openTrained = async (
   }
   if (holds === "trained model") return openFull(folder, options, runFlags, ui);
   const modelName = await baseModelOf(trained, options.modelName);
-  const base = await loadBase(modelName, { ...options, ...storageOf(runFlags, options) }, ui);
+  const storage = storageOf(runFlags, options);
+  const base = await loadBase(modelName, { ...options, ...storage, adapterFolder: folder }, ui);
   const { config } = base.folder;
-  const { adapter: description, values } = await readAdapter(folder, adapterBaseOf(config));
+  const { adapter: description, values } = await readAdapter(folder, adapterBaseOf(config), {
+    copiesAreInBase: true,
+  });
   const adapter = adapterOfDescription(description, config, options.compat);
   const tensors = [...values].map(
     ([name, { shape, data }]) => [name, Tensor.fromArray("float32", shape, data)] as const,

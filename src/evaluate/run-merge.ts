@@ -8,14 +8,19 @@ import { countNonFinite } from "../core/half.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
 import { readPreTokenized } from "../datasets/pre-tokenized.js";
 import { mergedForm } from "../decode/merge-adapter.js";
-import { loadModelFolder, type ModelFolder } from "../models/model-folder.js";
+import { loadModelFolder } from "../models/model-folder.js";
 import { openFrozenWeights } from "../models/weights/frozen-weights.js";
-import { readTensorData, toFloat32, type TensorEntry } from "../models/weights/safetensors.js";
+import { readTensorData, toFloat32 } from "../models/weights/safetensors.js";
 import { copyCompanions, writeModelFolder } from "../models/write-model-folder.js";
 import type { ProgressUi } from "../report/progress.js";
 import type { BaseStorage } from "../train/load-base.js";
 import { compareLogits, sampleRows, sampleSize, type LogitComparison } from "./compare-logits.js";
-import { openMergedTensors, type MergedTensors, type ModelLayout } from "./merged-tensors.js";
+import {
+  openMergedTensors,
+  type MergedTensor,
+  type MergedTensors,
+  type ModelLayout,
+} from "./merged-tensors.js";
 
 export interface MergeRunOptions extends BaseStorage {
   /** A run folder, one checkpoint, or a peft adapter. */
@@ -76,7 +81,7 @@ const merge = async (
   ui: ProgressUi,
 ): Promise<void> => {
   const { base, model } = merged;
-  const rows = input === undefined ? sampleRows(base.config) : await readRows(input, base);
+  const rows = input === undefined ? sampleRows(model.config) : await readRows(input, model);
   let comparison: LogitComparison | undefined;
   const write = async (folder: string): Promise<void> => {
     await writeMerged(merged, folder, ui);
@@ -98,7 +103,11 @@ const merge = async (
   ui.line(
     `Merged ${merged.method} of ${merged.folder} into ${out}: ${String(merged.changed.size)} of ${String(model.weights.size)} tensors, ${dtypesOf(model, merged.changed).join(" and ")}, ${String(files)} weight file${files === 1 ? "" : "s"} as the base`,
   );
-  if (model.weights.size > base.weights.size)
+  if (model.config.vocabSize !== base.config.vocabSize)
+    ui.line(
+      `The vocabulary is the adapter's: config.json says vocab_size ${String(model.config.vocabSize)}, the base's ${String(base.config.vocabSize)}`,
+    );
+  if (base.config.tieWordEmbeddings && !model.config.tieWordEmbeddings)
     ui.line(
       "The base ties its head to its embedding, and training has told them apart: the merged model has both (tie_word_embeddings: false)",
     );
@@ -110,8 +119,11 @@ const merge = async (
 };
 
 /** Token ids of a file, as rows that the model has positions for. */
-const readRows = async (input: string, base: ModelFolder): Promise<readonly EncodedRow[]> => {
-  const { vocabSize, maxPositionEmbeddings } = base.config;
+const readRows = async (
+  input: string,
+  { config }: Pick<ModelLayout, "config">,
+): Promise<readonly EncodedRow[]> => {
+  const { vocabSize, maxPositionEmbeddings } = config;
   const { rows } = await readPreTokenized(input, { vocabularySize: vocabSize });
   const long = rows.find(({ ids }) => ids.length > maxPositionEmbeddings);
   if (long)
@@ -151,6 +163,7 @@ const writeMerged = async (
       tensors,
       shardOf: model.shardOf,
       copyFrom: base.path,
+      tokenizerFrom: merged.tokenizerFolder,
     });
   } finally {
     progress.done();
@@ -207,7 +220,7 @@ interface Deviation {
  * farther off than the largest change.
  */
 const compareTensor = (
-  entry: TensorEntry,
+  entry: MergedTensor,
   tensors: Readonly<Record<"found" | "expected" | "base", TypedArray>>,
 ): Deviation => {
   const found = toFloat32(entry.dtype, tensors.found);
@@ -251,7 +264,7 @@ const unmerge = async (
         faults.push(`"${name}": found ${shown}, expected ${expected}`);
         continue;
       }
-      const original = await readTensorData(entry);
+      const original = await merged.readBase(name);
       const deviation = compareTensor(entry, {
         found: await readTensorData(found),
         expected: merged.changed.has(name) ? await merged.read(name) : original,

@@ -95,7 +95,7 @@ export const fillStore = async (
   const given =
     options.adapterInit === undefined
       ? undefined
-      : await readAdapterInit(options.adapterInit, shapes, adapter.method.name);
+      : await readAdapterInit(options.adapterInit, shapes, adapter.method.name, base.folder);
   if (given && given.unused.length > 0)
     ui.warn(
       `${options.adapterInit ?? ""}: ${String(given.unused.length)} tensors are no parameters of this run: ${given.unused.slice(0, 5).join(", ")}${given.unused.length > 5 ? ", ..." : ""}`,

@@ -7,7 +7,7 @@ import { readTensorPart, toFloat32, type TensorEntry } from "./weights/safetenso
 const partSize = 2 ** 22;
 
 /** Whether two tensors have one shape and the same numbers, be they of two dtypes. Reads up to the first difference. */
-const holdSameNumbers = async (a: TensorEntry, b: TensorEntry): Promise<boolean> => {
+export const holdSameNumbers = async (a: TensorEntry, b: TensorEntry): Promise<boolean> => {
   if (String(a.shape) !== String(b.shape) || !isFloat(a.dtype) || !isFloat(b.dtype)) return false;
   const length = elementCount(a.shape);
   for (let first = 0; first < length; first += partSize) {

@@ -28,13 +28,14 @@ export interface ModelToWrite {
   readonly maxShardBytes?: number;
   /** A model folder whose tokenizer and generation_config.json are copied. */
   readonly copyFrom?: string;
+  /** A folder whose tokenizer is copied in place of that of `copyFrom`. */
+  readonly tokenizerFrom?: string;
 }
 
 const weightFile = /^model(-\d+-of-\d+)?\.safetensors$|^model\.safetensors\.index\.json$/;
 
-/** What belongs to a model beside its config and weights. */
-const companions = [
-  "generation_config.json",
+/** A tokenizer's files: one folder's, or what one says would count for the other. */
+const tokenizerFiles = [
   "tokenizer.json",
   "tokenizer_config.json",
   "special_tokens_map.json",
@@ -111,9 +112,14 @@ const configWithDType = (raw: JsonObject, dtype: StorageDType | undefined): Json
   return { ...raw, ["dtype" in raw ? "dtype" : "torch_dtype"]: dtype };
 };
 
-/** Copies the tokenizer and generation_config.json of a model folder, as far as it has them. */
-export const copyCompanions = async (from: string, to: string): Promise<void> => {
-  for (const name of companions) {
+/** Copies generation_config.json and the tokenizer, by default that of the same model folder, as far as they are there. */
+export const copyCompanions = async (
+  model: string,
+  to: string,
+  tokenizer: string = model,
+): Promise<void> => {
+  const files = tokenizerFiles.map((name) => [tokenizer, name] as const);
+  for (const [from, name] of [[model, "generation_config.json"] as const, ...files]) {
     const content = await readFile(join(from, name)).catch((error: unknown) => {
       if (isNotFound(error)) return undefined;
       throw error;
@@ -130,7 +136,7 @@ export const copyCompanions = async (from: string, to: string): Promise<void> =>
  * @throws {UserError} if the folder cannot be written, or a value does not fit into `dtype`
  */
 export const writeModelFolder = async (model: ModelToWrite): Promise<void> => {
-  const { path, rawConfig, dtype, copyFrom } = model;
+  const { path, rawConfig, dtype, copyFrom, tokenizerFrom } = model;
   const tensors = [...model.tensors].map((tensor) => withDType(tensor, dtype));
   const shards = filesOf(tensors, model);
   const written = new Set<string>();
@@ -156,7 +162,7 @@ export const writeModelFolder = async (model: ModelToWrite): Promise<void> => {
   // A model.safetensors of before would be taken instead of the shards.
   for (const name of await readdir(path))
     if (weightFile.test(name) && !written.has(name)) await rm(join(path, name));
-  if (copyFrom !== undefined) await copyCompanions(copyFrom, path);
+  if (copyFrom !== undefined) await copyCompanions(copyFrom, path, tokenizerFrom);
   const config = configWithDType(rawConfig, dtype);
   await writeFileAtomically(join(path, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
   await syncFolder(path);

@@ -13,6 +13,8 @@ import {
 } from "../models/weights/safetensors.js";
 import type { AdapterBase, AdapterDescription, AdapterFormat } from "./formats/format.js";
 import { adapterFormats } from "./adapter-formats.js";
+import { namesToSave } from "./modules-to-save.js";
+import { findBaseCopies, isBaseCopy, type BaseCopies } from "./base-copies.js";
 
 export interface AdapterValue {
   readonly shape: readonly number[];
@@ -126,20 +128,39 @@ const checkTensors = (
   return faults;
 };
 
+/** The base's embedding and head in an adapter's file (see withBaseCopies). @throws {UserError} as readAdapter, if a file is missing */
+export const readBaseCopies = async (
+  folder: string,
+  base: Pick<AdapterBase, "tieWordEmbeddings">,
+): Promise<BaseCopies> => {
+  const { config } = await readAdapterConfig(folder);
+  const { entries } = await readSafetensorsHeader(await requireWeights(folder));
+  return findBaseCopies(folder, namesToSave(config, base), entries);
+};
+
 /**
  * Reads an adapter folder of the peft package, of `hira`, or of the HiRA authors' program (as safetensors), and checks it
  * against the model that it is for.
  *
+ * @param options.copiesAreInBase `base` is what withBaseCopies makes of the folder's copies; without it they are unexpected tensors
  * @returns the values in float32, by our parameter names
  * @throws {UserError} if a file is missing or a pickle; if the config is not supported; if tensors are missing, misshapen
  *   or unexpected: each time one error that lists all
  */
-export const readAdapter = async (folder: string, base: AdapterBase): Promise<LoadedAdapter> => {
+export const readAdapter = async (
+  folder: string,
+  base: AdapterBase,
+  { copiesAreInBase = false }: { readonly copiesAreInBase?: boolean } = {},
+): Promise<LoadedAdapter> => {
   const { config, baseModel } = await readAdapterConfig(folder);
   const where = join(folder, configName);
   const format = formatOf(config, where);
   const path = await requireWeights(folder);
-  const { entries } = await readSafetensorsHeader(path);
+  const inFile = (await readSafetensorsHeader(path)).entries;
+  const saved = namesToSave(config, base);
+  const entries = copiesAreInBase
+    ? new Map([...inFile].filter(([name]) => !isBaseCopy(name, saved)))
+    : inFile;
   let adapter = describeAdapter(format, config, base, where);
   const faults = checkTensors(format, adapter, base, entries);
   const otherConfig = faults.length > 0 ? format.otherReading?.(config) : undefined;

@@ -1,7 +1,9 @@
 import { userErrorOfFaults } from "../core/errors.js";
 import { isFloat } from "../core/dtype.js";
 import { readSafetensorsHeader, readTensorAsFloat32 } from "../models/weights/safetensors.js";
+import type { ModelFolder } from "../models/model-folder.js";
 import { adapterFormats } from "./adapter-formats.js";
+import { isOtherTable } from "./base-copies.js";
 
 export interface AdapterInit {
   /** By our parameter names, in float32. */
@@ -32,22 +34,31 @@ const candidates = (fileName: string, method: string): string[] => {
  * A parameter that the file does not name keeps its own start value.
  * @param parameters shapes by our names
  * @param method the value of --peft_type, for names of the form `<method>/<name>`
+ * @param base the run's model: an adapter that was trained beside another embedding or head is no start on it
  * @throws {UserError} if the file is broken, names none of the parameters, or names one twice, misshapen or as integers
  */
 export const readAdapterInit = async (
   path: string,
   parameters: ReadonlyMap<string, readonly number[]>,
   method: string,
+  base: Pick<ModelFolder, "weights">,
 ): Promise<AdapterInit> => {
   const { entries } = await readSafetensorsHeader(path);
   const values = new Map<string, Float32Array>();
   const unused: string[] = [];
   const faults: string[] = [];
+  let otherTables = 0;
   for (const [fileName, entry] of entries) {
     const name = candidates(fileName, method).find((candidate) => parameters.has(candidate));
     const shape = name === undefined ? undefined : parameters.get(name);
-    if (name === undefined || shape === undefined) unused.push(fileName);
-    else if (values.has(name))
+    if (name === undefined || shape === undefined) {
+      if (await isOtherTable(entry, base)) {
+        otherTables++;
+        faults.push(
+          `"${fileName}": found [${entry.shape.join(", ")}], the embedding or head that the adapter was trained beside, expected those of this run's model`,
+        );
+      } else unused.push(fileName);
+    } else if (values.has(name))
       faults.push(`"${fileName}": found a second value for ${name}, expected one`);
     else if (entry.shape.join() !== shape.join())
       faults.push(
@@ -65,7 +76,9 @@ export const readAdapterInit = async (
     throw userErrorOfFaults(
       `Cannot take start values from ${path}`,
       faults,
-      "--adapter_init sets the parameters of this run: its method, rank and target modules must be the file's",
+      otherTables > 0
+        ? "Merge the adapter into its model first (hira merge --ckpt=ADAPTER --model=BASE --out=MERGED), and train on that"
+        : "--adapter_init sets the parameters of this run: its method, rank and target modules must be the file's",
     );
   return { values, unused };
 };

@@ -1,4 +1,5 @@
 import { didYouMean, UserError } from "../core/errors.js";
+import type { JsonObject } from "../core/json-file.js";
 import type { LinearModule } from "../models/adapter.js";
 import { EMBEDDINGS, llamaTensors, OUTPUT_HEAD, type LlamaConfig } from "../models/llama-config.js";
 import type { WeightAccess } from "../models/weights/frozen-weights.js";
@@ -22,6 +23,24 @@ export const savedTensors = (
   tensors: ReadonlyMap<string, readonly number[]>,
 ): ReadonlyMap<string, readonly number[]> =>
   new Map([...tensors].filter(([tensor]) => names.some((name) => moduleOf(tensor).endsWith(name))));
+
+/**
+ * The names of a config's modules_to_save: with ensure_weight_tying, of tied head and embedding both, if either is named.
+ *
+ * Source: _add_modules_to_save_to_tie of peft 0.21.2.
+ */
+export const namesToSave = (
+  { modules_to_save: given, ensure_weight_tying: tying }: JsonObject,
+  { tieWordEmbeddings }: Pick<LlamaConfig, "tieWordEmbeddings">,
+): readonly string[] => {
+  const list: readonly unknown[] = Array.isArray(given) ? given : [];
+  const names = list.filter((name) => typeof name === "string");
+  const tables = [EMBEDDINGS, OUTPUT_HEAD].map(moduleOf);
+  const isNamed = (path: string): boolean => names.some((name) => path.endsWith(name));
+  return tying === true && tieWordEmbeddings && tables.some(isNamed)
+    ? [...names, ...tables.filter((path) => !isNamed(path))]
+    : names;
+};
 
 /**
  * The modules that no name of modules_to_save takes from the targets: names count from a dot on here.

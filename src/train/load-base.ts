@@ -1,5 +1,7 @@
 import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { isNotFound } from "../core/errors.js";
 import { llamaLinears } from "../models/llama-config.js";
 import { loadModelFolder, type ModelFolder } from "../models/model-folder.js";
 import {
@@ -9,6 +11,8 @@ import {
 } from "../models/weights/frozen-weights.js";
 import type { Packing } from "../models/weights/packed-weight.js";
 import type { FourBitType } from "../models/weights/quantize.js";
+import { readBaseCopies } from "../peft/adapter-files.js";
+import { withBaseCopies } from "../peft/base-copies.js";
 import type { ProgressUi } from "../report/progress.js";
 import { loadTokenizer } from "../tokenizer/load-tokenizer.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
@@ -16,8 +20,22 @@ import type { Tokenizer } from "../tokenizer/tokenizer.js";
 /** A base model ready for graphs: its folder, its frozen weights in memory, its tokenizer. */
 export interface BaseModel {
   readonly folder: ModelFolder;
+  /** The model as its own files have it, where an adapter's file has put tables of its own into `folder`; else `folder` itself. */
+  readonly original: ModelFolder;
   readonly weights: FrozenWeights;
   readonly tokenizer: Tokenizer | undefined;
+  /** Where the tokenizer's files lie: the model's folder, or that of an adapter that brings its own. */
+  readonly tokenizerFolder: string;
+}
+
+export interface LoadBaseOptions extends BaseStorage {
+  /** "optional" where rows of token ids are at hand: then a folder without one will do. */
+  readonly tokenizer: "required" | "optional";
+  /**
+   * The folder of an adapter for this model. The embedding and the head in its file stand in place of the model's (see
+   * withBaseCopies), and a tokenizer in it counts before the model's: trainers put there what the adapter was trained with.
+   */
+  readonly adapterFolder?: string;
 }
 
 /** How the frozen weights of a base model are held; see the flags of the same names. */
@@ -47,26 +65,66 @@ const packingPlan = ({ config }: ModelFolder, storage: BaseStorage): PackingPlan
 };
 
 /**
- * Loads a base model; `ui` shows what its files are taken for where they contradict themselves.
+ * Loads a base model; `ui` shows what its files are taken for where they contradict themselves, and what an adapter brings.
  *
- * @param tokenizer "required", or "optional" where rows of token ids are at hand: then a folder without one will do
- * @throws {UserError} on a folder that is no model, on a missing tokenizer that is required, and on values that cannot be quantized
+ * @throws {UserError} on a folder that is no model, on a missing tokenizer that is required, on values that cannot be quantized, and
+ *   on an adapter's tables that do not fit
  */
 export const loadBase = async (
   modelName: string,
-  { tokenizer, ...storage }: BaseStorage & { readonly tokenizer: "required" | "optional" },
-  ui: Pick<ProgressUi, "warn">,
+  { tokenizer, adapterFolder, ...storage }: LoadBaseOptions,
+  ui: Pick<ProgressUi, "line" | "warn">,
 ): Promise<BaseModel> => {
-  const folder = await loadModelFolder(modelName);
-  for (const warning of folder.warnings) ui.warn(warning);
+  const original = await loadModelFolder(modelName);
+  for (const warning of original.warnings) ui.warn(warning);
+  const folder =
+    adapterFolder === undefined ? original : await withCopiesOf(adapterFolder, original, ui);
   const pack = packingPlan(folder, storage);
-  const wanted = tokenizer === "required" || existsSync(join(folder.path, "tokenizer.json"));
+  const tokenizerFolder = await findTokenizer(original, adapterFolder, ui);
+  const wanted = tokenizer === "required" || existsSync(join(tokenizerFolder, tokenizerName));
   return {
     folder,
-    tokenizer: wanted ? await loadTokenizer(folder.path, { modelName }) : undefined,
+    original,
+    tokenizer: wanted ? await loadTokenizer(tokenizerFolder, { modelName }) : undefined,
+    tokenizerFolder,
     weights: await openFrozenWeights(folder.weights, {
       storage: storage.loadBit === 32 ? "float32" : "stored",
       ...(pack && { pack }),
     }),
   };
+};
+
+const withCopiesOf = async (
+  adapterFolder: string,
+  base: ModelFolder,
+  ui: Pick<ProgressUi, "line" | "warn">,
+): Promise<ModelFolder> => {
+  const { model, note, warnings } = await withBaseCopies(
+    base,
+    await readBaseCopies(adapterFolder, base.config),
+  );
+  if (note !== undefined) ui.line(note);
+  for (const warning of warnings) ui.warn(warning);
+  return model;
+};
+
+const tokenizerName = "tokenizer.json";
+
+/** The folder whose tokenizer counts; `ui` shows it where the adapter's is another one than the model's. */
+const findTokenizer = async (
+  { path }: ModelFolder,
+  adapterFolder: string | undefined,
+  ui: Pick<ProgressUi, "line">,
+): Promise<string> => {
+  if (adapterFolder === undefined) return path;
+  const contentOf = async (folder: string): Promise<Buffer | undefined> =>
+    readFile(join(folder, tokenizerName)).catch((error: unknown) => {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    });
+  const ofAdapter = await contentOf(adapterFolder);
+  if (!ofAdapter) return path;
+  const ofModel = await contentOf(path);
+  if (!ofModel?.equals(ofAdapter)) ui.line(`Using the tokenizer of ${adapterFolder}`);
+  return adapterFolder;
 };

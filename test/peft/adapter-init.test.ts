@@ -14,6 +14,9 @@ const parameters = new Map<string, readonly number[]>([
   [`${path}.B`, [3, 1]],
 ]);
 
+/** Where no embedding is in the file, nothing is held against the base. */
+const noBase = { weights: new Map() };
+
 const write = async (
   t: ExecutionContext,
   tensors: Readonly<Record<string, readonly number[] | readonly [DType, TypedArray, number[]]>>,
@@ -53,7 +56,7 @@ const names = {
 for (const [whose, [a, b]] of Object.entries(names)) {
   test(`readAdapterInit takes ${whose} names`, async (t) => {
     const file = await write(t, { [a]: [1, 2], [b]: [3, 4, 5] });
-    const { values, unused } = await readAdapterInit(file, parameters, "hira");
+    const { values, unused } = await readAdapterInit(file, parameters, "hira", noBase);
     t.deepEqual(values.get(`${path}.A`), Float32Array.of(1, 2));
     t.deepEqual(values.get(`${path}.B`), Float32Array.of(3, 4, 5));
     t.deepEqual(unused, []);
@@ -69,7 +72,7 @@ test("readAdapterInit takes virtual tokens by their several names", async (t) =>
     ["table", "table"],
   ] as const) {
     const file = await write(t, { [fileName]: [1, 2] });
-    const { values } = await readAdapterInit(file, new Map([[name, [1, 2]]]), "prefix");
+    const { values } = await readAdapterInit(file, new Map([[name, [1, 2]]]), "prefix", noBase);
     t.deepEqual([...values.keys()], [name]);
   }
 });
@@ -80,14 +83,14 @@ test("readAdapterInit tells what it did not use", async (t) => {
     [`lora/${path}.B`]: [1],
     [`${path}.M_start`]: [1],
   });
-  const { values, unused } = await readAdapterInit(file, parameters, "hira");
+  const { values, unused } = await readAdapterInit(file, parameters, "hira", noBase);
   t.deepEqual([...values.keys()], [`${path}.A`]);
   t.deepEqual(unused, [`lora/${path}.B`, `${path}.M_start`]);
 });
 
 test("readAdapterInit refuses files that fit in nothing, and lists all faults", async (t) => {
   const none = await t.throwsAsync(
-    readAdapterInit(await write(t, { "x.A": [1] }), parameters, "hira"),
+    readAdapterInit(await write(t, { "x.A": [1] }), parameters, "hira", noBase),
     { instanceOf: UserError },
   );
   t.regex(none.message, /found "x.A", expected names such as "model.layers.0.self_attn.q_proj.A"/);
@@ -97,7 +100,7 @@ test("readAdapterInit refuses files that fit in nothing, and lists all faults", 
     [`base_model.model.${path}.hira_B`]: [1, 2, 3],
     [`hira/${path}.B`]: [1, 2, 3],
   });
-  const { message } = await t.throwsAsync(readAdapterInit(file, parameters, "hira"), {
+  const { message } = await t.throwsAsync(readAdapterInit(file, parameters, "hira", noBase), {
     instanceOf: UserError,
   });
   t.regex(message, /found 3 faults/);
@@ -114,7 +117,7 @@ testWithShared(
       [`${path}.A`, [8, 64]],
       [`${path}.B`, [64, 8]],
     ]);
-    const { values, unused } = await readAdapterInit(file, shapes, "hira");
+    const { values, unused } = await readAdapterInit(file, shapes, "hira", noBase);
     t.is(values.size, 2);
     t.true(values.get(`${path}.B`)!.every((value) => value === 0));
     t.true(unused.includes(`${path}.B_probe`));

@@ -11,6 +11,7 @@ export interface AdapterBase {
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
+  readonly tieWordEmbeddings: boolean;
   /** Shapes of the tensors that may train in full beside an adapter; see saveableTensors. */
   readonly saveable: ReadonlyMap<string, readonly number[]>;
 }

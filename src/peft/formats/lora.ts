@@ -21,7 +21,7 @@ export const peftLora = lowRankFormat({
     ...["init_lora_weights", "loftq_config", "corda_config", "eva_config"],
     ...["hira_sparsity", "megatron_core", "qalora_group_size", "ensure_weight_tying"],
   ],
-  parseOwn(fields, saved) {
+  parseOwn(fields) {
     const alpha = fields.optional("lora_alpha", positive, 8);
     const alphaOf = peftPattern(fields, "alpha_pattern", alpha);
     const isRsLora = fields.optional("use_rslora", flag, false);
@@ -32,8 +32,6 @@ export const peftLora = lowRankFormat({
         "init_lora_weights",
         "true, false, gaussian, eva or orthogonal: others also change the base model",
       );
-    if (fields.value("ensure_weight_tying") === true && saved.modulesToSave)
-      fields.fault("ensure_weight_tying", "false: saved modules are copies of their own");
     const isSparse = fields.value("hira_sparsity") !== undefined;
     return {
       method: isDora ? "dora" : isRsLora ? "rslora" : isSparse ? "sparse-lora" : "lora",

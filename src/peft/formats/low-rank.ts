@@ -2,7 +2,7 @@ import { JsonFields, share, size } from "../../core/json-fields.js";
 import type { JsonObject } from "../../core/json-file.js";
 import type { LinearModule } from "../../models/adapter.js";
 import { namePeftTargets, peftPattern, peftTargets } from "../adapter-targets.js";
-import { savedTensors, withoutSaved } from "../modules-to-save.js";
+import { namesToSave, savedTensors, withoutSaved } from "../modules-to-save.js";
 import { moraSide } from "../mora.js";
 import {
   baseModelOf,
@@ -110,16 +110,16 @@ const targetFields = [
 
 /** The layers that a config adapts, and what it saves whole beside them. What cannot be read is a fault in `fields`. */
 const parseTargets = (
+  config: JsonObject,
   fields: JsonFields,
   base: AdapterBase,
 ): {
   readonly targets: readonly LinearModule[];
   readonly saved: Pick<LowRankAdapter, "modulesToSave">;
 } => {
-  const names = fields.value("modules_to_save") ?? [];
-  const isList =
-    Array.isArray(names) && names.every((name): name is string => typeof name === "string");
-  const modulesToSave = isList ? names : [];
+  const given = fields.value("modules_to_save") ?? [];
+  const isList = Array.isArray(given) && given.every((name) => typeof name === "string");
+  const modulesToSave = namesToSave(config, base);
   const unmatched = modulesToSave.filter((name) => savedTensors([name], base.saveable).size === 0);
   if (!isList || unmatched.length > 0)
     fields.fault("modules_to_save", "names of modules of this model that hold weights");
@@ -142,10 +142,7 @@ interface LowRankLayout extends Pick<AdapterFormat, "title" | "reads" | "otherRe
   readonly dropoutField: "hira_dropout" | "lora_dropout";
   /** The other fields that may stand in the config: read, or without an effect on the numbers. */
   readonly ownFields: readonly string[];
-  readonly parseOwn: (
-    fields: JsonFields,
-    saved: Pick<LowRankAdapter, "modulesToSave">,
-  ) => OwnReading;
+  readonly parseOwn: (fields: JsonFields) => OwnReading;
   /** peft_type and the other fields that the method has for itself. */
   readonly ownConfig: (adapter: LowRankAdapter) => JsonObject;
 }
@@ -169,8 +166,8 @@ export const lowRankFormat = ({
   parse(config, base, faults) {
     const fields = new JsonFields(config, "", faults);
     const rankOf = peftPattern(fields, "rank_pattern", fields.number("r", size));
-    const { targets, saved } = parseTargets(fields, base);
-    const { ofModule, ...own } = parseOwn(fields, saved);
+    const { targets, saved } = parseTargets(config, fields, base);
+    const { ofModule, ...own } = parseOwn(fields);
     checkTask(fields);
     checkOtherFields(config, [...targetFields, dropoutField, ...ownFields], fields);
     return {
