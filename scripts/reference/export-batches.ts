@@ -23,11 +23,8 @@ function* stepsOf(batches: MicroBatches, count: number): Iterable<StoredStep> {
 }
 
 await withTrainingRun(async (out, { options, base, adapter, ui }) => {
-  const { folder, tokenizer } = base;
-  const data = await loadTrainingData(options, tokenizer, {
-    vocabularySize: folder.config.vocabSize,
-    padId: folder.tokenIds.padId ?? 0,
-  });
+  const { folder } = base;
+  const data = await loadTrainingData(options, base);
   for (const warning of data.warnings) ui.warn(warning);
   const plan = planTraining(options, data.train.length);
   const { train, evaluation } = planRunBatches(options, data, adapter);

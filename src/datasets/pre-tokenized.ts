@@ -1,4 +1,5 @@
 import { describeJson } from "../core/json.js";
+import { describeToken, isKnownId, type Vocabulary } from "../core/unknown-tokens.js";
 import { countLabels, noLoss } from "./encoded-rows.js";
 import type { EncodedRow } from "./encoded-rows.js";
 import { readRecords, throwFaults } from "./read-records.js";
@@ -14,17 +15,17 @@ export interface PreTokenizedSet {
  * Rows of token ids from a file of JSON or JSON Lines (see readRecords), taken as they are: no template, no special tokens, no limit.
  *
  * A row has `input_ids`, `labels` (one a token, not shifted, -100 = no loss) and may have `attention_mask` (0 or 1).
- * @param vocabularySize ids and labels must be below it, where it is known
+ * @param vocabulary ids and labels must be in it
  * @throws {UserError} if the file is missing or broken, or a row is not so: every fault with its line, up to ten
  */
 export const readPreTokenized = async (
   path: string,
-  { vocabularySize }: { readonly vocabularySize?: number | undefined } = {},
+  vocabulary: Vocabulary,
 ): Promise<PreTokenizedSet> => {
   const file = await readRecords(path);
   const faults: string[] = [];
   const rows = file.records.flatMap(({ place, value }, row): EncodedRow[] => {
-    const encoded = parseRow(value, row, vocabularySize);
+    const encoded = parseRow(value, row, vocabulary);
     if (typeof encoded !== "string") return [encoded];
     faults.push(`${place}: ${encoded}`);
     return [];
@@ -41,20 +42,14 @@ export const readPreTokenized = async (
 const parseRow = (
   value: Readonly<Record<string, unknown>>,
   row: number,
-  vocabularySize = Infinity,
+  vocabulary: Vocabulary,
 ): EncodedRow | string => {
-  const isId = (id: number): boolean => Number.isInteger(id) && id >= 0 && id < vocabularySize;
-  const isLabel = (label: number): boolean => label === noLoss || isId(label);
-  const limit = vocabularySize === Infinity ? "" : ` below ${String(vocabularySize)}`;
-  const ids = numbersOf(value, "input_ids", isId, `a whole number from 0${limit}`);
+  const ids = tokenIdsOf(value, "input_ids", vocabulary);
   if (typeof ids === "string") return ids;
   if (ids.length === 0) return "found an empty input_ids, expected at least two tokens";
-  const labels = numbersOf(value, "labels", isLabel, `-100 or a whole number from 0${limit}`);
+  const labels = tokenIdsOf(value, "labels", vocabulary);
   if (typeof labels === "string") return labels;
-  const mask =
-    value.attention_mask === undefined
-      ? undefined
-      : numbersOf(value, "attention_mask", (bit) => bit === 0 || bit === 1, "0 or 1");
+  const mask = maskOf(value);
   if (typeof mask === "string") return mask;
   for (const [name, list] of [
     ["labels", labels],
@@ -76,12 +71,32 @@ const parseRow = (
     : "found no label behind the first token, expected at least one that is not -100";
 };
 
-/** The numbers of a field, or what is wrong with them. */
+/** The token ids of a field, or what is wrong with them; among labels, -100 too. */
+export const tokenIdsOf = (
+  value: Readonly<Record<string, unknown>>,
+  field: "input_ids" | "labels",
+  { vocabularySize, textOf = () => undefined }: Vocabulary,
+): readonly number[] | string => {
+  const or = field === "labels" ? `${String(noLoss)} or ` : "";
+  return numbersOf(value, field, {
+    isRight: (id) => (field === "labels" && id === noLoss) || isKnownId(id, vocabularySize),
+    expected: `${or}a whole number from 0 below ${String(vocabularySize)}`,
+    describe: (id) => (Number.isInteger(id) && textOf(id) ? describeToken(id, textOf) : undefined),
+  });
+};
+
+interface NumberRule {
+  readonly isRight: (number: number) => boolean;
+  readonly expected: string;
+  /** How a wrong number is shown, if not as it stands. */
+  readonly describe?: (number: number) => string | undefined;
+}
+
+/** The numbers of a field, or what is wrong with them: the first wrong one, and how many there are. */
 export const numbersOf = (
   value: Readonly<Record<string, unknown>>,
   field: string,
-  isRight: (number: number) => boolean,
-  expected: string,
+  { isRight, expected, describe = () => undefined }: NumberRule,
 ): readonly number[] | string => {
   const list = value[field];
   if (list === undefined) {
@@ -89,7 +104,23 @@ export const numbersOf = (
     return `found ${names === "" ? "no fields" : `fields ${names}`}, expected ${field}`;
   }
   if (!Array.isArray(list)) return `found ${describeJson(list)} in ${field}, expected an array`;
-  const wrong = list.findIndex((item) => typeof item !== "number" || !isRight(item));
+  const isWrong = (item: unknown): boolean => typeof item !== "number" || !isRight(item);
+  const wrong = list.findIndex(isWrong);
   if (wrong < 0) return list as number[];
-  return `found ${JSON.stringify(list[wrong])} in ${field}[${String(wrong)}], expected ${expected}`;
+  const first: unknown = list[wrong];
+  const shown = (typeof first === "number" ? describe(first) : undefined) ?? JSON.stringify(first);
+  const others = list.filter(isWrong).length - 1;
+  const more = others === 0 ? "" : ` and ${String(others)} more`;
+  return `found ${shown} in ${field}[${String(wrong)}]${more}, expected ${expected}`;
 };
+
+/** The attention mask of a row, or what is wrong with it; undefined where it has none. */
+export const maskOf = (
+  value: Readonly<Record<string, unknown>>,
+): readonly number[] | string | undefined =>
+  value.attention_mask === undefined
+    ? undefined
+    : numbersOf(value, "attention_mask", {
+        isRight: (bit) => bit === 0 || bit === 1,
+        expected: "0 or 1",
+      });

@@ -1,4 +1,5 @@
 import { UserError } from "../core/errors.js";
+import { describeTokens, unknownIds } from "../core/unknown-tokens.js";
 import { decodeBatch, newTokensOf } from "./decode-batch.js";
 import type { Sequence, StopRule } from "./search.js";
 import { checkDecodeSettings, type DecodeSettings } from "./settings.js";
@@ -129,11 +130,11 @@ const requireTokens = (prompts: readonly Prompt[], vocabularySize: number): void
   const faults = prompts.flatMap(({ ids }, row) => {
     if (ids.length === 0)
       return [`Cannot decode row ${String(row)}: found no tokens, expected one at least`];
-    const odd = ids.find((id) => !Number.isSafeInteger(id) || id < 0 || id >= vocabularySize);
-    return odd === undefined
+    const unknown = unknownIds(ids, vocabularySize);
+    return unknown.size === 0
       ? []
       : [
-          `Cannot decode row ${String(row)}: found the token id ${String(odd)}, expected ids from 0 to ${String(vocabularySize - 1)}`,
+          `Cannot decode row ${String(row)}: found ${describeTokens(unknown)}, expected ids from 0 to ${String(vocabularySize - 1)}`,
         ];
   });
   if (faults.length > 0)

@@ -1,5 +1,6 @@
 import { describeJson } from "../core/json.js";
-import { numbersOf } from "../datasets/pre-tokenized.js";
+import { describeTokens, unknownIds, type Vocabulary } from "../core/unknown-tokens.js";
+import { maskOf, tokenIdsOf } from "../datasets/pre-tokenized.js";
 import { readRecords, throwFaults } from "../datasets/read-records.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { Sequence } from "./search.js";
@@ -17,19 +18,16 @@ export const readPromptRows = async (
   path: string,
   {
     tokenizer,
-    vocabularySize,
-  }: {
-    readonly tokenizer: Pick<Tokenizer, "encode" | "bosToken"> | undefined;
-    readonly vocabularySize: number;
-  },
+    ...vocabulary
+  }: Vocabulary & { readonly tokenizer: Pick<Tokenizer, "encode" | "bosToken"> | undefined },
 ): Promise<readonly Prompt[]> => {
   const { records } = await readRecords(path);
   const faults: string[] = [];
   const prompts = records.flatMap(({ place, value }): Prompt[] => {
     const prompt =
       value.input_ids === undefined
-        ? encodePrompt(value, tokenizer)
-        : readIds(value, vocabularySize);
+        ? encodePrompt(value, tokenizer, vocabulary)
+        : readIds(value, vocabulary);
     if (typeof prompt !== "string") return [prompt];
     faults.push(`${place}: ${prompt}`);
     return [];
@@ -42,6 +40,7 @@ export const readPromptRows = async (
 const encodePrompt = (
   { prompt, ...others }: Readonly<Record<string, unknown>>,
   tokenizer: Pick<Tokenizer, "encode" | "bosToken"> | undefined,
+  { vocabularySize, textOf }: Vocabulary,
 ): Prompt | string => {
   if (typeof prompt !== "string") {
     const names = Object.keys(others).join(", ");
@@ -56,26 +55,21 @@ const encodePrompt = (
   if (!tokenizer) return "found a text, expected input_ids: the model's folder has no tokenizer";
   const { bosToken = "" } = tokenizer;
   const ids = tokenizer.encode(prompt.startsWith(bosToken) ? prompt : bosToken + prompt);
-  return ids.length > 0 ? { ids } : "found an empty prompt, expected at least one token";
+  if (ids.length === 0) return "found an empty prompt, expected at least one token";
+  const unknown = unknownIds(ids, vocabularySize);
+  return unknown.size === 0
+    ? { ids }
+    : `found ${describeTokens(unknown, textOf)} in prompt, expected tokens with ids from 0 below ${String(vocabularySize)}`;
 };
 
 /** The prompt of a row of ids, or what is wrong with it. */
 const readIds = (
   row: Readonly<Record<string, unknown>>,
-  vocabularySize: number,
+  vocabulary: Vocabulary,
 ): Prompt | string => {
-  const isId = (id: number): boolean => Number.isInteger(id) && id >= 0 && id < vocabularySize;
-  const ids = numbersOf(
-    row,
-    "input_ids",
-    isId,
-    `a whole number from 0 below ${String(vocabularySize)}`,
-  );
+  const ids = tokenIdsOf(row, "input_ids", vocabulary);
   if (typeof ids === "string") return ids;
-  const mask =
-    row.attention_mask === undefined
-      ? ids.map(() => 1)
-      : numbersOf(row, "attention_mask", (bit) => bit === 0 || bit === 1, "0 or 1");
+  const mask = maskOf(row) ?? ids.map(() => 1);
   if (typeof mask === "string") return mask;
   if (mask.length !== ids.length)
     return `found ${String(mask.length)} attention_mask, expected ${String(ids.length)} as in input_ids`;

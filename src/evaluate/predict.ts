@@ -1,8 +1,5 @@
 import type { Compat } from "../core/compat.js";
-import { resolveDataRoot } from "../datasets/data-root.js";
-import { encodePrompts, listRows } from "../datasets/encode-rows.js";
 import { greedy } from "../datasets/family.js";
-import { loadSplit } from "../datasets/load-split.js";
 import type { Dataset } from "../datasets/registry.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
 import type { LlamaEngine } from "../decode/engine.js";
@@ -19,11 +16,11 @@ import type { GenerationFile } from "../models/generation-config.js";
 import type { ModelFolder } from "../models/model-folder.js";
 import type { PredictionRow } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
-import { tokenCacheFolder } from "../tokenizer/token-cache.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { BaseModel } from "../train/load-base.js";
 import { DEFAULT_SEED } from "../train/train-adapter.js";
 import { predictionText } from "./prediction-text.js";
+import type { Questions } from "./questions.js";
 
 /** The flags that decide how a split is answered; see cli/options.ts. */
 export interface PredictionSettings {
@@ -214,13 +211,13 @@ export const announceFollowed = (
 };
 
 /**
- * Answers the test split of a set: a row for each, in the file's order.
+ * Answers the questions of a set: a row for each, in the file's order.
  *
  * Rows at a time are --batch, divided as the original divides it.
- * @throws {UserError} on missing or broken data; the reason of `signal` once it is aborted
+ * @throws the reason of `signal` once it is aborted
  */
 export const predictSet = async (
-  dataset: Dataset,
+  { dataset, rows, prompts, warnings }: Questions,
   predictor: Predictor,
   settings: PredictionSettings,
   ui: ProgressUi,
@@ -229,24 +226,7 @@ export const predictSet = async (
   const { tokenizer, engine } = predictor;
   const { member, name } = dataset;
   const { compat } = settings;
-  const root = await resolveDataRoot({ dataDir: settings.dataDir });
-  const loaded = await loadSplit(dataset, "test", { root, ratio: settings.datasetRatio, compat });
-  const rows = loaded.rows.slice(0, settings.limit);
-  const prompts = await encodePrompts(rows, {
-    tokenizer,
-    template: member.template,
-    maxContextTokens: member.maxContextTokens,
-    compat,
-    path: loaded.path,
-    encoding: {
-      cacheFolder: tokenCacheFolder(),
-      ...(settings.numWorkers > 0 && { workers: settings.numWorkers }),
-    },
-  });
-  if (prompts.cutContexts.length > 0)
-    ui.warn(
-      `${loaded.path}: ${String(prompts.cutContexts.length)} contexts are cut at the length limit (${listRows(prompts.cutContexts)})`,
-    );
+  for (const warning of warnings) ui.warn(warning);
   const { settings: decoding, stopStrings } = followedSettings(dataset, settings, {
     ...predictor,
     padId: tokenizer.padId,
@@ -257,7 +237,7 @@ export const predictSet = async (
   try {
     const sequences = await generate({
       engine,
-      prompts: prompts.rows,
+      prompts,
       settings: decoding,
       ...(stopStrings.length > 0 && { stops: stopStringRule(stopStrings, tokenizer) }),
       batch: Math.max(1, Math.floor(settings.batch / member.evaluationBatchDivisor)),

@@ -6,10 +6,12 @@ import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
 import type { InterruptSignal } from "../train/interrupt.js";
+import { requireKnownTokensOf } from "../train/known-tokens.js";
 import type { BaseStorage } from "../train/load-base.js";
 import { analyseAdapter, writeAdapterAnalysis } from "./adapter-analysis.js";
 import { openTrained, type TrainedModel } from "./open-trained.js";
 import { announceDecoding, openPredictor, predictSet, type PredictionSettings } from "./predict.js";
+import { loadQuestions, type Questions } from "./questions.js";
 import { countParameters, outputConfigOf, type HiraFlags } from "./output-header.js";
 
 export interface EvaluationRunOptions extends PredictionSettings, BaseStorage {
@@ -79,13 +81,19 @@ export const runEvaluation = async (
   if (!tokenizer) throw new RangeError("Cannot answer rows without a tokenizer");
   const { folder } = model.base;
   const kind = model.adapted?.adapter.method.kind;
+  const asked: Questions[] = [];
+  for (const dataset of todo)
+    asked.push(await loadQuestions(dataset, model.base, tokenizer, options));
+  const unknown = asked.flatMap((questions) => questions.unknown);
+  requireKnownTokensOf(model.base, unknown, { usesTokenizer: true });
   announceDecoding(todo, { folder, tokenizer, kind }, options, ui);
   const predictor = await openPredictor(model.base, tokenizer, model.adapted, todo, options);
   try {
-    for (const dataset of todo) {
+    for (const questions of asked) {
+      const { dataset } = questions;
       interrupt.throwIfRequested();
       const path = join(ckpt, evaluationFileName(options, dataset.name));
-      const rows = await predictSet(dataset, predictor, options, ui, interrupt.abort);
+      const rows = await predictSet(questions, predictor, options, ui, interrupt.abort);
       await writeOutputJsonl(path, {
         flags: originalFlags(replacedFlags(model)),
         adapterConfig: outputConfigOf(

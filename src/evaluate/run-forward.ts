@@ -6,6 +6,7 @@ import { writeSafetensors, type TensorToWrite } from "../models/weights/safetens
 import type { Adapter } from "../peft/adapter.js";
 import { buildAdapter, type AdapterSettings } from "../peft/build-adapter.js";
 import type { ProgressUi } from "../report/progress.js";
+import { vocabularyOf } from "../train/known-tokens.js";
 import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { LossSession } from "../train/loss-session.js";
 import { createParameterStore, type ParameterStore } from "../train/parameters.js";
@@ -69,7 +70,7 @@ export const runForward = async (options: ForwardRunOptions, ui: ProgressUi): Pr
   await requireNewFiles([options.out], { flag: "--out", overwrite: options.overwrite });
   const { base, adapter, store } = await open(options, ui);
   const { config, tokenIds } = base.folder;
-  const { rows } = await readPreTokenized(options.input, { vocabularySize: config.vocabSize });
+  const { rows } = await readPreTokenized(options.input, vocabularyOf(base));
   const lengths = [...new Set(rows.map(({ ids }) => ids.length))].sort((a, b) => a - b);
   if (lengths.length > 1)
     throw new UserError(

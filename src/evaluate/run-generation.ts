@@ -14,6 +14,7 @@ import type { LiveAdapter } from "../decode/decode-graph.js";
 import { writeJsonl } from "../report/jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import type { InterruptSignal } from "../train/interrupt.js";
+import { requireKnownTokensOf, vocabularyOf } from "../train/known-tokens.js";
 import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { DEFAULT_SEED } from "../train/train-adapter.js";
 import { openTrained } from "./open-trained.js";
@@ -62,13 +63,11 @@ export const runGeneration = async (
   const { base, adapted } = await open(options, ui);
   const { config } = base.folder;
   const { tokenizer } = base;
+  requireKnownTokensOf(base, [], { usesTokenizer: true });
   const followed = settingsOf(options, base);
   announceFollowed([followed], base.folder.generation.path, ui);
   const { settings, stopStrings } = followed;
-  const prompts = await readPromptRows(options.input, {
-    tokenizer,
-    vocabularySize: config.vocabSize,
-  });
+  const prompts = await readPromptRows(options.input, { tokenizer, ...vocabularyOf(base) });
   const longest = prompts.reduce((most, { ids }) => Math.max(most, ids.length), 0);
   const engine = await openEngine({
     config,

@@ -26,6 +26,7 @@ import { lockRunFolder } from "../report/run-lock.js";
 import { runtimeVersion } from "../runtime/providers.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
 import type { InterruptSignal } from "../train/interrupt.js";
+import { requireKnownTokensOf } from "../train/known-tokens.js";
 import { loadBase, packingOf, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { momentAllocator, type MomentAllocator } from "../train/optimizer.js";
 import { createParameterStore, type ParameterStore } from "../train/parameters.js";
@@ -33,6 +34,7 @@ import { DEFAULT_SEED, planTraining, type TrainingSettings } from "../train/trai
 import { loadTrainingData, type DataSettings, type TrainingData } from "../train/training-data.js";
 import { countParameters, outputConfigOf } from "./output-header.js";
 import { announceDecoding, openPredictor, predictSet, type PredictionSettings } from "./predict.js";
+import { loadQuestions, type Questions } from "./questions.js";
 import { trainWithReports, type ReportedTraining } from "./report-training.js";
 import {
   describeSurroundings,
@@ -115,8 +117,18 @@ interface PreparedRun {
   readonly adapter: Adapter;
   readonly store: ParameterStore;
   readonly data: TrainingData;
+  /** What is answered at the end; undefined for rows of token ids, which have no test split. */
+  readonly questions: Questions | undefined;
   readonly facts: RunFacts;
 }
+
+const loadTestQuestions = async (
+  base: BaseModel,
+  options: TrainingRunOptions,
+): Promise<Questions | undefined> =>
+  options.datasetFile === undefined && base.tokenizer
+    ? loadQuestions(findSingleDataset(options.dataset), base, base.tokenizer, options)
+    : undefined;
 
 const prepareRun = async (
   peftType: PeftType,
@@ -131,9 +143,11 @@ const prepareRun = async (
     ui,
   );
   const { config } = base.folder;
-  const data = await loadTrainingData(options, base.tokenizer, {
-    vocabularySize: config.vocabSize,
-    padId: base.folder.tokenIds.padId ?? 0,
+  const data = await loadTrainingData(options, base);
+  // The test rows too: a run of hours must not end at what could have been told before it.
+  const questions = await loadTestQuestions(base, options);
+  requireKnownTokensOf(base, [...data.unknown, ...(questions?.unknown ?? [])], {
+    usesTokenizer: options.datasetFile === undefined,
   });
   for (const warning of data.warnings) ui.warn(warning);
   requireSameLength(options, data.train.length);
@@ -169,7 +183,7 @@ const prepareRun = async (
     code: await readCodeVersion(),
     host: describeHost(runtimeVersion()),
   };
-  return { base, adapter, store, data, facts };
+  return { base, adapter, store, data, questions, facts };
 };
 
 /** A new folder of its own for the run, with the records of how it was asked for. */
@@ -251,9 +265,13 @@ export const runTraining = async (
 
 /** Trains, and unless a signal ends that, answers the test split and writes output.jsonl. */
 const finishRun = async (
-  job: ReportedTraining & { readonly options: TrainingRunOptions; readonly record: RunRecord },
+  job: ReportedTraining &
+    Pick<PreparedRun, "questions"> & {
+      readonly options: TrainingRunOptions;
+      readonly record: RunRecord;
+    },
 ): Promise<void> => {
-  const { base, adapter, store, options, record, runFolder, ui, interrupt } = job;
+  const { base, adapter, questions, options, record, runFolder, ui } = job;
   const result = await trainWithReports(job);
   if (result.interrupted) {
     ui.line(
@@ -268,10 +286,7 @@ const finishRun = async (
     );
 
   const memUsedMiB = Math.round(currentMemoryBytes() / 2 ** 20);
-  const rows =
-    options.datasetFile === undefined
-      ? await predictTest(base, adapter, store, options, ui, interrupt)
-      : [];
+  const rows = questions ? await answerTest(questions, job) : [];
   await writeOutputJsonl(join(runFolder, "output.jsonl"), {
     flags: record.originalFlags,
     adapterConfig: outputConfigOf(base, adapter, options.modelName, {
@@ -334,25 +349,27 @@ const requireNoDropout = ({ folder: { config, path } }: BaseModel): void => {
 const trainLetters = ({ trainAb }: AdapterSettings): string =>
   (trainAb.A ? "y" : "n") + (trainAb.B ? "y" : "n");
 
-const predictTest = async (
-  base: BaseModel,
-  adapter: Adapter,
-  store: ParameterStore,
-  options: TrainingRunOptions,
-  ui: ProgressUi,
-  interrupt: InterruptSignal,
+const answerTest = async (
+  questions: Questions,
+  {
+    base,
+    adapter,
+    store,
+    options,
+    ui,
+    interrupt,
+  }: ReportedTraining & { readonly options: TrainingRunOptions },
 ) => {
-  const dataset = findSingleDataset(options.dataset);
   if (!base.tokenizer) throw new RangeError("Cannot answer rows without a tokenizer");
   const predictor = await openPredictor(
     base,
     base.tokenizer,
     { adapter, values: store.values },
-    [dataset],
+    [questions.dataset],
     options,
   );
   try {
-    return await predictSet(dataset, predictor, options, ui, interrupt.abort);
+    return await predictSet(questions, predictor, options, ui, interrupt.abort);
   } finally {
     predictor.dispose();
   }

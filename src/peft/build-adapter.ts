@@ -1,5 +1,6 @@
 import type { Compat } from "../core/compat.js";
 import { UserError } from "../core/errors.js";
+import { describeTokens, unknownIds } from "../core/unknown-tokens.js";
 import { llamaLinearModules } from "../models/llama.js";
 import { llamaTensors, type LlamaConfig } from "../models/llama-config.js";
 import { createFullAdapter, createLinearAdapter, type Adapter } from "./adapter.js";
@@ -58,9 +59,10 @@ export interface AdapterSettings {
   readonly qloraAdapter: QloraAdapter;
 }
 
-/** What turns text into token ids: a tokenizer. */
+/** What turns text into token ids and back: a tokenizer. */
 interface TextEncoder {
   encode(text: string): readonly number[];
+  decode(ids: readonly number[]): string;
 }
 
 const initializer = (name: string) => namedInitializers[name] ?? kaimingUniform;
@@ -99,7 +101,7 @@ export const buildAdapter = (
     promptInitIds:
       settings.promptInitText === undefined
         ? []
-        : encodeInitText(settings.promptInitText, method, tokenizer),
+        : encodeInitText(settings.promptInitText, method, config, tokenizer),
     masksPadding: !compat.has("mask"),
   };
   if (options.dropout > 0 && !(method.kind === "linear" && method.drops))
@@ -149,6 +151,7 @@ const refuseLinearFlags = (peftType: PeftType, settings: AdapterSettings): void 
 const encodeInitText = (
   text: string,
   { name }: PeftMethod,
+  { vocabSize }: LlamaConfig,
   tokenizer: TextEncoder | undefined,
 ): readonly number[] => {
   const refuse = (found: string, expected: string): never => {
@@ -159,7 +162,14 @@ const encodeInitText = (
   if (name !== "prompt-tuning") return refuse(`--peft_type ${name}`, "prompt-tuning");
   if (!tokenizer) return refuse("no tokenizer in the model folder", "tokenizer.json");
   const ids = tokenizer.encode(text);
-  return ids.length === 0 ? refuse("no token in it", "some text") : ids;
+  if (ids.length === 0) return refuse("no token in it", "some text");
+  const unknown = unknownIds(ids, vocabSize);
+  return unknown.size === 0
+    ? ids
+    : refuse(
+        `${describeTokens(unknown, (id) => tokenizer.decode([id]))}, which the model has no embedding for`,
+        `tokens with ids from 0 to ${String(vocabSize - 1)}`,
+      );
 };
 
 /** What adapter files are checked against. */

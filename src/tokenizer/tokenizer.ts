@@ -1,5 +1,5 @@
 import { contentHash } from "../core/content-hash.js";
-import { messageOf, UserError } from "../core/errors.js";
+import { messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
 import { isJsonObject, parseJson } from "../core/json.js";
 import { makeEngine } from "./tokenizer-library.js";
 import type { TokenizerEngine } from "./tokenizer-library.js";
@@ -126,7 +126,7 @@ export const makeTokenizer = (source: TokenizerSource): Tokenizer => {
     eosId: eos?.id,
     padToken: pad.text,
     padId: pad.id,
-    vocabularySize: vocabularySize(engine),
+    vocabularySize: vocabularySize(engine, name),
     cleansUpSpaces: config.clean_up_tokenization_spaces !== false,
     hash: contentHash([
       source.tokenizerJson,
@@ -168,8 +168,17 @@ const tokenText = (value: unknown): string | undefined => {
   return isJsonObject(value) && typeof value.content === "string" ? value.content : undefined;
 };
 
-const vocabularySize = (engine: TokenizerEngine): number => {
+/** @throws {UserError} naming the tokens whose ids are no ids */
+const vocabularySize = (engine: TokenizerEngine, name: string): number => {
   let largest = -1;
-  for (const id of engine.get_vocab(true).values()) largest = Math.max(largest, id);
+  const faults: string[] = [];
+  for (const [token, id] of engine.get_vocab(true)) {
+    if (Number.isInteger(id) && id >= 0) largest = Math.max(largest, id);
+    else
+      faults.push(
+        `found the id ${String(id)} for ${JSON.stringify(token)}, expected a whole number from 0`,
+      );
+  }
+  if (faults.length > 0) throw userErrorOfFaults(`Cannot use ${name}/tokenizer.json`, faults);
   return largest + 1;
 };

@@ -1,5 +1,6 @@
 import type { Compat } from "../core/compat.js";
 import { UserError } from "../core/errors.js";
+import type { UnknownTokens } from "../core/unknown-tokens.js";
 import { countLabels, type EncodedRow } from "../datasets/encoded-rows.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
 import {
@@ -13,8 +14,9 @@ import { readPreTokenized } from "../datasets/pre-tokenized.js";
 import { findSingleDataset } from "../datasets/registry.js";
 import { keepRatio } from "../datasets/load-split.js";
 import { trainingLayout, type BatchLayout } from "../datasets/build-batch.js";
-import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
+import { unknownTokensOfRows, vocabularyOf } from "./known-tokens.js";
+import type { BaseModel } from "./load-base.js";
 
 export interface DataSettings {
   /** A name of the data set table, or a FILE.jsonl of token ids. */
@@ -38,6 +40,8 @@ export interface TrainingData {
   readonly evaluationBatchDivisor: number;
   /** What the person has to know: cut rows, test rows as validation. */
   readonly warnings: readonly string[];
+  /** Tokens that the model has no embedding for; see requireKnownTokensOf. */
+  readonly unknown: readonly UnknownTokens[];
   /** SHA-256 of every file read, by path. */
   readonly files: Readonly<Record<string, string>>;
   /** Columns of the longest batch that can come up. */
@@ -47,16 +51,15 @@ export interface TrainingData {
 /**
  * Loads and encodes the rows of a run.
  *
- * @param tokenizer undefined where the rows are pre-tokenized
- * @throws {UserError} on missing or broken files, rows without a label, or a named set without a tokenizer
+ * @throws {UserError} on missing or broken files, rows without a label, or a named set for a model without a tokenizer
  */
 export const loadTrainingData = async (
   settings: DataSettings,
-  tokenizer: Tokenizer | undefined,
-  { vocabularySize, padId }: { readonly vocabularySize: number; readonly padId: number },
+  base: BaseModel,
 ): Promise<TrainingData> => {
   if (settings.datasetFile !== undefined)
-    return loadPreTokenized(settings, settings.datasetFile, { vocabularySize, padId });
+    return loadPreTokenized(settings, settings.datasetFile, base);
+  const { tokenizer } = base;
   if (!tokenizer)
     throw new UserError(
       `Cannot encode --dataset=${settings.dataset}: the model folder has no tokenizer`,
@@ -90,6 +93,9 @@ export const loadTrainingData = async (
     padId: tokenizer.padId,
     evaluationBatchDivisor: member.evaluationBatchDivisor,
     warnings: [train, validation].flatMap(({ loaded, encoded }) => warningsOf(loaded, encoded)),
+    unknown: [train, validation].flatMap(({ loaded, encoded }) =>
+      unknownTokensOfRows(encoded.rows, loaded.path, vocabularyOf(base)),
+    ),
     files: Object.fromEntries(
       [train, validation].map(({ loaded }) => [loaded.path, loaded.sha256]),
     ),
@@ -115,10 +121,10 @@ const warningsOf = (
 const loadPreTokenized = async (
   settings: DataSettings,
   path: string,
-  { vocabularySize, padId }: { readonly vocabularySize: number; readonly padId: number },
+  base: BaseModel,
 ): Promise<TrainingData> => {
   const read = async (file: string) => {
-    const set = await readPreTokenized(file, { vocabularySize });
+    const set = await readPreTokenized(file, vocabularyOf(base));
     return { ...set, rows: keepRatio(set.rows, settings.datasetRatio, file) };
   };
   const train = await read(path);
@@ -129,9 +135,10 @@ const loadPreTokenized = async (
     train: train.rows,
     validation: validation?.rows,
     layout: { kind: "right-padded" },
-    padId,
+    padId: base.folder.tokenIds.padId ?? 0,
     evaluationBatchDivisor: 4,
     warnings: [],
+    unknown: [],
     files: Object.fromEntries(sets.map((set) => [set.path, set.sha256])),
     longest: sets
       .flatMap(({ rows }) => rows)

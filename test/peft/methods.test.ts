@@ -219,7 +219,7 @@ test("prompt tuning starts from a text's embeddings, repeated and cut", async (t
     config,
     { ...defaultAdapterSettings, promptInitText: "two words" },
     new Set(),
-    { encode: () => [6, 4] },
+    { encode: () => [6, 4], decode: () => "" },
   );
   const table = weights.tensor("model.embed_tokens.weight").data;
   const rows = [6, 4, 6].flatMap((id) => [...table.slice(id * 8, (id + 1) * 8)].map(Number));

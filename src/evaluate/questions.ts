@@ -1,0 +1,63 @@
+import type { UnknownTokens } from "../core/unknown-tokens.js";
+import { resolveDataRoot } from "../datasets/data-root.js";
+import type { EncodedRow } from "../datasets/encoded-rows.js";
+import { encodePrompts, listRows } from "../datasets/encode-rows.js";
+import { loadSplit } from "../datasets/load-split.js";
+import type { Dataset } from "../datasets/registry.js";
+import type { Row } from "../datasets/rows.js";
+import { tokenCacheFolder } from "../tokenizer/token-cache.js";
+import type { Tokenizer } from "../tokenizer/tokenizer.js";
+import { unknownTokensOfRows, vocabularyOf } from "../train/known-tokens.js";
+import type { BaseModel } from "../train/load-base.js";
+import type { PredictionSettings } from "./predict.js";
+
+/** The rows of a set that are to be answered, as text and as prompts. */
+export interface Questions {
+  readonly dataset: Dataset;
+  readonly rows: readonly Row[];
+  readonly prompts: readonly EncodedRow[];
+  /** What the person has to know: contexts that are cut. */
+  readonly warnings: readonly string[];
+  /** Tokens that the model has no embedding for; see requireKnownTokensOf. */
+  readonly unknown: readonly UnknownTokens[];
+}
+
+/**
+ * Loads and encodes the test split of a set, or its first `limit` rows.
+ *
+ * @throws {UserError} on missing or broken data
+ */
+export const loadQuestions = async (
+  dataset: Dataset,
+  base: BaseModel,
+  tokenizer: Tokenizer,
+  settings: Pick<
+    PredictionSettings,
+    "compat" | "dataDir" | "datasetRatio" | "limit" | "numWorkers"
+  >,
+): Promise<Questions> => {
+  const { member } = dataset;
+  const { compat } = settings;
+  const root = await resolveDataRoot({ dataDir: settings.dataDir });
+  const loaded = await loadSplit(dataset, "test", { root, ratio: settings.datasetRatio, compat });
+  const rows = loaded.rows.slice(0, settings.limit);
+  const { rows: prompts, cutContexts } = await encodePrompts(rows, {
+    tokenizer,
+    template: member.template,
+    maxContextTokens: member.maxContextTokens,
+    compat,
+    path: loaded.path,
+    encoding: {
+      cacheFolder: tokenCacheFolder(),
+      ...(settings.numWorkers > 0 && { workers: settings.numWorkers }),
+    },
+  });
+  const cut = `${loaded.path}: ${String(cutContexts.length)} contexts are cut at the length limit (${listRows(cutContexts)})`;
+  return {
+    dataset,
+    rows,
+    prompts,
+    warnings: cutContexts.length > 0 ? [cut] : [],
+    unknown: unknownTokensOfRows(prompts, loaded.path, vocabularyOf(base)),
+  };
+};
