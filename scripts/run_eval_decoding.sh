@@ -25,7 +25,7 @@ for signal in INT TERM HUP USR1 USR2; do trap "pass_on $signal" "$signal"; done
 
 for dataset in boolq piqa siqa hellas winog arce arcc obqa; do
   echo "== $dataset"
-  node "$hira" --dataset="$dataset" --batch=16 --output_folder=temp --ckpt="$ckpt" --beam_size=4 "$@" &
+  node "$hira" --dataset="$dataset" --batch=16 --ckpt="$ckpt" --beam_size=4 "$@" &
   child=$!
   # A signal ends the waiting, but not what is waited for.
   while wait "$child"; status=$?; kill -0 "$child" 2>/dev/null; do :; done

@@ -8,6 +8,14 @@ import {
   type Flags,
   type ValuesOf,
 } from "./flag.js";
+import {
+  judgeUnread,
+  unreadFault,
+  unreadFlags,
+  unreadWarning,
+  type ReadTable,
+  type Source,
+} from "./reads.js";
 import type { Painter } from "./style-text.js";
 
 /** What a command gets from `main` beside its command line. */
@@ -33,7 +41,11 @@ export interface CommandInput<Table extends Flags> {
   readonly faults: FlagFault[];
   /** All that is wrong: with single flags, and what is in `faults`. */
   readonly allFaults: () => readonly FlagFault[];
-  /** @throws {UserError} naming all faults */
+  /**
+   * Ends the checks; where all is well, one warning names the flags that were written without effect.
+   *
+   * @throws {UserError} naming all faults
+   */
   readonly throwFaults: () => void;
 }
 
@@ -46,6 +58,8 @@ export interface Command<Table extends Flags = Flags> {
   /** Further sentences for the command's own help. */
   readonly description?: string;
   readonly flags: Table;
+  /** When each flag is read; one that was written where it is not is named. */
+  readonly reads: ReadTable<Table>;
   /** The authors' program that this command stands for; its help then marks the flags that are ours. */
   readonly replaces?: string;
   /** What the words are that are no flags; without it there are none. */
@@ -72,12 +86,13 @@ export const defineCommand = <const Table extends Flags>(command: Command<Table>
  * at once; `throwFaults` then never returns.
  */
 export const readCommandInput = (
-  command: Pick<Command, "name" | "flags" | "words">,
+  command: Pick<Command, "name" | "flags" | "reads" | "words">,
   {
     texts,
     words,
     earlier,
     places = {},
+    typed = new Map(),
     context,
   }: {
     readonly texts: Readonly<Record<string, string | true>>;
@@ -85,6 +100,8 @@ export const readCommandInput = (
     readonly earlier: readonly FlagFault[];
     /** Where a flag's value stands if not on the command line, by the flag's name. */
     readonly places?: Readonly<Record<string, string>>;
+    /** The flags that are somebody's choice, which have to be read. */
+    readonly typed?: ReadonlyMap<string, Source>;
     readonly context: CommandContext;
   },
 ): CommandInput<Flags> => {
@@ -114,10 +131,21 @@ export const readCommandInput = (
     const place = places[name];
     return place === undefined ? fault : { ...fault, what: `${name} (${place})` };
   };
+  // A flag that is wrong by itself need not be told to be useless, too.
+  const unread = () => {
+    const told = new Set([...faults, ...between].map(({ what }) => what.replace(/^--/, "")));
+    const names = [...typed.keys()].filter((name) => !told.has(name));
+    return judgeUnread(unreadFlags(command.reads, values as ValuesOf<Flags>, names), typed);
+  };
   const allFaults = (): readonly FlagFault[] => {
     const single = faults.map(placed);
     const known = new Set(single.map(({ what }) => what));
-    return [...single, ...between.map(placed).filter(({ what }) => !known.has(what))];
+    const { refused } = unread();
+    return [
+      ...single,
+      ...between.map(placed).filter(({ what }) => !known.has(what)),
+      ...(refused.length > 0 ? [unreadFault(refused, places)] : []),
+    ];
   };
   return {
     values: values as ValuesOf<Flags>,
@@ -129,6 +157,8 @@ export const readCommandInput = (
     throwFaults: () => {
       const all = allFaults();
       if (all.length > 0) throw faultsError(all, command.name);
+      const { told } = unread();
+      if (told.length > 0) context.ui.warn(unreadWarning(told, places));
     },
   };
 };

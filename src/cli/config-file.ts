@@ -12,7 +12,8 @@ import {
 } from "yaml";
 import { didYouMean, messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
 import { quoteJson } from "../core/json-file.js";
-import { readFlag, type Flag, type FlagFault, type Flags } from "./flag.js";
+import { originalFlagNames } from "./options.js";
+import { defaultOf, readFlag, type Flag, type FlagFault, type Flags } from "./flag.js";
 
 /** A YAML file that was parsed, and where its parts stand. */
 export interface YamlFile {
@@ -80,6 +81,11 @@ export interface Settings {
   readonly texts: Readonly<Record<string, string | true>>;
   /** `FILE, line 3`, by the flags' names, for what later checks find. */
   readonly places: Readonly<Record<string, string>>;
+  /**
+   * The flags whose values are somebody's choice: not those at their defaults, and none of a file that has every flag of
+   * train_hira.py, which only a run writes (config.yaml).
+   */
+  readonly chosen: readonly string[];
   readonly faults: readonly FlagFault[];
 }
 
@@ -178,6 +184,12 @@ export const readSetting = (
   return read;
 };
 
+const isDefault = (name: string, flag: Flag, text: string | true): boolean => {
+  if (flag.kind === "switch" || text === true) return false;
+  const reading = readFlag(name, flag, text);
+  return "value" in reading && reading.value === defaultOf(flag);
+};
+
 /** The settings of a map in a file, all that is wrong with them in `faults`. */
 export const readSettings = (file: YamlFile, map: YAMLMap, flags: Flags): Settings => {
   const texts: Record<string, string | true> = {};
@@ -197,7 +209,12 @@ export const readSettings = (file: YamlFile, map: YAMLMap, flags: Flags): Settin
     if ("fault" in setting) faults.push(setting.fault);
     else if (setting.text !== undefined) texts[entry.name] = setting.text;
   }
-  return { texts, places, faults };
+  const isRecord = originalFlagNames.every((name) => Object.hasOwn(places, name));
+  const chosen = Object.entries(texts).flatMap(([name, text]) => {
+    const flag = flags[name];
+    return isRecord || !flag || isDefault(name, flag, text) ? [] : [name];
+  });
+  return { texts, places, chosen, faults };
 };
 
 /**
@@ -209,7 +226,7 @@ export const readSettings = (file: YamlFile, map: YAMLMap, flags: Flags): Settin
 export const readConfigFile = async (path: string, flags: Flags): Promise<Settings> => {
   const file = await readYamlFile(path);
   if (file.root === null || (isScalar(file.root) && file.root.value === null))
-    return { texts: {}, places: {}, faults: [] };
+    return { texts: {}, places: {}, chosen: [], faults: [] };
   if (!isMap(file.root))
     throw new UserError(
       `Cannot read ${path}: found ${quoteJson(file.root.toJSON())}, expected a flag and its value a line, such as "lr: 1e-3"`,

@@ -9,6 +9,7 @@ import type { Flags } from "./flag.js";
 import { buildProgram } from "./help.js";
 import { exitCodeOf, installDebuggerGuard, installInterruptHandlers } from "./interrupt.js";
 import { printError } from "./print-error.js";
+import type { Source } from "./reads.js";
 import { InterruptedError, InterruptSignal } from "../train/interrupt.js";
 import { painterFor, type OutputStream } from "./style-text.js";
 import { terminalProgress } from "./terminal-progress.js";
@@ -108,10 +109,13 @@ const runCommandLine = async (
       const { config, ...given } = texts;
       const { config: _, ...flags } = command.flags;
       const file = typeof config === "string" ? await readConfigFile(config, flags) : undefined;
+      const isOpen = (name: string): boolean => !(name in given) && !read?.off.has(name);
       const fromFile = <T>(table: Readonly<Record<string, T>> = {}): Record<string, T> =>
-        Object.fromEntries(
-          Object.entries(table).filter(([name]) => !(name in given) && !read?.off.has(name)),
-        );
+        Object.fromEntries(Object.entries(table).filter(([name]) => isOpen(name)));
+      const typed = new Map<string, Source>([
+        ...Object.keys(given).map((name) => [name, "line"] as const),
+        ...(file?.chosen ?? []).filter(isOpen).map((name) => [name, "file"] as const),
+      ]);
       const failed = await command.run(
         readCommandInput(
           { ...command, flags },
@@ -120,6 +124,7 @@ const runCommandLine = async (
             words,
             earlier: [...(read?.faults ?? []), ...(file?.faults ?? [])],
             places: fromFile(file?.places),
+            typed,
             context,
           },
         ),

@@ -11,6 +11,8 @@ import {
   type YamlFile,
 } from "./config-file.js";
 import { defaultOf, type FlagFault, type Flags } from "./flag.js";
+import { judgeUnread, unreadFault, unreadFlags, unreadWarning, type UnreadFlag } from "./reads.js";
+import { trainReads } from "./train-reads.js";
 import { readTrainOptions, trainFlags, type TrainFlagValues } from "./train-options.js";
 
 /** A flag's text as on the command line: true for a switch, null for a flag that is not given. */
@@ -21,7 +23,7 @@ type SettingTexts = Readonly<Record<string, SettingText>>;
 export interface PlannedRun {
   /** Its settings that are not common to all runs; a folder's name. */
   readonly name: string;
-  /** The flags of `hira train`, as on a command line, without --output_folder. */
+  /** The flags of `hira train` that the run reads, as on a command line, without --output_folder. */
   readonly args: readonly string[];
   /** Every flag with its effective value. */
   readonly settings: TrainFlagValues;
@@ -205,24 +207,55 @@ const argsOf = (texts: SettingTexts): readonly string[] =>
     text === true ? `--${name}` : `--${name}=${text}`,
   );
 
+/** Settings that were read as the command line of `hira train`. */
+interface CheckedSettings {
+  readonly texts: SettingTexts;
+  readonly values: TrainFlagValues;
+  readonly unread: readonly UnreadFlag[];
+}
+
 /** Reads settings as the command line of `hira train`; what is wrong is added to the reader's faults. */
 const check = (
   { faults, places }: Reader,
   texts: SettingTexts,
   context: CommandContext,
-): TrainFlagValues => {
+): CheckedSettings => {
   const own = Object.entries(texts).flatMap(([name, text]) => {
     const place = places.get(textKey(name, text));
     return place === undefined ? [] : [[name, place] as const];
   });
   const input = readCommandInput(
-    { name: "sweep", flags: trainFlags },
+    { name: "sweep", flags: trainFlags, reads: trainReads },
     { texts: given(texts), words: [], earlier: [], places: Object.fromEntries(own), context },
   );
   const values = input.values as TrainFlagValues;
   readTrainOptions(values, input.faults);
   faults.push(...input.allFaults());
-  return values;
+  return { texts, values, unread: unreadFlags(trainReads, values, Object.keys(given(texts))) };
+};
+
+/** What is told of flags that runs set and none of them reads; what runs share need not concern each of them. */
+const judgeSettings = (reader: Reader, runs: readonly CheckedSettings[]): readonly string[] => {
+  const read = new Set(
+    runs.flatMap(({ texts, unread }) =>
+      Object.keys(given(texts)).filter((name) => !unread.some((flag) => flag.name === name)),
+    ),
+  );
+  const wrong = new Set(reader.faults.map(({ what }) => what.replace(/ \(.*/, "")));
+  const useless = new Map<string, UnreadFlag>();
+  const places: Record<string, string> = {};
+  for (const { texts, unread } of runs)
+    for (const flag of unread) {
+      const { name } = flag;
+      if (read.has(name) || wrong.has(name) || useless.has(name)) continue;
+      useless.set(name, flag);
+      const place = reader.places.get(textKey(name, texts[name] ?? null));
+      if (place !== undefined) places[name] = place;
+    }
+  const typed = new Map([...useless.keys()].map((name) => [name, "file"] as const));
+  const { refused, told } = judgeUnread([...useless.values()], typed);
+  if (refused.length > 0) reader.faults.push(unreadFault(refused, places));
+  return told.length > 0 ? [unreadWarning(told, places)] : [];
 };
 
 /** Faults that are the same for several runs, once. */
@@ -263,7 +296,12 @@ const readSections = (reader: Reader): ReadonlyMap<Section, Node> => {
 export const readSweepPlan = async (
   path: string,
   context: CommandContext,
-): Promise<{ readonly plan: SweepPlan; readonly faults: readonly FlagFault[] }> => {
+): Promise<{
+  readonly plan: SweepPlan;
+  readonly faults: readonly FlagFault[];
+  /** Flags that have an effect on no run. */
+  readonly warnings: readonly string[];
+}> => {
   const reader: Reader = { file: await readYamlFile(path), faults: [], places: new Map() };
   const { faults } = reader;
   const found = readSections(reader);
@@ -285,11 +323,20 @@ export const readSweepPlan = async (
   const evaluate = evaluateNode && readMap(reader, evaluateNode, "evaluate", evaluationFlags);
   const single = faults.length;
 
-  const runs = combine(matrix, include, exclude).map((texts): PlannedRun => {
-    const all = { ...base, ...texts };
-    return { name: nameOf(texts), args: argsOf(all), settings: check(reader, all, context) };
+  const checked = combine(matrix, include, exclude).map((texts) => ({
+    name: nameOf(texts),
+    ...check(reader, { ...base, ...texts }, context),
+  }));
+  const runs = checked.map(({ name, texts, values, unread }): PlannedRun => {
+    const useless = new Set(unread.map((flag) => flag.name));
+    const kept = Object.entries(texts).filter(([flag]) => !useless.has(flag));
+    return { name, args: argsOf(Object.fromEntries(kept)), settings: values };
   });
-  if (evaluate) check(reader, { ...evaluate, ckpt: "RUN" }, context);
+  const answers = evaluate && check(reader, { ...evaluate, ckpt: "RUN" }, context);
+  const warnings = [
+    ...judgeSettings(reader, checked),
+    ...(answers ? judgeSettings(reader, [answers]) : []),
+  ];
   const names = runs.map(({ name }) => name);
   for (const name of new Set(names.filter((name, i) => names.indexOf(name) !== i)))
     faults.push({ what: path, found: `two runs ${name}`, expected: "runs that differ" });
@@ -298,6 +345,7 @@ export const readSweepPlan = async (
   return {
     plan: { runs, evaluate: evaluate && argsOf(evaluate) },
     faults: distinct(faults),
+    warnings,
   };
 };
 

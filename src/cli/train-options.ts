@@ -18,6 +18,7 @@ import {
   readModulesToSave,
   readRankPattern,
 } from "./adapter-options.js";
+import { isReadByMethod } from "./model-reads.js";
 import { listed, type FlagFault, type ValuesOf } from "./flag.js";
 import {
   flags,
@@ -294,7 +295,8 @@ export const readModelOptions = (
   rankPattern: readRankPattern(values.rank_pattern, faults),
   initAb: readInitAb(values.init_ab, compat, faults),
   trainAb: readTrainAb(values.train_ab, faults),
-  randR: values.rand_R,
+  // Where the method has no use for it, a warning names it.
+  randR: values.rand_R && isReadByMethod("rand_R", values),
   sparsity: readSparsity(values, faults),
   virtualTokens: values.virtual_tokens,
   prefixProjection: values.prefix_projection,

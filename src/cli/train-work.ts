@@ -33,7 +33,10 @@ const analyseSplits = async (options: TrainOptions): Promise<string> => {
       maxTargetTokens,
       compat,
       path,
-      encoding: { cacheFolder: tokenCacheFolder() },
+      encoding: {
+        cacheFolder: tokenCacheFolder(),
+        ...(options.numWorkers > 0 && { workers: options.numWorkers }),
+      },
     });
     return { path, rows, encoded };
   };

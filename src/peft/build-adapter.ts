@@ -104,7 +104,7 @@ export const buildAdapter = (
         : encodeInitText(settings.promptInitText, method, config, tokenizer),
     masksPadding: !compat.has("mask"),
   };
-  if (options.dropout > 0 && !(method.kind === "linear" && method.drops))
+  if (options.dropout > 0 && method.reads.dropout === undefined)
     throw new UserError(
       `Cannot use --lora_dropout=${String(options.dropout)} with --peft_type=${peftType}: expected 0, ${peftType === "hira" ? "since HiRA drops nothing (in train_hira.py its lora_dropout is without effect)" : "or a method with LoRA's path"}`,
       "Dropout is for lora, rslora, dora, mora, hilora and sparse-lora",

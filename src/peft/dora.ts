@@ -1,7 +1,7 @@
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import { rowNormsOf } from "./init.js";
-import { addedWeight, loraScale, lowRankParameters, lowRankUpdate } from "./lora.js";
+import { addedWeight, loraScale, lowRankParameters, lowRankReads, lowRankUpdate } from "./lora.js";
 import type { LinearMethod, MethodOptions, ParameterValues } from "./method.js";
 
 /** V = W0 + alpha / rank * B A [out, in], and magnitude / ||V|| [out], the norm of each row of V being a constant. */
@@ -29,6 +29,7 @@ const direction = (
 export const dora: LinearMethod = {
   kind: "linear",
   name: "dora",
+  reads: { ...lowRankReads, alpha: true, dropout: true },
   parameters: (module, options) => ({
     ...lowRankParameters(module, options),
     magnitude: {
@@ -37,7 +38,6 @@ export const dora: LinearMethod = {
       trainable: true,
     },
   }),
-  drops: true,
   linear(g, x, { weight, bias }, parameters, options, dropout) {
     const { scale } = direction(g, weight, parameters, options);
     const adapted = (z: Value, factor: number): Value =>

@@ -2,7 +2,7 @@ import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import { hira } from "./hira.js";
 import { kaimingUniform, zeros } from "./init.js";
-import { addedWeight, lowRankUpdate } from "./lora.js";
+import { addedWeight, lowRankReads, lowRankUpdate } from "./lora.js";
 import type { LinearMethod, MethodOptions, ParameterValues } from "./method.js";
 
 /** W0 * (1 + B A) + alpha / additiveRank * loraB loraA. */
@@ -30,6 +30,7 @@ const combinedWeight = (
 export const hilora: LinearMethod = {
   kind: "linear",
   name: "hilora",
+  reads: { ...lowRankReads, alpha: true, additiveRank: true, dropout: true },
   parameters: (module, options) => ({
     ...hira.parameters(module, options),
     loraA: {
@@ -45,7 +46,6 @@ export const hilora: LinearMethod = {
       ? undefined
       : `--r_ab and --r_lora (${String(additiveRank)}) from 1 to the smaller side`;
   },
-  drops: true,
   linear(g, x, frozen, parameters, options, dropout) {
     const { weight, bias, hold } = frozen;
     if (dropout.scale === 1)

@@ -25,6 +25,15 @@ const scaledWeight = (g: Graph, weight: Value, { A, B, R }: Parameters): Value =
 export const hira: LinearMethod = {
   kind: "linear",
   name: "hira",
+  reads: {
+    rank: true,
+    initA: true,
+    initB: true,
+    trainA: true,
+    trainB: true,
+    randomR: true,
+    biasTwice: true,
+  },
   parameters: ({ inFeatures, outFeatures }, { rank, initA, initB, trainA, trainB, randomR }) => ({
     A: { shape: [rank, inFeatures], init: initA, trainable: trainA },
     B: { shape: [outFeatures, rank], init: initB, trainable: trainB },

@@ -1,7 +1,13 @@
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import type { LinearModule } from "../models/adapter.js";
-import type { LinearMethod, MethodOptions, ParameterSpec, ParameterValues } from "./method.js";
+import type {
+  LinearMethod,
+  MethodOptions,
+  MethodReads,
+  ParameterSpec,
+  ParameterValues,
+} from "./method.js";
 
 /** A [rank, in] and B [out, rank] of one module. */
 export const lowRankParameters = (
@@ -11,6 +17,15 @@ export const lowRankParameters = (
   A: { shape: [rank, inFeatures], init: initA, trainable: trainA },
   B: { shape: [outFeatures, rank], init: initB, trainable: trainB },
 });
+
+/** What A and B of one module read. */
+export const lowRankReads = {
+  rank: true,
+  initA: true,
+  initB: true,
+  trainA: true,
+  trainB: true,
+} as const satisfies MethodReads;
 
 /** scale * x A^T B^T: [rows, out]. Two products with a small side; B A is never formed. */
 export const lowRankUpdate = (
@@ -35,8 +50,8 @@ export const loraScale = ({ alpha, rank }: MethodOptions): number => alpha / ran
 const loraMethod = (name: string, scaleOf: (options: MethodOptions) => number): LinearMethod => ({
   kind: "linear",
   name,
+  reads: { ...lowRankReads, alpha: true, dropout: true },
   parameters: lowRankParameters,
-  drops: true,
   linear: (g, x, { weight, bias }, parameters, options, dropout) =>
     g.add(
       g.linear(x, weight, bias),

@@ -92,6 +92,17 @@ export interface MethodOptions {
   readonly biasTwice: boolean;
 }
 
+/** The options that a method reads; one that counts only beside a value of another names that value. */
+export type MethodReads = { readonly [Name in keyof MethodOptions]?: true | OptionValue };
+
+/** An option with one of its values. */
+type OptionValue = {
+  readonly [Name in keyof MethodOptions]: {
+    readonly option: Name;
+    readonly is: Extract<MethodOptions[Name], boolean | number | string>;
+  };
+}[keyof MethodOptions];
+
 /** p-tuning's encoders by peft's names. */
 export const encoderTypes = ["MLP", "LSTM"] as const;
 export type EncoderType = (typeof encoderTypes)[number];
@@ -131,10 +142,10 @@ export const defaultMethodOptions: MethodOptions = {
 export interface LinearMethod {
   readonly kind: "linear";
   readonly name: string;
+  /** With `dropout` among them, training may drop elements of the input, and `linear` uses its `dropout`. */
+  readonly reads: MethodReads;
   /** Parameters by their short names ("A", "B"); the full name is `<module path>.<short name>`. */
   parameters(module: LinearModule, options: MethodOptions): Readonly<Record<string, ParameterSpec>>;
-  /** Whether training may drop elements of the input (--lora_dropout); then `linear` uses its `dropout`. */
-  readonly drops?: true;
   /** What is wrong with the rank for this module, as "expected ..."; absent, it goes from 1 to the smaller side. */
   readonly unfit?: (module: LinearModule, options: MethodOptions) => string | undefined;
   linear(
@@ -157,6 +168,7 @@ export interface LinearMethod {
 export interface FullMethod {
   readonly kind: "full";
   readonly name: string;
+  readonly reads: MethodReads;
 }
 
 /**
@@ -167,6 +179,7 @@ export interface FullMethod {
 export interface VirtualTokenMethod {
   readonly kind: "virtual";
   readonly name: string;
+  readonly reads: MethodReads;
   /** What a row is: keys and values of every layer, or an embedding. */
   readonly form: "keys-values" | "embeddings";
   /** The rows' name: that of the one parameter where nothing makes them. */

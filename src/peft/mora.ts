@@ -100,6 +100,7 @@ const identity = (g: Graph, size: number, dtype: DType): Value => {
 export const mora: LinearMethod = {
   kind: "linear",
   name: "mora",
+  reads: { rank: true, moraType: true, dropout: true },
   parameters(module, options) {
     const side = moraSide(module, options);
     return { M: { shape: [side, side], init: zeros, trainable: true } };
@@ -108,7 +109,6 @@ export const mora: LinearMethod = {
     options.rank < 1 || moraSide(module, options) > module.inFeatures
       ? "a rank from 1 on, with which sqrt((in + out) * rank) is at most in"
       : undefined,
-  drops: true,
   linear: (g, x, { weight, bias }, { M }, { moraType }, dropout) =>
     g.add(
       g.linear(x, weight, bias),

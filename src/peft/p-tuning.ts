@@ -61,6 +61,13 @@ const lstmRows = (
 export const pTuning: VirtualTokenMethod = {
   kind: "virtual",
   name: "p-tuning",
+  reads: {
+    virtualTokens: true,
+    encoderHiddenSize: true,
+    encoderType: true,
+    encoderLayers: { option: "encoderType", is: "LSTM" },
+    masksPadding: true,
+  },
   form: "embeddings",
   result: "embedding",
   parameters({ hiddenSize }, { virtualTokens, encoderHiddenSize, encoderType, encoderLayers }) {

@@ -14,6 +14,12 @@ import { rowWidth } from "./virtual-tokens.js";
 export const prefix: VirtualTokenMethod = {
   kind: "virtual",
   name: "prefix",
+  reads: {
+    virtualTokens: true,
+    prefixProjection: true,
+    encoderHiddenSize: { option: "prefixProjection", is: true },
+    masksPadding: true,
+  },
   form: "keys-values",
   result: "table",
   parameters(config, { virtualTokens, prefixProjection, encoderHiddenSize }) {

@@ -23,6 +23,7 @@ const embeddingsOf =
 export const promptTuning: VirtualTokenMethod = {
   kind: "virtual",
   name: "prompt-tuning",
+  reads: { virtualTokens: true, promptInitIds: true, masksPadding: true },
   form: "embeddings",
   result: "embedding",
   parameters: ({ hiddenSize }, { virtualTokens, promptInitIds }) => ({

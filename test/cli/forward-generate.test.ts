@@ -83,7 +83,12 @@ test("hira generate reads early_stopping as transformers has it", async (t) => {
     ["false", false],
     ["never", "never"],
   ] as const) {
-    const { options } = await runGenerate("--input=a", "--out=b", `--early_stopping=${text}`);
+    const { options } = await runGenerate(
+      "--input=a",
+      "--out=b",
+      "--beam_size=2",
+      `--early_stopping=${text}`,
+    );
     t.is(options?.earlyStopping, value);
   }
 });

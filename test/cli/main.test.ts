@@ -4,6 +4,7 @@ import { join } from "node:path";
 import test from "ava";
 import { defineCommand, type Command } from "../../src/cli/command.js";
 import { pickFlags } from "../../src/cli/options.js";
+import { always } from "../../src/cli/reads.js";
 import { UserError } from "../../src/core/errors.js";
 import { InterruptedError } from "../../src/train/interrupt.js";
 import { runMain, runTrain } from "./support.js";
@@ -13,6 +14,7 @@ const throwing = (error: unknown): readonly Command[] => [
     name: "fall",
     summary: "Throw",
     flags: {},
+    reads: {},
     examples: [],
     run: async () => {
       throw error;
@@ -104,6 +106,7 @@ for (const [signal, code] of [
         name: "work",
         summary: "",
         flags: {},
+        reads: {},
         examples: [],
         finishOnSignal: true,
         run,
@@ -125,6 +128,7 @@ test("main turns a real SIGTERM into a request to the command and warns", async 
     name: "work",
     summary: "",
     flags: {},
+    reads: {},
     examples: [],
     finishOnSignal: true,
     run: async ({ context: { interrupt } }) => {
@@ -146,6 +150,7 @@ test("a command gets the defaults of its own flags and its words", async (t) => 
     name: "take",
     summary: "",
     flags: { ...pickFlags(["lr", "seed"]), out: { ...pickFlags(["out"]).out, default: "x" } },
+    reads: { lr: always, seed: always, out: always },
     words: { name: "<file>...", help: "Files" },
     examples: [],
     run: async ({ values, words, throwFaults }) => {

@@ -43,7 +43,6 @@ test("run_eval_decoding.sh answers the eight sets in the original's order, with 
     sets.map((set) => [
       `--dataset=${set}`,
       "--batch=16",
-      "--output_folder=temp",
       "--ckpt=results/a run",
       "--beam_size=4",
       "--limit=200",

@@ -5,6 +5,7 @@ import { readRuns } from "../../evaluate/compare-runs.js";
 import { defineCommand } from "../command.js";
 import { comparisonJson, comparisonMarkdown, formatComparison } from "../compare-table.js";
 import { flags, pickFlags } from "../options.js";
+import { always } from "../reads.js";
 
 /** `hira compare`: a table over runs. */
 export const compareCommand = defineCommand({
@@ -26,6 +27,20 @@ export const compareCommand = defineCommand({
     },
     ...pickFlags(["json", "overwrite"]),
     out: { ...flags.out, placeholder: "file", help: "Markdown file to write the table to (.md)" },
+  },
+  reads: {
+    // JSON has the sets in any case.
+    per_set: [
+      {
+        decidedBy: ["json", "out"],
+        isMet: ({ json, out }) => !json || out !== null,
+        otherwise: () => "with --json",
+      },
+    ],
+    markdown: always,
+    json: always,
+    out: always,
+    overwrite: always,
   },
   examples: [
     ["hira compare results_hira/*", "every run in a folder"],

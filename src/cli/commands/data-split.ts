@@ -3,6 +3,7 @@ import { resolveDataRoot } from "../../datasets/data-root.js";
 import { splitCommonsense } from "../../datasets/split.js";
 import { defineCommand } from "../command.js";
 import { flags, pickFlags } from "../options.js";
+import { always, notWith } from "../reads.js";
 
 /** `hira data split`, which is the authors' do_train_val_test_split.py. */
 export const dataSplitCommand = defineCommand({
@@ -22,6 +23,14 @@ export const dataSplitCommand = defineCommand({
     },
     seed: { ...flags.seed, group: "Data", default: 58, help: "Seed of the order" },
     ...pickFlags(["hold_out", "data_dir", "overwrite"]),
+  },
+  reads: {
+    input: always,
+    out: always,
+    seed: always,
+    hold_out: always,
+    data_dir: [notWith("input", (path) => path !== null)],
+    overwrite: always,
   },
   examples: [
     ["hira data split", "the authors' split, with all names as they have them"],

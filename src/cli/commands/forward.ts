@@ -1,6 +1,7 @@
 import type { ProgressUi } from "../../report/progress.js";
 import { defineCommand, type Command } from "../command.js";
 import type { FlagFault } from "../flag.js";
+import { forwardReads } from "../forward-reads.js";
 import { flags, pickFlags } from "../options.js";
 import {
   modelFlagNames,
@@ -81,6 +82,7 @@ export const forwardCommand = (
       },
       out: { ...flags.out, placeholder: "file", help: "What to write (.safetensors)" },
     },
+    reads: forwardReads,
     examples: [
       [
         "hira forward --model=DIR --peft_type=hira --adapter_init=init.safetensors --input=rows.jsonl --out=out.safetensors --gradients",

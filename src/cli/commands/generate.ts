@@ -3,7 +3,9 @@ import type { GenerationConfig } from "../../models/generation-config.js";
 import type { ProgressUi } from "../../report/progress.js";
 import type { InterruptSignal } from "../../train/interrupt.js";
 import { defineCommand, type Command } from "../command.js";
+import { besideCheckpoint, draws, inFourBits } from "../model-reads.js";
 import { flags, pickFlags } from "../options.js";
+import { always, onlyWith } from "../reads.js";
 import { readDoSample, type DeviceOptions } from "../train-options.js";
 import type { BaseStorage } from "../../train/load-base.js";
 import { readBaseStorage, storageFlagNames } from "../storage-options.js";
@@ -88,6 +90,32 @@ export const generateCommand = (
       precision: precisionFlag,
       input: { ...flags.input, help: "Rows of prompt or input_ids (.json or .jsonl)" },
       out: { ...flags.out, placeholder: "file", help: "What to write (.jsonl)" },
+    },
+    reads: {
+      model_name: always,
+      load_bit: always,
+      quant_type: [inFourBits],
+      double_quant: [inFourBits],
+      ckpt: always,
+      load_order: [besideCheckpoint],
+      batch: always,
+      seed: [draws],
+      max_new_tokens: always,
+      beam_size: always,
+      num_return_sequences: always,
+      length_penalty: always,
+      no_repeat_ngram_size: always,
+      early_stopping: [onlyWith("beam_size", (beams) => Number(beams) > 1, "beam_size above 1")],
+      do_sample: always,
+      temperature: [draws],
+      top_k: [draws],
+      top_p: [draws],
+      device: always,
+      threads: always,
+      overwrite: always,
+      precision: always,
+      input: always,
+      out: always,
     },
     finishOnSignal: true,
     examples: [

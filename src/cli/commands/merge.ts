@@ -2,7 +2,9 @@ import type { ProgressUi } from "../../report/progress.js";
 import type { MergeRunOptions } from "../../evaluate/run-merge.js";
 import { defineCommand, type Command } from "../command.js";
 import type { FlagFault } from "../flag.js";
+import { inFourBits } from "../model-reads.js";
 import { flags, pickFlags } from "../options.js";
+import { always } from "../reads.js";
 import { readBaseStorage, storageFlagNames } from "../storage-options.js";
 import { adapterFlag } from "./forward.js";
 
@@ -42,6 +44,18 @@ export const mergeCommand = (
       },
       out: { ...flags.out, placeholder: "folder", help: "Folder to write, new or empty" },
       ...pickFlags([...storageFlagNames, "threads"]),
+    },
+    reads: {
+      ckpt: always,
+      load_order: always,
+      model_name: always,
+      unmerge: always,
+      input: always,
+      out: always,
+      load_bit: always,
+      quant_type: [inFourBits],
+      double_quant: [inFourBits],
+      threads: always,
     },
     examples: [
       ["hira merge --ckpt=results_hira/RUN --out=merged", "the run's best checkpoint as a model"],

@@ -11,6 +11,7 @@ import {
 } from "../../evaluate/commonsense.js";
 import { defineCommand } from "../command.js";
 import { flags, pickFlags } from "../options.js";
+import { always } from "../reads.js";
 import { readCompat } from "../train-options.js";
 import { formatScores } from "../score-table.js";
 
@@ -67,6 +68,14 @@ export const scoreCommand = defineCommand({
       placeholder: "folder",
       help: "Folder for --csv; if not given, the scored folder, or the one that holds all of them",
     },
+  },
+  reads: {
+    dataset: always,
+    compat: always,
+    csv: always,
+    json: always,
+    overwrite: always,
+    out: always,
   },
   examples: [
     ["hira score results_hira/RUN", "the eight sets of one run, a line each"],

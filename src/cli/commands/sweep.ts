@@ -7,6 +7,7 @@ import { defineCommand, type Command } from "../command.js";
 import { comparisonMarkdown, formatComparison } from "../compare-table.js";
 import { faultsError } from "../flag.js";
 import { flags } from "../options.js";
+import { always, notWith } from "../reads.js";
 import { planSweep, runSweep } from "../run-sweep.js";
 import { readSweepPlan } from "../sweep-plan.js";
 
@@ -46,6 +47,11 @@ export const sweepCommand = (program: () => readonly string[]): Command =>
         help: "In the table at the end: a column for each commonsense set",
       },
     },
+    reads: {
+      out: always,
+      dry_run: always,
+      per_set: [notWith("dry_run", (is) => is === true)],
+    },
     finishOnSignal: true,
     examples: [
       ["hira sweep study.yaml --dry_run", "what would run"],
@@ -59,8 +65,9 @@ export const sweepCommand = (program: () => readonly string[]): Command =>
           `Cannot run a sweep: found ${words.length === 0 ? "no file" : words.join(", ")}, expected one YAML file`,
           "For example: hira sweep study.yaml",
         );
-      const { plan, faults } = await readSweepPlan(file, context);
+      const { plan, faults, warnings } = await readSweepPlan(file, context);
       if (faults.length > 0) throw faultsError(faults, "sweep");
+      for (const warning of warnings) context.ui.warn(warning);
       const out = resolve(values.out ?? join("results_sweep", basename(file, extname(file))));
       const { ui, terminal, interrupt } = context;
       if (values.dry_run) {

@@ -3,6 +3,7 @@ import { readDeepSpeedConfig, type DeepSpeedConfig } from "../../distributed/ds-
 import type { InterruptSignal } from "../../train/interrupt.js";
 import { defineCommand, type Command } from "../command.js";
 import { flags } from "../options.js";
+import { trainReads } from "../train-reads.js";
 import { readTrainOptions, trainFlags, type TrainOptions } from "../train-options.js";
 
 /** What the library does for `hira train`; `interrupt` asks to finish the step, save, and return. */
@@ -15,9 +16,9 @@ export interface TrainWork {
   analyseDataset(options: TrainOptions, ui: ProgressUi): Promise<void>;
 }
 
-/** The --ds_config of the options, checked against them; undefined if none is given. */
+/** The --ds_config of the options, checked against them; undefined where none is given, or nothing is trained. */
 const readDsConfig = async (options: TrainOptions): Promise<DeepSpeedConfig | undefined> =>
-  options.dsConfig === undefined
+  options.dsConfig === undefined || options.ckpt !== undefined || options.datasetAnalysis
     ? undefined
     : readDeepSpeedConfig(options.dsConfig, {
         batch: options.batch,
@@ -41,6 +42,7 @@ export const trainCommand = (work: TrainWork): Command =>
       "Takes every flag of train_hira.py, also shortened as far as it stays clear. Trains, keeps the checkpoint with the lowest validation loss, and answers the test split with it.",
     replaces: "train_hira.py",
     flags: trainFlags,
+    reads: trainReads,
     finishOnSignal: true,
     examples: [
       [

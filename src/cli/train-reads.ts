@@ -1,0 +1,177 @@
+import {
+  findDataset,
+  findSingleDataset,
+  isPreTokenizedName,
+  readyDatasetNames,
+} from "../datasets/registry.js";
+import type { FlagValues } from "./options.js";
+import {
+  changesLayers,
+  draws,
+  inFourBits,
+  isQlora,
+  methodReads,
+  trainsAllWeights,
+  type MethodFlagName,
+} from "./model-reads.js";
+import { always, notWith, onlyWith, where, type ReadTable, type Requirement } from "./reads.js";
+import type { trainFlags, TrainFlagValues } from "./train-options.js";
+
+type Mode = "training" | "evaluation" | "analysis";
+type ModeValues = Pick<FlagValues, "ckpt" | "dataset_analysis">;
+
+const modeOf = ({ ckpt, dataset_analysis: analyses }: ModeValues): Mode => {
+  if (analyses) return "analysis";
+  return ckpt === null ? "training" : "evaluation";
+};
+
+const trains = (values: ModeValues): boolean => modeOf(values) === "training";
+
+const evaluatesOnly = (values: ModeValues): boolean => modeOf(values) === "evaluation";
+
+const inModes = (...modes: readonly Mode[]): Requirement<ModeValues> => ({
+  decidedBy: ["ckpt", "dataset_analysis"],
+  isMet: (values) => modes.includes(modeOf(values)),
+  otherwise: (values) =>
+    ({
+      analysis: "with --dataset_analysis",
+      evaluation: "with --ckpt",
+      training: "without --ckpt",
+    })[modeOf(values)],
+});
+
+const inTraining = inModes("training");
+const inEvaluation = inModes("evaluation");
+const notInAnalysis = inModes("training", "evaluation");
+
+/** A flag that a checkpoint is checked against, and that training reads where the method does. */
+const toldByCheckpoint = (flag: MethodFlagName): readonly Requirement<TrainFlagValues>[] => [
+  notInAnalysis,
+  ...methodReads(flag).map((requirement) => where(trains, requirement)),
+];
+
+const inTrainingOf = (flag: MethodFlagName): readonly Requirement<TrainFlagValues>[] => [
+  inTraining,
+  ...methodReads(flag),
+];
+
+const namedSet = notWith<"dataset", string>("dataset", isPreTokenizedName);
+
+/** A split is answered: rows of token ids have none to answer. */
+const answers: readonly Requirement<TrainFlagValues>[] = [notInAnalysis, namedSet];
+
+const adjustable = (name: string): boolean => {
+  if (!readyDatasetNames.some((known) => known === name)) return true;
+  const found = findDataset(name);
+  const sets = found.kind === "group" ? found.members.map(findSingleDataset) : [found];
+  return sets.some(({ member }) => member.decoding.adjustable);
+};
+
+/** The set is decoded in a way that flags may change. */
+const adjustsDecoding: readonly Requirement<TrainFlagValues>[] = [
+  ...answers,
+  notWith<"decoding", string>("decoding", (how) => how === "greedy"),
+  notWith<"dataset", string>("dataset", (name) => !adjustable(name)),
+];
+
+const whereDrawn = [...adjustsDecoding, draws];
+
+const evaluates = notWith<"eval_strategy", string>("eval_strategy", (when) => when === "no");
+
+const changesSplits = onlyWith<"compat", string | null>(
+  "compat",
+  (names) => names !== null && /\b(?:reference|splits)\b/.test(names),
+  "compat=splits",
+);
+
+const ofLayers = [notInAnalysis, where(trains, changesLayers)] as const;
+
+/** Which flags of `hira train` are read, in training, in evaluation (--ckpt) and by --dataset_analysis. */
+export const trainReads: ReadTable<typeof trainFlags> = {
+  peft_type: [notInAnalysis],
+  enable_grad_ckpt: [inTraining],
+  batch: always,
+  grad_acc: [inTraining],
+  num_workers: [namedSet],
+  warmup: [inTraining],
+  weight_decay: [inTraining],
+  epoch: [inTraining, notWith<"max_steps", number | null>("max_steps", (steps) => steps !== null)],
+  lr: [inTraining],
+  model_name: always,
+  ckpt: [inModes("training", "evaluation")],
+  dataset: always,
+  dataset_analysis: always,
+  dataset_ratio: [where(evaluatesOnly, changesSplits)],
+  // Launchers add it to every line.
+  local_rank: always,
+  ds_config: [inTraining],
+  output_folder: [inTraining],
+  load_bit: [notInAnalysis],
+  r_ab: toldByCheckpoint("r_ab"),
+  target_modules: ofLayers,
+  eval_strategy: [inTraining],
+  eval_steps: [
+    inTraining,
+    onlyWith<"eval_strategy", string>(
+      "eval_strategy",
+      (when) => when === "steps",
+      "eval_strategy=steps",
+    ),
+  ],
+  max_new_tokens: [namedSet],
+  beam_size: adjustsDecoding,
+  virtual_tokens: toldByCheckpoint("virtual_tokens"),
+  compute_rank: [inEvaluation],
+  compute_norm: [inEvaluation],
+  load_order: [inEvaluation],
+  init_ab: inTrainingOf("init_ab"),
+  train_ab: inTrainingOf("train_ab"),
+  // Without one it is 42 in training; in evaluation it is that of what is drawn.
+  seed: [notInAnalysis, ...whereDrawn.map((requirement) => where(evaluatesOnly, requirement))],
+  do_sample: adjustsDecoding,
+  rand_R: toldByCheckpoint("rand_R"),
+  exp_name: [inTraining],
+  decoding: answers,
+  save_total_limit: [inTraining, evaluates],
+  early_stop_patience: [inTraining, evaluates],
+
+  resume_from_checkpoint: [inTraining],
+  max_shard_size: [inTraining, trainsAllWeights],
+  data_dir: [namedSet],
+  validation: [inTraining, evaluates],
+  shuffle: [inTraining],
+  lora_alpha: toldByCheckpoint("lora_alpha"),
+  quant_type: [notInAnalysis, inFourBits],
+  double_quant: [notInAnalysis, inFourBits],
+  qlora_adapter: [notInAnalysis, where(trains, isQlora)],
+  r_lora: toldByCheckpoint("r_lora"),
+  mora_type: toldByCheckpoint("mora_type"),
+  sparsity: inTrainingOf("sparsity"),
+  sparse_method: inTrainingOf("sparse_method"),
+  sparse_schedule: inTrainingOf("sparse_schedule"),
+  sparse_start: inTrainingOf("sparse_start"),
+  sparse_end: inTrainingOf("sparse_end"),
+  l1_weight: inTrainingOf("l1_weight"),
+  layers: ofLayers,
+  modules_to_save: ofLayers,
+  rank_pattern: ofLayers,
+  prefix_projection: inTrainingOf("prefix_projection"),
+  encoder_hidden_size: inTrainingOf("encoder_hidden_size"),
+  encoder_reparameterization_type: inTrainingOf("encoder_reparameterization_type"),
+  encoder_num_layers: inTrainingOf("encoder_num_layers"),
+  prompt_init_text: inTrainingOf("prompt_init_text"),
+  adapter_init: [inTraining],
+  lora_dropout: inTrainingOf("lora_dropout"),
+  optim: [inTraining],
+  max_grad_norm: [inTraining],
+  max_steps: [inTraining],
+  compat: always,
+  limit: answers,
+  temperature: whereDrawn,
+  top_k: whereDrawn,
+  top_p: whereDrawn,
+  device: [notInAnalysis],
+  precision: [notInAnalysis],
+  threads: [notInAnalysis],
+  log_steps: [inTraining],
+};
