@@ -9,6 +9,7 @@ import type { Adapter } from "../../src/peft/adapter.js";
 import { buildAdapter } from "../../src/peft/build-adapter.js";
 import type { ProgressUi } from "../../src/report/progress.js";
 import { loadBase, type BaseModel } from "../../src/train/load-base.js";
+import { requireModelName } from "../../src/train/model-name.js";
 import type { ParameterStore } from "../../src/train/parameters.js";
 
 /** A run as far as it stands before its first step. */
@@ -41,7 +42,11 @@ export const withTrainingRun = async (
     async train(options, ui) {
       const peftType = requirePeftType(options.peftType);
       const tokenizer = options.datasetFile === undefined ? "required" : "optional";
-      const base = await loadBase(options.modelName, { ...options, tokenizer }, ui);
+      const base = await loadBase(
+        requireModelName(options.modelName),
+        { ...options, tokenizer },
+        ui,
+      );
       const { config } = base.folder;
       const adapter = buildAdapter(peftType, config, options, options.compat, base.tokenizer);
       const store = await fillStore(base, adapter, options, ui);

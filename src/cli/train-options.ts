@@ -8,6 +8,7 @@ import { parseShardSize } from "../models/shards.js";
 import { namedInitializers } from "../peft/init.js";
 import type { MoraType, SparsitySettings } from "../peft/method.js";
 import type { QloraAdapter } from "../peft/qlora.js";
+import type { GivenFlags } from "../evaluate/recorded-flags.js";
 import type { BaseStorage } from "../train/load-base.js";
 import type { Optimizer } from "../train/optimizer.js";
 import type { DeepSpeedConfig } from "../distributed/ds-config.js";
@@ -18,6 +19,7 @@ import {
   readModulesToSave,
   readRankPattern,
 } from "./adapter-options.js";
+import { chosenModel, readGivenFlags } from "./given-flags.js";
 import { isReadByMethod } from "./model-reads.js";
 import { listed, type FlagFault, type ValuesOf } from "./flag.js";
 import {
@@ -91,9 +93,10 @@ export type TrainFlagValues = ValuesOf<typeof trainFlags>;
 export interface ModelOptions extends AdapterSettings, BaseStorage {
   /** Undefined only where the checkpoint says it, or nothing is trained. */
   readonly peftType: string | undefined;
-  /** A folder, or a Hub id. */
-  readonly modelName: string;
+  /** A folder; undefined where nobody has named one, see chosenModel. */
+  readonly modelName: string | undefined;
   readonly adapterInit: string | undefined;
+  readonly givenFlags: GivenFlags;
 }
 
 export interface DataOptions {
@@ -276,12 +279,13 @@ const readQloraAdapter = (
 
 /** The model's part of the options, for every command that loads one. Faults are added to `faults`. */
 export const readModelOptions = (
-  values: Pick<FlagValues, (typeof modelFlagNames)[number]>,
-  compat: Compat,
-  faults: FlagFault[],
+  values: Pick<FlagValues, (typeof modelFlagNames)[number] | "ckpt">,
+  given: ReadonlySet<string>,
+  { compat, faults }: { readonly compat: Compat; readonly faults: FlagFault[] },
 ): ModelOptions => ({
   peftType: values.peft_type ?? undefined,
-  modelName: values.model_name,
+  modelName: chosenModel(values, given),
+  givenFlags: readGivenFlags(values, given),
   adapterInit: values.adapter_init ?? undefined,
   ...readBaseStorage(values, values.peft_type, faults),
   qloraAdapter: readQloraAdapter(values, faults),
@@ -375,12 +379,16 @@ const crossFaults = (values: TrainFlagValues, datasetFile: boolean): FlagFault[]
 };
 
 /** The options of `hira train` from its flags. What is wrong is added to `faults`; the options then serve no purpose. */
-export const readTrainOptions = (values: TrainFlagValues, faults: FlagFault[]): TrainOptions => {
+export const readTrainOptions = (
+  values: TrainFlagValues,
+  given: ReadonlySet<string>,
+  faults: FlagFault[],
+): TrainOptions => {
   const compat = readCompat(values.compat, faults);
   const datasetFile = isPreTokenizedName(values.dataset);
   faults.push(...crossFaults(values, datasetFile));
   return {
-    ...readModelOptions(values, compat, faults),
+    ...readModelOptions(values, given, { compat, faults }),
     loraDropout: readDropout(values.lora_dropout, faults),
     compat,
     dataDir: values.data_dir ?? undefined,

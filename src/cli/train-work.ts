@@ -6,6 +6,7 @@ import { findSingleDataset } from "../datasets/registry.js";
 import { splits, type Split } from "../datasets/rows.js";
 import { runEvaluation } from "../evaluate/run-evaluation.js";
 import { runTraining } from "../evaluate/run-training.js";
+import { requireModelName } from "../train/model-name.js";
 import { loadTokenizer } from "../tokenizer/load-tokenizer.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
 import type { TrainWork } from "./commands/train.js";
@@ -17,7 +18,7 @@ const analyseSplits = async (options: TrainOptions): Promise<string> => {
   const dataset = findSingleDataset(options.dataset);
   const { member } = dataset;
   const { compat } = options;
-  const tokenizer = await loadTokenizer(options.modelName);
+  const tokenizer = await loadTokenizer(requireModelName(options.modelName));
   const root = await resolveDataRoot({ dataDir: options.dataDir });
   const maxTargetTokens = targetTokensInTraining(member.maxNewTokens, options.maxNewTokens, compat);
   const analyse = async (split: Split): Promise<AnalysedSplit> => {

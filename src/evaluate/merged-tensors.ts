@@ -15,7 +15,7 @@ import {
 import { unties } from "../peft/modules-to-save.js";
 import type { ProgressUi } from "../report/progress.js";
 import type { LogitSource } from "./compare-logits.js";
-import { baseModelOf, findTrained, openTrained, type TrainedModelOptions } from "./open-trained.js";
+import { findTrained, openTrained, requireBase, type TrainedModelOptions } from "./open-trained.js";
 
 /** A tensor of the merged model: what is written, wherever its values come from. */
 export type MergedTensor = Pick<TensorEntry, "name" | "dtype" | "shape">;
@@ -127,7 +127,7 @@ export const openMergedTensors = async (
       "There is nothing to merge: the folder is a model already",
     );
   if (trained.holds === "trained model") {
-    const base = await loadModelFolder(await baseModelOf(trained, options.modelName));
+    const base = await loadModelFolder(await requireBase(trained, options));
     for (const warning of base.warnings) ui.warn(warning);
     return openFineTuned(base, trained.folder);
   }

@@ -1,13 +1,12 @@
-import { existsSync } from "node:fs";
 import type { Compat } from "../core/compat.js";
-import { UserError } from "../core/errors.js";
-import type { JsonObject } from "../core/json-file.js";
+import { UserError, userErrorOfFaults } from "../core/errors.js";
+import { quoteJson, type JsonObject } from "../core/json-file.js";
 import { loadModelFolder } from "../models/model-folder.js";
 import { readTensorsAsFloat32 } from "../models/weights/safetensors.js";
 import { llamaTensors } from "../models/llama-config.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
 import { createFullAdapter } from "../peft/adapter.js";
-import { readAdapter, readAdapterConfig } from "../peft/adapter-files.js";
+import { readAdapter } from "../peft/adapter-files.js";
 import { adapterBaseOf, adapterOfDescription } from "../peft/build-adapter.js";
 import { fft } from "../peft/fft.js";
 import { zeros } from "../peft/init.js";
@@ -17,14 +16,18 @@ import { Tensor } from "../runtime/tensor.js";
 import { readCheckpoint } from "../train/checkpoint.js";
 import { pickCheckpoint, resolveCheckpoint } from "../train/checkpoint-folder.js";
 import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
+import { findBase, isSameModel, type TrainedFolder } from "./find-base.js";
+import { adapterFlagFaults, runFlagFaults, type GivenFlags } from "./recorded-flags.js";
 
 /** The storage counts where no run says otherwise, see storageOf. */
 export interface TrainedModelOptions extends BaseStorage {
   /** A run folder, one checkpoint, a peft adapter, or a plain model. */
   readonly ckpt: string;
   readonly loadOrder: number;
-  /** The base model; counts where the files name none, or name a folder that is gone. */
+  /** The base model that somebody has named; see findBase. */
   readonly modelName: string | undefined;
+  /** Other flags that somebody wrote: what was trained must not contradict them. */
+  readonly givenFlags?: GivenFlags;
   readonly compat: Compat;
   readonly tokenizer: "required" | "optional";
 }
@@ -42,18 +45,6 @@ export interface TrainedModel {
   readonly runFlags: JsonObject | undefined;
 }
 
-const textOf = (value: unknown): string | undefined =>
-  typeof value === "string" && value !== "" ? value : undefined;
-
-/** A folder of trained weights. */
-export interface TrainedFolder {
-  /** An adapter, the model that full fine-tuning has made, or a plain model on which nothing was trained. */
-  readonly holds: "adapter" | "trained model" | "plain model";
-  readonly folder: string;
-  /** The flags of the run that trained it; undefined for a peft adapter and a plain model. */
-  readonly runFlags: JsonObject | undefined;
-}
-
 /**
  * Finds the weights that --ckpt means: of a run folder the best checkpoint (see pickCheckpoint), else the folder itself.
  *
@@ -64,10 +55,8 @@ export const findTrained = async (
   ui: ProgressUi,
 ): Promise<TrainedFolder> => {
   const found = await resolveCheckpoint(ckpt);
-  if (found.kind === "model")
-    return { holds: "plain model", folder: found.folder, runFlags: undefined };
-  if (found.kind === "adapter")
-    return { holds: "adapter", folder: found.folder, runFlags: undefined };
+  if (found.kind === "model") return { holds: "plain model", folder: found.folder, run: undefined };
+  if (found.kind === "adapter") return { holds: "adapter", folder: found.folder, run: undefined };
   let { folder } = found;
   const runFolder = found.kind === "run" ? found.folder : found.runFolder;
   if (found.kind === "run") {
@@ -79,29 +68,46 @@ export const findTrained = async (
       `Loading ${best.folder}${evalLoss === undefined ? "" : ` (score: ${String(evalLoss)})`}`,
     );
   }
-  const runFlags = runFolder === undefined ? undefined : await readRunFlags(runFolder);
+  const run =
+    runFolder === undefined
+      ? undefined
+      : { folder: runFolder, flags: await readRunFlags(runFolder) };
   const { weights } = await readCheckpoint(folder, "sizes");
-  return { holds: weights === "model" ? "trained model" : "adapter", folder, runFlags };
+  return { holds: weights === "model" ? "trained model" : "adapter", folder, run };
 };
 
+const contradiction = (
+  { run, folder }: TrainedFolder,
+  faults: readonly string[],
+  hint = "Leave these flags out: what was trained brings them with it",
+): UserError =>
+  userErrorOfFaults(`Cannot load ${run?.folder ?? folder} as it was trained`, faults, hint);
+
+const flagFaults = (
+  { run }: TrainedFolder,
+  { givenFlags = {} }: Pick<TrainedModelOptions, "givenFlags">,
+): readonly string[] => (run ? runFlagFaults(run.flags, givenFlags) : []);
+
 /**
- * The base model's folder: the recorded one where it is still there, else the one on the command line.
+ * The base model's folder, see findBase.
  *
- * @throws {UserError} if neither is given
+ * @throws {UserError} if there is none, or if it or one of the flags that somebody wrote contradicts the run
  */
-export const baseModelOf = async (
-  { holds, folder, runFlags }: TrainedFolder,
-  given: string | undefined,
+export const requireBase = async (
+  trained: TrainedFolder,
+  options: Pick<TrainedModelOptions, "modelName" | "givenFlags">,
 ): Promise<string> => {
-  const recorded =
-    textOf(runFlags?.model_name) ??
-    (holds === "adapter" ? (await readAdapterConfig(folder)).baseModel : undefined);
-  if (recorded !== undefined && existsSync(recorded)) return recorded;
-  const named = given ?? recorded;
-  if (named !== undefined) return named;
-  throw new UserError(
-    `Cannot find the base model of ${folder}: found no name of it in its files, expected one`,
-    "Give the base model's folder with --model",
+  const found = await findBase(trained, options.modelName);
+  const faults = [...flagFaults(trained, options)];
+  if ("path" in found) {
+    if (faults.length > 0) throw contradiction(trained, faults);
+    return found.path;
+  }
+  const isGiven = options.modelName !== undefined;
+  throw contradiction(
+    trained,
+    [...faults, `${isGiven ? "--model_name" : "base model"}: ${found.fault}`],
+    `${isGiven ? "Leave out --model, or give" : "Give with --model"} the model that it was trained on. An adapter that is copied out of its run's folder takes every base that its shapes fit`,
   );
 };
 
@@ -129,24 +135,50 @@ export const openTrained = async (
   ui: ProgressUi,
 ): Promise<TrainedModel> => {
   const trained = await findTrained(options, ui);
-  const { holds, folder, runFlags } = trained;
+  const { holds, folder, run } = trained;
+  const runFlags = run?.flags;
   if (holds === "plain model") {
+    await requirePlain(folder, options, ui);
     const base = await loadBase(folder, options, ui);
     return { base, adapted: undefined, modelName: folder, folder, runFlags };
   }
-  if (holds === "trained model") return openFull(folder, options, runFlags, ui);
-  const modelName = await baseModelOf(trained, options.modelName);
+  if (holds === "trained model") {
+    const faults = flagFaults(trained, options);
+    if (options.modelName !== undefined) await requireBase(trained, options);
+    else if (faults.length > 0) throw contradiction(trained, faults);
+    return openFull(folder, options, runFlags, ui);
+  }
+  const modelName = await requireBase(trained, options);
   const storage = storageOf(runFlags, options);
   const base = await loadBase(modelName, { ...options, ...storage, adapterFolder: folder }, ui);
   const { config } = base.folder;
   const { adapter: description, values } = await readAdapter(folder, adapterBaseOf(config), {
     copiesAreInBase: true,
   });
+  const faults = run ? [] : adapterFlagFaults(description, options.givenFlags ?? {});
+  if (faults.length > 0) throw contradiction(trained, faults);
   const adapter = adapterOfDescription(description, config, options.compat);
   const tensors = [...values].map(
     ([name, { shape, data }]) => [name, Tensor.fromArray("float32", shape, data)] as const,
   );
   return { base, adapted: { adapter, values: new Map(tensors) }, modelName, folder, runFlags };
+};
+
+/** Nothing was trained on a plain model: another model beside it, or a method, would be without effect. */
+const requirePlain = async (
+  folder: string,
+  { modelName, givenFlags = {} }: Pick<TrainedModelOptions, "modelName" | "givenFlags">,
+  ui: ProgressUi,
+): Promise<void> => {
+  if (modelName !== undefined && !(await isSameModel(modelName, folder)))
+    throw new UserError(
+      `Cannot load ${folder} on ${modelName}: found a plain model, expected an adapter or a run`,
+      "Leave --model out, or give the folder of what was trained as --ckpt",
+    );
+  if (givenFlags.peft_type !== undefined)
+    ui.warn(
+      `--peft_type ${quoteJson(givenFlags.peft_type)} is without effect: ${folder} is a plain model, on which nothing was trained`,
+    );
 };
 
 /** A checkpoint of full fine-tuning is a model folder of its own. */

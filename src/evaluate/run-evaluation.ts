@@ -10,6 +10,7 @@ import { requireKnownTokensOf } from "../train/known-tokens.js";
 import type { BaseStorage } from "../train/load-base.js";
 import { analyseAdapter, writeAdapterAnalysis } from "./adapter-analysis.js";
 import { openTrained, type TrainedModel } from "./open-trained.js";
+import type { GivenFlags } from "./recorded-flags.js";
 import { announceDecoding, openPredictor, predictSet, type PredictionSettings } from "./predict.js";
 import { loadQuestions, type Questions } from "./questions.js";
 import { countParameters, outputConfigOf, type HiraFlags } from "./output-header.js";
@@ -17,7 +18,10 @@ import { countParameters, outputConfigOf, type HiraFlags } from "./output-header
 export interface EvaluationRunOptions extends PredictionSettings, BaseStorage {
   readonly ckpt: string | undefined;
   readonly loadOrder: number;
-  readonly modelName: string;
+  /** The base model that somebody has named; see findBase. */
+  readonly modelName: string | undefined;
+  /** The flags that somebody wrote. */
+  readonly givenFlags?: GivenFlags;
   readonly dataset: string;
   readonly computeRank: boolean;
   readonly computeNorm: boolean;

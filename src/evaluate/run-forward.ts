@@ -8,13 +8,18 @@ import { buildAdapter, type AdapterSettings } from "../peft/build-adapter.js";
 import type { ProgressUi } from "../report/progress.js";
 import { vocabularyOf } from "../train/known-tokens.js";
 import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
+import { requireModelName } from "../train/model-name.js";
 import { LossSession } from "../train/loss-session.js";
 import { createParameterStore, type ParameterStore } from "../train/parameters.js";
 import { openTrained } from "./open-trained.js";
+import type { GivenFlags } from "./recorded-flags.js";
 import { fillStore, requirePeftType } from "./run-training.js";
 
 export interface ForwardRunOptions extends AdapterSettings, BaseStorage {
-  readonly modelName: string;
+  /** The model, or the base of what --ckpt names, that somebody has named. */
+  readonly modelName: string | undefined;
+  /** The flags that somebody wrote. */
+  readonly givenFlags?: GivenFlags;
   readonly ckpt: string | undefined;
   readonly loadOrder: number;
   readonly peftType: string | undefined;
@@ -48,7 +53,11 @@ const open = async (options: ForwardRunOptions, ui: ProgressUi): Promise<Opened>
     );
     return { base, adapter: adapted.adapter, store };
   }
-  const base = await loadBase(modelName, { ...options, tokenizer: "optional" }, ui);
+  const base = await loadBase(
+    requireModelName(modelName),
+    { ...options, tokenizer: "optional" },
+    ui,
+  );
   if (options.peftType === undefined) return { base, adapter: undefined, store: undefined };
   const adapter = buildAdapter(
     requirePeftType(options.peftType),

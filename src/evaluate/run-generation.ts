@@ -16,15 +16,20 @@ import type { ProgressUi } from "../report/progress.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { requireKnownTokensOf, vocabularyOf } from "../train/known-tokens.js";
 import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
+import { requireModelName } from "../train/model-name.js";
 import { DEFAULT_SEED } from "../train/train-adapter.js";
 import { openTrained } from "./open-trained.js";
 import { announceFollowed } from "./predict.js";
+import type { GivenFlags } from "./recorded-flags.js";
 
 export interface GenerationRunOptions
   extends Omit<DecodeSettings, "eosIds" | "padId">, BaseStorage {
   /** What somebody has written; the model's folder decides the others. */
   readonly given: ReadonlySet<GenerationField>;
-  readonly modelName: string;
+  /** The model, or the base of what --ckpt names, that somebody has named. */
+  readonly modelName: string | undefined;
+  /** The flags that somebody wrote. */
+  readonly givenFlags?: GivenFlags;
   readonly ckpt: string | undefined;
   readonly loadOrder: number;
   readonly threads: number | undefined;
@@ -42,7 +47,7 @@ const open = async (
   const { ckpt, modelName } = options;
   if (ckpt === undefined)
     return {
-      base: await loadBase(modelName, { ...options, tokenizer: "optional" }, ui),
+      base: await loadBase(requireModelName(modelName), { ...options, tokenizer: "optional" }, ui),
       adapted: undefined,
     };
   return openTrained({ ...options, ckpt, compat: new Set(), tokenizer: "optional" }, ui);

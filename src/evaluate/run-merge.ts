@@ -21,13 +21,16 @@ import {
   type MergedTensors,
   type ModelLayout,
 } from "./merged-tensors.js";
+import type { GivenFlags } from "./recorded-flags.js";
 
 export interface MergeRunOptions extends BaseStorage {
   /** A run folder, one checkpoint, or a peft adapter. */
   readonly ckpt: string;
   readonly loadOrder: number;
-  /** The base model, where the files name none or it has gone. */
+  /** The base model that somebody has named; see findBase. */
   readonly modelName: string | undefined;
+  /** The flags that somebody wrote. */
+  readonly givenFlags?: GivenFlags;
   /** The folder to write. */
   readonly out: string;
   /** A merged folder: it is checked to be base and adapter, and the base is written to `out`. */

@@ -28,6 +28,7 @@ import { currentMemoryBytes } from "../runtime/memory.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { requireKnownTokensOf } from "../train/known-tokens.js";
 import { loadBase, packingOf, type BaseModel, type BaseStorage } from "../train/load-base.js";
+import { requireModelName } from "../train/model-name.js";
 import { momentAllocator, type MomentAllocator } from "../train/optimizer.js";
 import { createParameterStore, type ParameterStore } from "../train/parameters.js";
 import { DEFAULT_SEED, planTraining, type TrainingSettings } from "../train/train-adapter.js";
@@ -48,7 +49,8 @@ import {
 export interface TrainingRunOptions
   extends TrainingSettings, DataSettings, PredictionSettings, AdapterSettings, BaseStorage {
   readonly peftType: string | undefined;
-  readonly modelName: string;
+  /** Undefined where nobody has named one. */
+  readonly modelName: string | undefined;
   readonly adapterInit: string | undefined;
   readonly outputFolder: string;
   /** A run's folder, one of its checkpoints, or "true" or "latest" for the newest run of this name that was stopped. */
@@ -63,6 +65,8 @@ export interface TrainingRunOptions
   readonly maxNewTokens: number | undefined;
   readonly compat: TrainingSettings["compat"];
 }
+
+type NamedOptions = TrainingRunOptions & { readonly modelName: string };
 
 /** How the run was asked for, for its records. */
 export interface RunRecord {
@@ -132,7 +136,7 @@ const loadTestQuestions = async (
 
 const prepareRun = async (
   peftType: PeftType,
-  options: TrainingRunOptions,
+  options: NamedOptions,
   record: RunRecord,
   ui: ProgressUi,
 ): Promise<PreparedRun> => {
@@ -176,6 +180,7 @@ const prepareRun = async (
     model: {
       folder: base.folder.path,
       sha256: await hashModelFiles(base.folder),
+      config: base.folder.rawConfig,
       quantization_config: quantizationConfig(options),
     },
     tokenizerHash: base.tokenizer?.hash,
@@ -225,11 +230,12 @@ const continueRun = async (
  * @throws {UserError} on what the person can mend; nothing is written before model, data and flags have been checked
  */
 export const runTraining = async (
-  options: TrainingRunOptions,
+  unnamed: TrainingRunOptions,
   record: RunRecord,
   ui: ProgressUi,
   interrupt: InterruptSignal,
 ): Promise<string> => {
+  const options = { ...unnamed, modelName: requireModelName(unnamed.modelName) };
   const peftType = requirePeftType(options.peftType);
   const name: RunFolderOptions = {
     ...options,
@@ -267,7 +273,7 @@ export const runTraining = async (
 const finishRun = async (
   job: ReportedTraining &
     Pick<PreparedRun, "questions"> & {
-      readonly options: TrainingRunOptions;
+      readonly options: NamedOptions;
       readonly record: RunRecord;
     },
 ): Promise<void> => {

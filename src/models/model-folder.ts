@@ -65,7 +65,8 @@ export const singleName = "model.safetensors";
 export const indexName = "model.safetensors.index.json";
 const pickleName = /^pytorch_model.*\.bin$/;
 
-const downloadHint = (path: string): string =>
+/** How to come by a model that is not where `path` says. */
+export const downloadHint = (path: string): string =>
   /^[\w.-]+\/[\w.-]+$/.test(path)
     ? `Only local folders are read for now: download it first, "hf download ${path} --local-dir ${basename(path)}", then give that folder`
     : "Give the folder of a model with config.json, model.safetensors and tokenizer.json";
@@ -91,7 +92,8 @@ const listFolder = async (path: string): Promise<readonly string[]> => {
   }
 };
 
-const parseConfig = (raw: JsonObject, where: string): ModelConfig => {
+/** A model's config.json, checked. @throws {UserError} as loadModelFolder */
+export const parseConfig = (raw: JsonObject, where: string): ModelConfig => {
   const type = raw.model_type;
   if (typeof type === "string" && Object.hasOwn(architectures, type))
     return architectures[type as ModelConfig["modelType"]].parseConfig(raw, where);

@@ -49,6 +49,8 @@ export interface RunFacts {
   readonly model: {
     readonly folder: string;
     readonly sha256: Readonly<Record<string, string>>;
+    /** Its config.json as it stood. */
+    readonly config?: JsonObject;
     /** How its weights are held, by transformers' names; undefined where they stay floats. */
     readonly quantization_config?: JsonObject | undefined;
   };
@@ -169,6 +171,34 @@ export const readRecordedRun = async (runFolder: string): Promise<RecordedRun> =
     data: objectIn(json, "data", path),
     code: objectIn(json, "code", path),
     host: objectIn(json, "host", path),
+  };
+};
+
+/** The base model that a run.json tells. */
+export interface RecordedModel {
+  /** Absolute, where it was then. */
+  readonly folder: string | undefined;
+  /** SHA-256 of its files, by their names in the folder. */
+  readonly sha256: Readonly<Record<string, string>>;
+  /** Its config.json; undefined in records of earlier versions. */
+  readonly config: JsonObject | undefined;
+  readonly startedAt: Date;
+}
+
+/** The base model of a run; undefined where its folder has no run.json. @throws {UserError} if it is broken */
+export const readRecordedModel = async (runFolder: string): Promise<RecordedModel | undefined> => {
+  const path = join(runFolder, fileName);
+  if (!existsSync(path)) return undefined;
+  const json = await readRunJson(path);
+  const model = objectIn(json, "model", path);
+  const hashes = Object.entries(objectIn(model, "sha256", path));
+  return {
+    folder: typeof model.folder === "string" ? model.folder : undefined,
+    sha256: Object.fromEntries(
+      hashes.filter((entry): entry is [string, string] => typeof entry[1] === "string"),
+    ),
+    config: isJsonObject(model.config) ? model.config : undefined,
+    startedAt: new Date(String(json.started_at)),
   };
 };
 

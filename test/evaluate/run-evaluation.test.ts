@@ -1,4 +1,4 @@
-import { cp, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import test from "ava";
@@ -158,6 +158,22 @@ test("runEvaluation answers the test rows in the file's order, after four lines 
   for (const { pred } of rows) t.is(typeof pred, "string");
 });
 
+test("runEvaluation answers with the base that was named, whatever the adapter's config says (9.1)", async (t) => {
+  const { run, ckpt, options } = await prepare(t);
+  const config = join(ckpt, "adapter_config.json");
+  const json = JSON.parse(await readFile(config, "utf8")) as object;
+  const own = join(ckpt, "..", "own");
+  await cp(options.modelName ?? "", own, { recursive: true });
+  await writeFile(config, JSON.stringify({ ...json, base_model_name_or_path: own }));
+  await run();
+  const [flags] = await readLines(join(ckpt, boolqFile));
+  t.is(flags?.model_name, options.modelName);
+  await rm(join(ckpt, boolqFile));
+  await run({ modelName: undefined });
+  const [recorded] = await readLines(join(ckpt, boolqFile));
+  t.is(recorded?.model_name, own);
+});
+
 test("runEvaluation skips a set whose file is there, without loading the model", async (t) => {
   const { run, ckpt, lines } = await prepare(t);
   await writeFile(join(ckpt, boolqFile), "mine");
@@ -187,7 +203,7 @@ const answersWith = async (
 ): Promise<{ readonly answers: readonly unknown[]; readonly lines: readonly string[] }> => {
   const { run, ckpt, lines, options } = await prepare(t);
   if (file)
-    await writeFile(join(options.modelName, "generation_config.json"), JSON.stringify(file));
+    await writeFile(join(options.modelName ?? "", "generation_config.json"), JSON.stringify(file));
   await run(changes);
   const [name] = (await readdir(ckpt)).filter((entry) => entry.endsWith("_eval.jsonl"));
   const rows = (await readLines(join(ckpt, name!))).slice(4);

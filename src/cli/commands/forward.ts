@@ -89,9 +89,9 @@ export const forwardCommand = (
         "the first step's gradients from given start values",
       ],
     ],
-    async run({ values, context: { ui }, faults, throwFaults }) {
+    async run({ values, given, context: { ui }, faults, throwFaults }) {
       const options: ForwardOptions = {
-        ...readModelOptions(values, new Set(), faults),
+        ...readModelOptions(values, given, { compat: new Set(), faults }),
         device: values.device,
         precision: values.precision as Precision,
         threads: values.threads ?? undefined,

@@ -2,7 +2,9 @@ import type { Precision } from "../../core/precision.js";
 import type { GenerationConfig } from "../../models/generation-config.js";
 import type { ProgressUi } from "../../report/progress.js";
 import type { InterruptSignal } from "../../train/interrupt.js";
+import type { GivenFlags } from "../../evaluate/recorded-flags.js";
 import { defineCommand, type Command } from "../command.js";
+import { chosenModel, readGivenFlags } from "../given-flags.js";
 import { besideCheckpoint, draws, inFourBits } from "../model-reads.js";
 import { flags, pickFlags } from "../options.js";
 import { always, onlyWith } from "../reads.js";
@@ -13,7 +15,9 @@ import { adapterFlag, precisionFlag, requireFile } from "./forward.js";
 
 /** All that `hira generate` was asked for, checked. Decoding's names and meanings are those of DecodeSettings. */
 export interface GenerateCommandOptions extends DeviceOptions, BaseStorage {
-  readonly modelName: string;
+  /** Undefined where nobody has named one, see chosenModel. */
+  readonly modelName: string | undefined;
+  readonly givenFlags: GivenFlags;
   readonly ckpt: string | undefined;
   readonly loadOrder: number;
   /** JSON Lines: rows of prompt or input_ids. */
@@ -127,7 +131,8 @@ export const generateCommand = (
     async run({ values, given, context: { ui, interrupt }, faults, throwFaults }) {
       const { early_stopping: earlyStopping } = values;
       const options: GenerateCommandOptions = {
-        modelName: values.model_name,
+        modelName: chosenModel(values, given),
+        givenFlags: readGivenFlags(values, given),
         ckpt: values.ckpt ?? undefined,
         loadOrder: values.load_order,
         ...readBaseStorage(values, null, faults),

@@ -2,6 +2,7 @@ import type { ProgressUi } from "../../report/progress.js";
 import type { MergeRunOptions } from "../../evaluate/run-merge.js";
 import { defineCommand, type Command } from "../command.js";
 import type { FlagFault } from "../flag.js";
+import { readGivenFlags } from "../given-flags.js";
 import { inFourBits } from "../model-reads.js";
 import { flags, pickFlags } from "../options.js";
 import { always } from "../reads.js";
@@ -65,11 +66,12 @@ export const mergeCommand = (
         "checks that merged is the run's, and writes its base",
       ],
     ],
-    async run({ values, context: { ui }, faults, throwFaults }) {
+    async run({ values, given, context: { ui }, faults, throwFaults }) {
       const options: MergeRunOptions = {
         ckpt: requireFolder("ckpt", values.ckpt, faults),
         loadOrder: values.load_order,
         modelName: values.model_name ?? undefined,
+        givenFlags: readGivenFlags(values, given),
         ...readBaseStorage(values, null, faults),
         out: requireFolder("out", values.out, faults),
         unmerge: values.unmerge ?? undefined,

@@ -54,8 +54,8 @@ export const trainCommand = (work: TrainWork): Command =>
         "answer BoolQ with the run's best checkpoint",
       ],
     ],
-    async run({ values, context: { ui, interrupt }, faults, throwFaults }) {
-      const options = readTrainOptions(values, faults);
+    async run({ values, given, context: { ui, interrupt }, faults, throwFaults }) {
+      const options = readTrainOptions(values, given, faults);
       throwFaults();
       const deepSpeed = await readDsConfig(options);
       const run: TrainOptions =

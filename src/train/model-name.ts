@@ -1,0 +1,10 @@
+import { UserError } from "../core/errors.js";
+
+/** The model that was named. @throws {UserError} if nobody has named one */
+export const requireModelName = (modelName: string | undefined): string => {
+  if (modelName !== undefined) return modelName;
+  throw new UserError(
+    "Cannot load a model: found no --model, expected the folder of one",
+    "Give a Hugging Face model folder with config.json, tokenizer.json and model.safetensors: --model=FOLDER",
+  );
+};
