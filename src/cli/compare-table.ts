@@ -1,5 +1,6 @@
 import { comparisonWarnings, type RunSummary } from "../evaluate/compare-runs.js";
 import { commonsenseNames, commonsenseSets } from "../evaluate/commonsense.js";
+import type { LeftOut } from "../evaluate/find-runs.js";
 import type { Painter } from "./style-text.js";
 import { formatTable, type Column } from "./table.js";
 
@@ -122,7 +123,10 @@ export const comparisonMarkdown = (
 };
 
 /** The comparison for programs: null for what a run has not written. */
-export const comparisonJson = (runs: readonly RunSummary[]): string =>
+export const comparisonJson = (
+  runs: readonly RunSummary[],
+  leftOut: readonly LeftOut[] = [],
+): string =>
   JSON.stringify(
     {
       runs: runs.map((run) => ({
@@ -147,6 +151,7 @@ export const comparisonJson = (runs: readonly RunSummary[]): string =>
         adapter_bytes: run.adapterBytes ?? null,
         conditions: run.conditions,
       })),
+      left_out: leftOut,
       warnings: comparisonWarnings(runs),
     },
     undefined,

@@ -1,9 +1,19 @@
-import { readdir, stat } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { basename, dirname, join, normalize } from "node:path";
 import type { Compat } from "../core/compat.js";
 import { messageOf, UserError } from "../core/errors.js";
 import { readJsonValues } from "../core/json-values.js";
 import { describeJson, isJsonObject } from "../core/json.js";
+import {
+  accessFault,
+  describeLeftOut,
+  describeUnfit,
+  foldersIn,
+  foldersThat,
+  isRunFolder,
+  lookAt,
+  type LeftOut,
+} from "./find-runs.js";
 
 interface CommonsenseSet {
   readonly title: string;
@@ -184,42 +194,110 @@ export const scoreFile = async (
 };
 
 const filesNamedAfterSets = async (folder: string): Promise<string[]> => {
-  const entries = await readdir(folder, { withFileTypes: true });
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
   return entries
     .filter(({ name }) => name.endsWith(".jsonl") && setOfFileName(name) !== undefined)
     .map(({ name }) => join(folder, name));
 };
 
+/** What is done with a path that cannot be scored: it is left out, for a reason in a few words, or else its fault is thrown. */
+export type Leave = (path: string, reason: string, fault: UserError) => void;
+
+const throwFault: Leave = (_path, _reason, fault) => {
+  throw fault;
+};
+
+/** Files that hold no rows, by their endings: some are too large to look for rows in them. */
+const noAnswers =
+  /\.(?:csv|tsv|md|ya?ml|log|sh|py|safetensors|bin|pt|npy|npz|png|pdf|gz|zip|partial|begun|tmp)$|(?:^|[/\\])events\.out\./i;
+
 /**
  * The files to score: a file stands for itself, a folder for the `.jsonl` files named after a set in it and in the
- * folders right below it.
+ * folders right below it; where these have none, in the folders further below, as a sweep has them.
  *
  * Source: the glob of eval_commonsense.py, which looks one folder below only.
- * @throws {UserError} if a path is missing, or a folder has no such file
+ * @throws {UserError} unless `leave` is given: if a path is missing or holds no rows, or a folder has no such file
  */
-export const findAnswerFiles = async (paths: readonly string[]): Promise<readonly string[]> => {
+export const findAnswerFiles = async (
+  paths: readonly string[],
+  leave?: Leave,
+): Promise<readonly string[]> => {
+  const refuse = leave ?? throwFault;
   const found = new Set<string>();
   for (const path of paths.map(normalize)) {
-    const entry = await stat(path).catch((error: unknown) => {
-      throw new UserError(`Cannot score ${path}: ${messageOf(error)}`);
+    const entry = await lookAt(path).catch((error: unknown) => {
+      const fault = new UserError(`Cannot score ${path}: ${messageOf(error)}`);
+      refuse(path, accessFault(error), fault);
     });
+    if (!entry) continue;
     if (!entry.isDirectory()) {
-      found.add(path);
+      if (!noAnswers.test(path)) {
+        found.add(path);
+        continue;
+      }
+      const reason = describeUnfit(path, false, "");
+      const fault = `Cannot score ${path}: found ${reason}, expected rows with context, pred and gt`;
+      refuse(path, reason, new UserError(fault, "Evaluation files are .jsonl files"));
       continue;
     }
-    const entries = await readdir(path, { withFileTypes: true });
-    const folders = entries
-      .filter((child) => child.isDirectory())
-      .map(({ name }) => join(path, name));
-    const files = (await Promise.all([path, ...folders].map(filesNamedAfterSets))).flat();
-    if (files.length === 0)
-      throw new UserError(
-        `Cannot score ${path}: found no .jsonl file named after one of ${commonsenseNames.join(", ")}`,
+    const unanswered = (folder: string): UserError =>
+      new UserError(
+        `Cannot score ${folder}: found no .jsonl file named after one of ${commonsenseNames.join(", ")}`,
         "Name the files themselves; one whose name has no set needs --dataset",
       );
+    const holds = async (folder: string): Promise<boolean> =>
+      (await filesNamedAfterSets(folder)).length > 0;
+    const near = [path, ...(await foldersIn(path))];
+    const nearFiles = await Promise.all(near.map(filesNamedAfterSets));
+    const folders = nearFiles.some((files) => files.length > 0)
+      ? near
+      : await foldersThat(holds, path);
+    const files = (await Promise.all(folders.map(filesNamedAfterSets))).flat();
+    if (files.length === 0)
+      refuse(path, describeUnfit(path, true, "no answers named after a set"), unanswered(path));
+    else if (leave)
+      for (const [i, folder] of near.entries())
+        if (i > 0 && nearFiles[i]?.length === 0 && folders === near && isRunFolder(folder))
+          leave(folder, "no answers named after a set", unanswered(folder));
     for (const file of files.sort()) found.add(file);
   }
   return [...found];
+};
+
+/**
+ * Scores what is to be scored among the given paths, see findAnswerFiles; the rest is left out.
+ *
+ * @throws {UserError} if nothing is left
+ */
+export const scoreFound = async (
+  paths: readonly string[],
+  options: { readonly set?: CommonsenseName; readonly compat?: Compat } = {},
+): Promise<{ readonly scores: readonly FileScore[]; readonly leftOut: readonly LeftOut[] }> => {
+  const leftOut: LeftOut[] = [];
+  const faults: UserError[] = [];
+  const leave: Leave = (path, reason, fault) => {
+    leftOut.push({ path, reason });
+    faults.push(fault);
+  };
+  const scores: FileScore[] = [];
+  for (const path of await findAnswerFiles(paths, leave)) {
+    try {
+      scores.push(await scoreFile(path, options));
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      const named = options.set !== undefined || setOfFileName(path) !== undefined;
+      leave(path, named ? error.message : describeUnfit(path, false, ""), error);
+    }
+  }
+  const [fault] = faults;
+  if (scores.length === 0 && fault !== undefined)
+    throw faults.length === 1
+      ? fault
+      : new UserError(
+          `Cannot score: found ${describeLeftOut(leftOut)}, expected evaluation files or folders of them`,
+          "Evaluation files are written by hira --ckpt DIR --dataset SET",
+        );
+  return { scores, leftOut };
 };
 
 /** The mean over sets, in percent. */

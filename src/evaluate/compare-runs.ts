@@ -11,6 +11,7 @@ import { readMetrics, type StepMetrics } from "../report/metrics.js";
 import { readOutputHeader } from "../report/output-jsonl.js";
 import { readRunFlags } from "../report/run-json.js";
 import { pickCheckpoint } from "../train/checkpoint-folder.js";
+import { describeLeftOut, findRuns, type LeftOut } from "./find-runs.js";
 import {
   groupRuns,
   isCommonsenseName,
@@ -190,23 +191,40 @@ const readRun = async (path: string): Promise<RunSummary> => {
   };
 };
 
+/** What a comparison is over, and what is not in it. */
+export interface RunsRead {
+  readonly runs: readonly RunSummary[];
+  readonly leftOut: readonly LeftOut[];
+}
+
 /**
- * Reads the folders of several runs, in the order given.
+ * Reads the runs among the given paths, in the order given; see findRuns. A run that has not made a step yet, and one with a
+ * broken file, is left out.
  *
- * @throws {UserError} naming every folder that holds no run; if a file in one is broken
+ * @throws {UserError} if no run is left
  */
-export const readRuns = async (folders: readonly string[]): Promise<readonly RunSummary[]> => {
-  const isRun = (folder: string): boolean =>
-    ["run.json", "output.jsonl"].some((name) => existsSync(join(folder, name)));
-  const wrong = folders.filter((folder) => !isRun(folder));
-  if (wrong.length > 0)
-    throw new UserError(
-      `Cannot compare ${wrong.join(", ")}: found neither run.json nor output.jsonl, expected the folder of a run`,
-      "Name the runs' own folders, as they were printed when the runs began: hira compare results_hira/*",
-    );
+export const readRuns = async (paths: readonly string[]): Promise<RunsRead> => {
+  const { folders, leftOut } = await findRuns(paths);
   const runs: RunSummary[] = [];
-  for (const folder of folders) runs.push(await readRun(folder));
-  return runs;
+  const unread: LeftOut[] = [];
+  for (const folder of folders) {
+    try {
+      const run = await readRun(folder);
+      const hasFigures = run.finished || run.steps !== undefined || run.best !== undefined;
+      if (hasFigures) runs.push(run);
+      else unread.push({ path: folder, reason: "not finished, no step yet" });
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      unread.push({ path: folder, reason: error.message });
+    }
+  }
+  const all = [...leftOut, ...unread];
+  if (runs.length === 0)
+    throw new UserError(
+      `Cannot compare runs: found ${describeLeftOut(all)}, expected the folder of a run, which holds run.json or output.jsonl`,
+      "Name the runs' own folders, as they were printed when the runs began, or a folder that holds them: hira compare results_hira",
+    );
+  return { runs, leftOut: all };
 };
 
 /** A line for every condition in which the runs differ, and for every run whose figures are not final. */

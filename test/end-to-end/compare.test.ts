@@ -1,4 +1,4 @@
-import { readFile, rm, stat, writeFile } from "node:fs/promises";
+import { copyFile, cp, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import test from "ava";
 import { readMetrics } from "../../src/report/metrics.js";
@@ -80,7 +80,7 @@ test("hira compare shows what runs have written, and - for the rest", async (t) 
   );
 });
 
-test("hira compare warns where runs cannot be compared, and names folders that hold none", async (t) => {
+test("hira compare warns where runs cannot be compared, and refuses what holds none", async (t) => {
   const folder = await makeTempFolder(t);
   const rows = await writeTinyRows(folder);
   const flags = [...tinyRunFlags(rows), "--peft_type=lora"];
@@ -108,8 +108,88 @@ test("hira compare warns where runs cannot be compared, and names folders that h
     t.regex(out, line);
   t.notRegex(out, /differ in model/);
 
-  const refused = await runHira("compare", a, folder, join(folder, "nowhere"));
+  const refused = await runHira("compare", rows, join(folder, "nowhere"));
   t.is(refused.code, 2);
-  t.regex(refused.err, /Cannot compare \S+, \S+nowhere: found neither run\.json nor output\.jsonl/);
+  t.regex(
+    refused.err,
+    /Cannot compare runs: found rows\.jsonl \(a file\); nowhere \(no such file or folder\), expected/,
+  );
   t.is((await runHira("compare")).code, 2);
+});
+
+test("hira compare and hira score take what they can of results_hira/*, and name the rest in one line (9.23)", async (t) => {
+  const folder = await makeTempFolder(t);
+  const flags = [...tinyRunFlags(await writeTinyRows(folder)), "--max_steps=1"];
+  const results = join(folder, "results_hira");
+  const run = await trainTiny(t, results, "--peft_type=lora", ...flags);
+  await writeAnswers(run, "boolq", 3);
+  // A sweep's runs lie two folders deeper.
+  const deep = join(folder, "sweep/study/peft_type=hira");
+  const other = await trainTiny(t, deep, "--peft_type=hira", ...flags);
+  await writeAnswers(other, "boolq", 2);
+  t.is((await runHira("score", results, "--csv")).code, 0);
+  await mkdir(join(results, "notes"));
+  const begun = join(results, "begun");
+  await mkdir(begun);
+  await copyFile(join(run, "run.json"), join(begun, "run.json"));
+  const torn = join(results, "torn");
+  await cp(run, torn, { recursive: true });
+  await writeFile(join(torn, "best.json"), "{");
+  await writeFile(join(torn, "output_-1_boolq_eval.jsonl"), "{}\n{\n{}\n");
+
+  const words = (await readdir(results)).sort().map((name) => join(results, name));
+  t.true(words.some((name) => name.endsWith(".csv")));
+  type Json = { readonly runs: readonly object[]; readonly left_out: readonly object[] };
+  const compare = async (...given: readonly string[]) => {
+    const { code, out, err } = await runHira("compare", ...given, "--json");
+    t.is(code, 0, err);
+    return { err, json: JSON.parse(out) as Json };
+  };
+  const glob = await compare(...words, join(folder, "nowhere"));
+  t.is(glob.json.runs.length, 1);
+  t.is(glob.json.left_out.length, 6);
+  t.is(glob.err.trimEnd().split("\n").length, 1);
+  for (const part of [
+    /^warning: left out: /,
+    /notes \(no run in it\)/,
+    /results_boolq\.csv, results_hira_results_all\.csv \(a table of scores\)/,
+    /begun \(not finished, no step yet\)/,
+    /Cannot read \S+torn\/best\.json/,
+    /nowhere \(no such file or folder\)/,
+  ])
+    t.regex(glob.err, part);
+  // Folders of runs, nested ones too; a run that is met twice counts once.
+  const parents = await compare(results, join(folder, "sweep"), run, `${run}/`);
+  t.is(parents.json.runs.length, 2);
+  t.regex(
+    parents.err,
+    /^warning: left out: notes \(no run in it\); begun \(.*; Cannot read \S+torn\/best\.json, [^\n]*\n$/,
+  );
+  const checkpoint = await runHira("compare", join(run, "checkpoint-1"));
+  t.is(checkpoint.code, 2);
+  t.regex(checkpoint.err, /checkpoint-1 \(a checkpoint, not its run's folder\)/);
+
+  const score = await runHira(
+    "score",
+    ...words,
+    join(run, "run.json"),
+    join(folder, "sweep"),
+    "--json",
+  );
+  t.is(score.code, 0, score.err);
+  t.is((JSON.parse(score.out) as object[]).length, 2);
+  for (const part of [
+    /^warning: left out: [^\n]+\n$/,
+    /begun, notes \(no answers named after a set\)/,
+    /results_boolq\.csv, results_hira_results_all\.csv \(a table of scores\)/,
+    /run\.json \(a file of a run, not its folder\)/,
+    /Cannot \S+ \S+torn\/output_-1_boolq_eval\.jsonl, line 2/,
+  ])
+    t.regex(score.err, part);
+  const nothing = await runHira("score", begun, join(results, "notes"));
+  t.is(nothing.code, 2);
+  t.regex(
+    nothing.err,
+    /Cannot score: found begun, notes \(no answers named after a set\), expected/,
+  );
 });

@@ -2,6 +2,7 @@ import { writeFileAtomically } from "../../core/atomic-file.js";
 import { requireNewFiles } from "../../core/new-file.js";
 import { UserError } from "../../core/errors.js";
 import { readRuns } from "../../evaluate/compare-runs.js";
+import { describeLeftOut } from "../../evaluate/find-runs.js";
 import { defineCommand } from "../command.js";
 import { comparisonJson, comparisonMarkdown, formatComparison } from "../compare-table.js";
 import { flags, pickFlags } from "../options.js";
@@ -12,8 +13,8 @@ export const compareCommand = defineCommand({
   name: "compare",
   summary: "Compare runs in a table",
   description:
-    "Reads what runs have written into their folders: method, trained parameters, best validation loss, accuracy with its 95 % interval, step time, tokens a second, peak memory, size of the adapter. What a run has not written is shown as -. Warns where runs differ in model, data, seed, batch, steps, precision or mask.",
-  words: { name: "<run>...", help: "Folders of runs" },
+    "Reads what runs have written into their folders: method, trained parameters, best validation loss, accuracy with its 95 % interval, step time, tokens a second, peak memory, size of the adapter. What a run has not written is shown as -. A folder stands for the runs in it; what is no run is left out, and named. Warns where runs differ in model, data, seed, batch, steps, precision or mask.",
+  words: { name: "<run|folder>...", help: "Runs' folders, or folders of runs" },
   flags: {
     per_set: {
       kind: "switch",
@@ -43,7 +44,7 @@ export const compareCommand = defineCommand({
     overwrite: always,
   },
   examples: [
-    ["hira compare results_hira/*", "every run in a folder"],
+    ["hira compare results_hira", "every run in a folder; results_hira/* is the same"],
     ["hira compare RUN1 RUN2 --per_set --out=table.md", "two runs, set by set, as Markdown too"],
   ],
   async run({ values, words, context: { ui, terminal, note }, faults, throwFaults }) {
@@ -59,10 +60,11 @@ export const compareCommand = defineCommand({
       );
     if (values.out !== null)
       await requireNewFiles([values.out], { flag: "--out", overwrite: values.overwrite });
-    const runs = await readRuns(words);
+    const { runs, leftOut } = await readRuns(words);
+    if (leftOut.length > 0) ui.warn(`left out: ${describeLeftOut(leftOut)}`);
     const options = { perSet: values.per_set };
     const markdown = comparisonMarkdown(runs, options);
-    if (values.json) ui.line(comparisonJson(runs));
+    if (values.json) ui.line(comparisonJson(runs, leftOut));
     else if (values.markdown) ui.line(markdown.trimEnd());
     else
       for (const line of formatComparison(runs, { ...options, paint: terminal.paint }))

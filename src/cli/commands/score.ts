@@ -3,12 +3,12 @@ import { UserError } from "../../core/errors.js";
 import { writeScoreTables } from "../../evaluate/commonsense-csv.js";
 import {
   commonsenseNames,
-  findAnswerFiles,
   groupRuns,
   isCommonsenseName,
-  scoreFile,
+  scoreFound,
   type RunScore,
 } from "../../evaluate/commonsense.js";
+import { describeLeftOut } from "../../evaluate/find-runs.js";
 import { defineCommand } from "../command.js";
 import { flags, pickFlags } from "../options.js";
 import { always } from "../reads.js";
@@ -46,7 +46,7 @@ export const scoreCommand = defineCommand({
   name: "score",
   summary: "Score answers to the eight commonsense sets",
   description:
-    "Reads evaluation files and prints accuracies with their 95 % intervals. A folder stands for the files named after a set in it and in the folders right below it. The first of a set's words in pred and in gt are compared, as in eval_commonsense.py; a row without one is wrong.",
+    "Reads evaluation files and prints accuracies with their 95 % intervals. A folder stands for the files named after a set in it and in the folders below it; what holds no answers is left out, and named. The first of a set's words in pred and in gt are compared, as in eval_commonsense.py; a row without one is wrong.",
   words: { name: "<file|folder>...", help: "Evaluation files, run folders, or a folder of runs" },
   flags: {
     dataset: {
@@ -95,15 +95,17 @@ export const scoreCommand = defineCommand({
         "Cannot score nothing: found no file, expected evaluation files or folders of them",
         "For example: hira score results_hira",
       );
-    const files = await findAnswerFiles(words);
-    const scores = [];
-    for (const path of files) scores.push(await scoreFile(path, { compat, ...set }));
-    const runs = groupRuns(scores, compat);
     const { ui, terminal, note } = context;
+    const { scores, leftOut } = await scoreFound(words, { compat, ...set });
+    if (leftOut.length > 0) ui.warn(`left out: ${describeLeftOut(leftOut)}`);
+    const runs = groupRuns(scores, compat);
     if (values.json) ui.line(asJson(runs));
     else for (const line of formatScores(runs, terminal)) ui.line(line);
     if (!values.csv) return;
-    const folder = values.out ?? commonFolder(words, files);
+    const unfit = new Set(leftOut.map(({ path }) => path));
+    const used = words.filter((word) => !unfit.has(normalize(word)));
+    const files = scores.map(({ path }) => path);
+    const folder = values.out ?? commonFolder(used, files);
     const written = await writeScoreTables(runs, folder, compat, values);
     note(`wrote ${String(written.length)} tables: ${written.join(", ")}`);
   },

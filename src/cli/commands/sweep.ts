@@ -2,6 +2,7 @@ import { basename, extname, join, resolve } from "node:path";
 import { writeFileAtomically } from "../../core/atomic-file.js";
 import { UserError } from "../../core/errors.js";
 import { readRuns } from "../../evaluate/compare-runs.js";
+import { describeLeftOut } from "../../evaluate/find-runs.js";
 import { activities } from "../../train/interrupt.js";
 import { defineCommand, type Command } from "../command.js";
 import { comparisonMarkdown, formatComparison } from "../compare-table.js";
@@ -93,7 +94,8 @@ export const sweepCommand = (program: () => readonly string[]): Command =>
         state?.status === "done" && folder !== undefined ? [folder] : [],
       );
       if (folders.length > 0) {
-        const compared = await readRuns(folders);
+        const { runs: compared, leftOut } = await readRuns(folders);
+        if (leftOut.length > 0) ui.warn(`left out: ${describeLeftOut(leftOut)}`);
         const options = { perSet: values.per_set };
         ui.line("");
         for (const line of formatComparison(compared, { ...options, paint: terminal.paint }))
