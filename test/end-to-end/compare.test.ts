@@ -119,7 +119,7 @@ test("hira compare warns where runs cannot be compared, and refuses what holds n
 
 test("hira compare and hira score take what they can of results_hira/*, and name the rest in one line (9.23)", async (t) => {
   const folder = await makeTempFolder(t);
-  const flags = [...tinyRunFlags(await writeTinyRows(folder)), "--max_steps=1"];
+  const flags = [...tinyRunFlags(await writeTinyRows(folder)), "--max_steps=1", "--eval_steps=1"];
   const results = join(folder, "results_hira");
   const run = await trainTiny(t, results, "--peft_type=lora", ...flags);
   await writeAnswers(run, "boolq", 3);
