@@ -1,28 +1,28 @@
 import type { JsonObject } from "../core/json-file.js";
 import { quoteJson } from "../core/json-file.js";
 import type { AdapterDescription, LowRankAdapter } from "../peft/formats/format.js";
+import type { MethodOptions, PeftMethod } from "../peft/method.js";
 import { qloraAdapters } from "../peft/qlora.js";
+import { methodOf, peftMethods, peftTypes } from "../peft/registry.js";
 
 /** The flags that somebody wrote, by their names, with their effective values; no default is among them. */
 export type GivenFlags = Readonly<Record<string, unknown>>;
 
-const linear = ["hira", "lora", "rslora", "dora", "mora", "hilora", "sparse-lora"];
-const scaled = ["lora", "rslora", "dora", "hilora", "sparse-lora"];
-const virtual = ["prefix", "p-tuning", "prompt-tuning"];
+/** The flags that set options of a method, those that decide what a trained adapter computes. */
+const optionFlags = {
+  r_ab: "rank",
+  lora_alpha: "alpha",
+  r_lora: "additiveRank",
+  mora_type: "moraType",
+  rand_R: "randomR",
+  virtual_tokens: "virtualTokens",
+} as const satisfies Readonly<Record<string, keyof MethodOptions>>;
 
-/** The flags that decide what a trained adapter computes, and the methods of which they do. */
-const decisive: Readonly<Record<string, readonly string[]>> = {
-  r_ab: linear,
-  target_modules: linear,
-  layers: linear,
-  rank_pattern: linear,
-  modules_to_save: linear,
-  rand_R: ["hira"],
-  lora_alpha: scaled,
-  r_lora: ["hilora"],
-  mora_type: ["mora"],
-  virtual_tokens: virtual,
-};
+/** The flags that choose layers. */
+const layerFlags = ["target_modules", "layers", "rank_pattern", "modules_to_save"];
+
+const reads = (method: PeftMethod, flag: keyof typeof optionFlags): boolean =>
+  method.reads[optionFlags[flag]] !== undefined;
 
 const storageFlags = ["load_bit", "quant_type", "double_quant"];
 
@@ -37,9 +37,20 @@ const normal = (name: string, value: unknown): string => {
 const faultOf = (name: string, found: unknown, expected: unknown): string =>
   `--${name}: found ${quoteJson(found)}, expected ${quoteJson(expected)}`;
 
-/** The method that a run has trained with, which qlora's name does not tell. */
-const methodOfRun = ({ peft_type: peftType, qlora_adapter: adapter }: JsonObject): unknown =>
-  peftType === "qlora" ? (adapter ?? "lora") : peftType;
+/** The method that a run has trained with, which qlora's name does not tell; undefined for one that is not known here. */
+const methodOfRun = (run: JsonObject): PeftMethod | undefined => {
+  const peftType = peftTypes.find((known) => known === run.peft_type);
+  const adapter = qloraAdapters.find((known) => known === run.qlora_adapter) ?? "lora";
+  return peftType && methodOf(peftType, adapter);
+};
+
+const flagsOf = (method: PeftMethod | undefined): readonly string[] => {
+  if (!method) return [];
+  const ofOptions = (Object.keys(optionFlags) as (keyof typeof optionFlags)[]).filter((flag) =>
+    reads(method, flag),
+  );
+  return [...ofOptions, ...(method.kind === "linear" ? layerFlags : [])];
+};
 
 /** The flags given that contradict those of the run that has trained what is loaded, a line a fault. */
 export const runFlagFaults = (run: JsonObject, given: GivenFlags): readonly string[] => {
@@ -48,14 +59,15 @@ export const runFlagFaults = (run: JsonObject, given: GivenFlags): readonly stri
   const names = [
     "peft_type",
     ...(run.peft_type === "qlora" ? ["qlora_adapter"] : []),
-    ...Object.keys(decisive).filter((name) => decisive[name]?.some((known) => known === method)),
+    ...flagsOf(method),
     // Beside floats the base may be held otherwise than in the run; an adapter beside codes has learned these very numbers.
     ...(isQuantized ? storageFlags : []),
   ];
-  // Null stands for a flag that was not given: a default that the run's other flags tell.
+  // What null, a flag that was not given, has meant in the run.
+  const meant: JsonObject = { r_lora: run.r_ab, quant_type: "nf4", double_quant: true };
   return names.flatMap((name) => {
-    const [now, then] = [given[name], run[name]];
-    const isKnown = name in given && then !== undefined && then !== null;
+    const [now, then] = [given[name], run[name] === null ? (meant[name] ?? null) : run[name]];
+    const isKnown = name in given && then !== undefined;
     return isKnown && normal(name, now) !== normal(name, then) ? [faultOf(name, now, then)] : [];
   });
 };
@@ -85,9 +97,10 @@ export const adapterFlagFaults = (
   const check = (name: string, expected: unknown, fits = given[name] === expected): void => {
     if (name in given && !fits) faults.push(faultOf(name, given[name], expected));
   };
-  const { method } = adapter;
-  const isQlora = given.peft_type === "qlora" && qloraAdapters.some((known) => known === method);
-  check("peft_type", method, given.peft_type === method || isQlora);
+  const { method: name } = adapter;
+  const method = peftMethods[name];
+  const isQlora = given.peft_type === "qlora" && qloraAdapters.some((known) => known === name);
+  check("peft_type", name, given.peft_type === name || isQlora);
   if ("virtualTokens" in adapter) {
     check("virtual_tokens", adapter.virtualTokens);
     return faults;
@@ -104,17 +117,17 @@ export const adapterFlagFaults = (
     modules.map(({ rank }) => rank),
   );
   check("target_modules", lastParts(adapter).join(), namesTargets(given.target_modules, adapter));
-  if (method === "hira") check("rand_R", adapter.randomR);
-  if (scaled.includes(method))
+  if (reads(method, "rand_R")) check("rand_R", adapter.randomR);
+  if (reads(method, "lora_alpha"))
     among(
       "lora_alpha",
       modules.map(({ alpha }) => alpha),
     );
-  if (method === "hilora")
+  if (reads(method, "r_lora"))
     among(
       "r_lora",
       modules.map(({ additiveRank }) => additiveRank),
     );
-  if (method === "mora") check("mora_type", adapter.moraType);
+  if (reads(method, "mora_type")) check("mora_type", adapter.moraType);
   return faults;
 };
