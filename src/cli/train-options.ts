@@ -1,5 +1,5 @@
 import type { AdapterSettings } from "../peft/build-adapter.js";
-import type { TrainingSettings } from "../train/train-adapter.js";
+import type { TrainingSettings } from "../train/training-settings.js";
 import { compatNames, type Compat, type CompatName } from "../core/compat.js";
 import { didYouMean } from "../core/errors.js";
 import type { Precision } from "../core/precision.js";

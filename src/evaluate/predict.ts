@@ -18,7 +18,7 @@ import type { PredictionRow } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { BaseModel } from "../train/load-base.js";
-import { DEFAULT_SEED } from "../train/train-adapter.js";
+import { DEFAULT_SEED } from "../train/training-settings.js";
 import { predictionText } from "./prediction-text.js";
 import type { Questions } from "./questions.js";
 

@@ -14,15 +14,10 @@ import type { Checkpoint } from "../train/checkpoint.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import type { BaseModel } from "../train/load-base.js";
 import type { ParameterStore } from "../train/parameters.js";
-import {
-  planTraining,
-  trainAdapter,
-  type TrainingEvents,
-  type TrainingResult,
-  type TrainingSettings,
-} from "../train/train-adapter.js";
+import { trainAdapter, type TrainingEvents, type TrainingResult } from "../train/train-adapter.js";
 import { readTrainedWeights, writeTrainedWeights } from "../train/trained-weights.js";
 import type { TrainingData } from "../train/training-data.js";
+import { planTraining, type TrainingSettings } from "../train/training-settings.js";
 
 /** A training with all that its reports say. */
 export interface ReportedTraining {

@@ -17,7 +17,7 @@ import type { InterruptSignal } from "../train/interrupt.js";
 import { requireKnownTokensOf, vocabularyOf } from "../train/known-tokens.js";
 import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { requireModelName } from "../train/model-name.js";
-import { DEFAULT_SEED } from "../train/train-adapter.js";
+import { DEFAULT_SEED } from "../train/training-settings.js";
 import { openTrained } from "./open-trained.js";
 import { announceFollowed } from "./predict.js";
 import type { GivenFlags } from "./recorded-flags.js";

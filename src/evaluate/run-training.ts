@@ -31,7 +31,7 @@ import { loadBase, packingOf, type BaseModel, type BaseStorage } from "../train/
 import { requireModelName } from "../train/model-name.js";
 import { momentAllocator, type MomentAllocator } from "../train/optimizer.js";
 import { createParameterStore, type ParameterStore } from "../train/parameters.js";
-import { DEFAULT_SEED, planTraining, type TrainingSettings } from "../train/train-adapter.js";
+import { DEFAULT_SEED, planTraining, type TrainingSettings } from "../train/training-settings.js";
 import { loadTrainingData, type DataSettings, type TrainingData } from "../train/training-data.js";
 import { countParameters, outputConfigOf } from "./output-header.js";
 import { announceDecoding, openPredictor, predictSet, type PredictionSettings } from "./predict.js";

@@ -1,0 +1,95 @@
+import { UserError } from "../core/errors.js";
+import { listRows } from "../datasets/encode-rows.js";
+import type { StepMetrics } from "../report/metrics.js";
+import { peakMemoryBytes } from "../runtime/memory.js";
+import { clipFactor, type AdamW } from "./adamw.js";
+import type { LossSession } from "./loss-session.js";
+import type { MicroBatches } from "./micro-batches.js";
+import { clearGradients, type ParameterStore } from "./parameters.js";
+import { learningRate, type LinearSchedule } from "./schedule.js";
+import type { Sparsifier } from "./sparsity.js";
+import { checkpointName } from "./trainer-state.js";
+import { dataSeed, type TrainingSettings } from "./training-settings.js";
+import type { TrainingState } from "./training-state.js";
+
+/** What makes an update: sessions and data of a run. */
+export interface Updater {
+  readonly settings: TrainingSettings;
+  readonly schedule: LinearSchedule;
+  readonly batches: MicroBatches;
+  readonly store: ParameterStore;
+  /** With gradients. */
+  readonly session: LossSession;
+  readonly optimizer: AdamW;
+  readonly sparsifier: Sparsifier | undefined;
+}
+
+/**
+ * One update: gradients of its micro-batches added up, clipped, and given to AdamW.
+ *
+ * Resolves to its metrics; `signal` aborts it while the weights are what they were.
+ * @throws {UserError} on a loss or gradient that is not finite, naming the step and its rows
+ */
+export const runUpdate = async (
+  { settings, schedule, batches, store, session, optimizer, sparsifier }: Updater,
+  { step, savedStep }: Pick<TrainingState, "step" | "savedStep">,
+  signal?: AbortSignal,
+): Promise<StepMetrics> => {
+  const started = performance.now();
+  const micro = batches.ofStep(step);
+  const labelled = micro.reduce((sum, { labelledTokens }) => sum + labelledTokens, 0);
+  clearGradients(store);
+  let loss = 0;
+  for (const [microBatch, batch] of micro.entries()) {
+    const count = settings.compat.has("loss-mean") ? batch.labelledTokens * micro.length : labelled;
+    const run = await session.run(batch, 1 / Math.max(1, count), {
+      signal,
+      draw: { seed: dataSeed(settings), step, microBatch },
+    });
+    loss += run.loss;
+  }
+  sparsifier?.prepareGradients();
+  const gradNorm = await optimizer.gradientNorm();
+  if (!Number.isFinite(loss) || !Number.isFinite(gradNorm))
+    throw notFinite({
+      step: step + 1,
+      loss,
+      gradNorm,
+      rows: micro.flatMap(({ rows }) => rows),
+      savedStep,
+    });
+  const lr = learningRate(schedule, step);
+  await optimizer.update(step + 1, lr, clipFactor(gradNorm, settings.maxGradNorm));
+  sparsifier?.afterUpdate(step + 1);
+  return {
+    step: step + 1,
+    loss,
+    gradNorm,
+    lr,
+    tokens: micro.reduce((sum, { tokens }) => sum + tokens, 0),
+    paddedTokens: micro.reduce((sum, { batch, seq }) => sum + batch * seq, 0),
+    stepMs: performance.now() - started,
+    peakMemoryBytes: peakMemoryBytes(),
+    ...(sparsifier && { sparsity: sparsifier.achieved }),
+  };
+};
+
+const notFinite = ({
+  step,
+  loss,
+  gradNorm,
+  rows,
+  savedStep,
+}: {
+  readonly step: number;
+  readonly loss: number;
+  readonly gradNorm: number;
+  readonly rows: readonly number[];
+  readonly savedStep: number | undefined;
+}): UserError =>
+  new UserError(
+    `Cannot go on training at step ${String(step)}: found loss ${String(loss)} and gradient norm ${String(gradNorm)} on ${listRows([...rows].sort((a, b) => a - b))}, expected finite numbers`,
+    savedStep === undefined
+      ? "Nothing was saved yet. Lower --lr or raise --warmup, and look at those rows"
+      : `The last good checkpoint is ${checkpointName(savedStep)}. Lower --lr or raise --warmup, and look at those rows`,
+  );

@@ -1,0 +1,72 @@
+import type { Tensor } from "../runtime/tensor.js";
+import { writeCheckpoint, type Moments, type RunPosition } from "./checkpoint.js";
+import { removeCheckpoints, rotateCheckpoints } from "./checkpoint-folder.js";
+import type { ParameterStore } from "./parameters.js";
+import { isEvaluationStep } from "./schedule.js";
+import type { TrainingPlan, TrainingSettings } from "./training-settings.js";
+import type { TrainingState } from "./training-state.js";
+
+/** Where a run's checkpoints go, and what they hold beside its state. */
+export interface CheckpointTarget {
+  readonly runFolder: string;
+  readonly settings: TrainingSettings;
+  readonly plan: TrainingPlan;
+  readonly store: ParameterStore;
+  /** Writes the trained weights as they stand into a checkpoint's folder. */
+  readonly writeWeights: (folder: string) => Promise<void>;
+  readonly positionAt: (step: number) => RunPosition;
+}
+
+/** Whether a run that nobody stops saves a checkpoint after update `step`. */
+export const isPlannedCheckpoint = (plan: TrainingPlan, step: number): boolean =>
+  plan.strategy === "no" ? step === plan.totalSteps : isEvaluationStep(plan, step);
+
+/** Removes what interruptions have saved. @throws {UserError} if a folder cannot be removed */
+export const removeUnplannedCheckpoints = async ({
+  runFolder,
+  plan,
+}: Pick<CheckpointTarget, "runFolder" | "plan">): Promise<void> => {
+  await removeCheckpoints(runFolder, (step) => !isPlannedCheckpoint(plan, step));
+};
+
+/**
+ * Saves a run's state, and removes the checkpoints whose time is over.
+ *
+ * What an interruption saves takes no other checkpoint's place, and goes with the next one that is planned.
+ * @throws {UserError} if something cannot be written or removed
+ */
+export const saveCheckpoint = async (
+  target: CheckpointTarget,
+  state: TrainingState,
+  trainSeconds: number,
+): Promise<void> => {
+  const { runFolder, settings, plan, store, writeWeights, positionAt } = target;
+  const { step, tokensSeen, evaluations, logHistory } = state;
+  await writeCheckpoint(runFolder, {
+    state: {
+      step,
+      totalSteps: plan.totalSteps,
+      epoch: step / plan.stepsPerEpoch,
+      epochs: settings.epoch,
+      batch: settings.batch,
+      evalSteps: plan.everySteps,
+      tokensSeen,
+      trainSeconds,
+      evaluations,
+      earlyStopPatience: settings.earlyStopPatience,
+      logHistory,
+    },
+    position: positionAt(step),
+    moments: momentsOf(store),
+    writeWeights,
+  });
+  if (!isPlannedCheckpoint(plan, step)) return;
+  await removeUnplannedCheckpoints(target);
+  await rotateCheckpoints(runFolder, settings.saveTotalLimit, evaluations.best?.step);
+};
+
+function* momentsOf(store: ParameterStore): Iterable<Moments> {
+  const elements = (tensor: Tensor | undefined) => tensor?.data as Float32Array;
+  for (const [name, m] of store.m)
+    yield { name, shape: m.shape, m: elements(m), v: elements(store.v.get(name)) };
+}

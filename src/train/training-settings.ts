@@ -1,0 +1,63 @@
+import type { Compat } from "../core/compat.js";
+import type { Optimizer } from "./optimizer.js";
+import {
+  countStepsPerEpoch,
+  countTotalSteps,
+  resolveEvalSteps,
+  type EvaluationPlan,
+} from "./schedule.js";
+
+/** The numbers of a run; see cli/options.ts for what the flags mean. */
+export interface TrainingSettings {
+  readonly batch: number;
+  readonly gradAcc: number;
+  readonly epoch: number;
+  /** Updates, in place of `epoch`. */
+  readonly maxSteps: number | undefined;
+  readonly lr: number;
+  readonly warmup: number;
+  readonly weightDecay: number;
+  readonly optimizer: Optimizer;
+  /** 0: no clipping. */
+  readonly maxGradNorm: number;
+  /** As given; undefined does not enter the run's name. */
+  readonly seed: number | undefined;
+  readonly shuffle: boolean;
+  readonly enableGradCkpt: boolean;
+  readonly evalStrategy: "no" | "steps" | "epoch";
+  /** Below 1 a share of all updates, else a whole number of them. */
+  readonly evalSteps: number;
+  /** 0: keep all. */
+  readonly saveTotalLimit: number;
+  /** 0: never stop early. */
+  readonly earlyStopPatience: number;
+  readonly threads: number | undefined;
+  readonly compat: Compat;
+}
+
+/** The seed of a run that names none; also the order's seed under compat "seed", as in the authors' program. */
+export const DEFAULT_SEED = 42;
+
+export interface TrainingPlan extends EvaluationPlan {
+  readonly batchesPerEpoch: number;
+  readonly warmupSteps: number;
+}
+
+/** How many updates a run has, and when it evaluates. */
+export const planTraining = (settings: TrainingSettings, rows: number): TrainingPlan => {
+  const { batch, gradAcc, epoch, maxSteps, evalStrategy, evalSteps, warmup } = settings;
+  const batchesPerEpoch = Math.ceil(rows / batch);
+  const totalSteps = maxSteps ?? countTotalSteps(epoch, batchesPerEpoch, gradAcc);
+  return {
+    batchesPerEpoch,
+    totalSteps,
+    warmupSteps: warmup,
+    stepsPerEpoch: countStepsPerEpoch(batchesPerEpoch, gradAcc),
+    strategy: evalStrategy,
+    everySteps: evalStrategy === "steps" ? resolveEvalSteps(evalSteps, totalSteps) : 1,
+  };
+};
+
+/** The seed of data order and dropout; the authors' trainer always has its own. */
+export const dataSeed = ({ compat, seed }: TrainingSettings): number =>
+  compat.has("seed") ? DEFAULT_SEED : (seed ?? DEFAULT_SEED);
