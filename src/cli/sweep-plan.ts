@@ -13,7 +13,8 @@ import {
 import { defaultOf, type FlagFault, type Flags } from "./flag.js";
 import { judgeUnread, unreadFault, unreadFlags, unreadWarning, type UnreadFlag } from "./reads.js";
 import { trainReads } from "./train-reads.js";
-import { readTrainOptions, trainFlags, type TrainFlagValues } from "./train-options.js";
+import { trainFlags, type TrainFlagValues } from "./train-flags.js";
+import { readTrainOptions } from "./train-options.js";
 
 /** A flag's text as on the command line: true for a switch, null for a flag that is not given. */
 type SettingText = string | true | null;

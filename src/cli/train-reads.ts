@@ -15,7 +15,7 @@ import {
   type MethodFlagName,
 } from "./model-reads.js";
 import { always, notWith, onlyWith, where, type ReadTable, type Requirement } from "./reads.js";
-import type { trainFlags, TrainFlagValues } from "./train-options.js";
+import type { trainFlags, TrainFlagValues } from "./train-flags.js";
 
 type Mode = "training" | "evaluation" | "analysis";
 type ModeValues = Pick<FlagValues, "ckpt" | "dataset_analysis">;

@@ -11,7 +11,8 @@ import { loadTokenizer } from "../tokenizer/load-tokenizer.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
 import type { TrainWork } from "./commands/train.js";
 import { defaultOf } from "./flag.js";
-import { originalFlags, trainFlags, type TrainOptions } from "./train-options.js";
+import { trainFlags } from "./train-flags.js";
+import { originalFlags, type TrainOptions } from "./train-options.js";
 
 /** The three splits of a set, loaded and encoded as for training. */
 const analyseSplits = async (options: TrainOptions): Promise<string> => {

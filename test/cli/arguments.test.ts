@@ -1,6 +1,6 @@
 import test from "ava";
 import { readArguments } from "../../src/cli/arguments.js";
-import { trainFlags } from "../../src/cli/train-options.js";
+import { trainFlags } from "../../src/cli/train-flags.js";
 
 const read = (...args: string[]) => readArguments(args, trainFlags);
 

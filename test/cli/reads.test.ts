@@ -9,7 +9,7 @@ import { defaultOf, type Flag, type ValuesOf, type Flags } from "../../src/cli/f
 import { isReadByMethod, optionOfFlag } from "../../src/cli/model-reads.js";
 import { originalFlagNames } from "../../src/cli/options.js";
 import { unreadFlags } from "../../src/cli/reads.js";
-import { trainFlags, type TrainFlagValues } from "../../src/cli/train-options.js";
+import { trainFlags, type TrainFlagValues } from "../../src/cli/train-flags.js";
 import { defaultMethodOptions } from "../../src/peft/method.js";
 import { peftTypes } from "../../src/peft/registry.js";
 import { writeRunConfig } from "../../src/report/run-config.js";

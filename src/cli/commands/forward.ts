@@ -3,12 +3,8 @@ import { defineCommand, type Command } from "../command.js";
 import type { FlagFault } from "../flag.js";
 import { forwardReads } from "../forward-reads.js";
 import { flags, pickFlags } from "../options.js";
-import {
-  modelFlagNames,
-  readModelOptions,
-  type DeviceOptions,
-  type ModelOptions,
-} from "../train-options.js";
+import { modelFlagNames, readModelOptions, type ModelOptions } from "../model-options.js";
+import type { DeviceOptions } from "../train-options.js";
 import type { Precision } from "../../core/precision.js";
 
 /** All that `hira forward` was asked for, checked. */

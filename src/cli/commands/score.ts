@@ -10,9 +10,9 @@ import {
 } from "../../evaluate/commonsense.js";
 import { describeLeftOut } from "../../evaluate/find-runs.js";
 import { defineCommand } from "../command.js";
+import { readCompat } from "../compat-option.js";
 import { flags, pickFlags } from "../options.js";
 import { always } from "../reads.js";
-import { readCompat } from "../train-options.js";
 import { formatScores } from "../score-table.js";
 
 /** The folder that holds all of the given paths; a lone folder is that folder itself. */

@@ -4,7 +4,8 @@ import type { InterruptSignal } from "../../train/interrupt.js";
 import { defineCommand, type Command } from "../command.js";
 import { flags } from "../options.js";
 import { trainReads } from "../train-reads.js";
-import { readTrainOptions, trainFlags, type TrainOptions } from "../train-options.js";
+import { trainFlags } from "../train-flags.js";
+import { readTrainOptions, type TrainOptions } from "../train-options.js";
 
 /** What the library does for `hira train`; `interrupt` asks to finish the step, save, and return. */
 export interface TrainWork {

@@ -1,0 +1,87 @@
+import { listed, type FlagFault, type ValuesOf } from "./flag.js";
+import { modelFlagNames } from "./model-options.js";
+import { flags, originalFlagNames, pickFlags } from "./options.js";
+
+/** The flags of `hira train`: all of train_hira.py's, then ours. */
+export const trainFlags = pickFlags([
+  ...originalFlagNames,
+  "resume_from_checkpoint",
+  "max_shard_size",
+  "data_dir",
+  "validation",
+  "shuffle",
+  ...modelFlagNames,
+  "lora_dropout",
+  "optim",
+  "max_grad_norm",
+  "max_steps",
+  "compat",
+  "limit",
+  "temperature",
+  "top_k",
+  "top_p",
+  "device",
+  "precision",
+  "threads",
+  "log_steps",
+]);
+
+export type TrainFlagValues = ValuesOf<typeof trainFlags>;
+
+/** What must hold between the flags of `hira train`, whatever each one's own limits. */
+export const crossFaults = (values: TrainFlagValues, datasetFile: boolean): FlagFault[] => {
+  const faults: FlagFault[] = [];
+  const trains = values.ckpt === null && !values.dataset_analysis;
+  const { choices } = flags.peft_type;
+  if (values.peft_type === null && values.ckpt === null && !values.dataset_analysis)
+    faults.push({
+      what: "--peft_type",
+      found: "nothing",
+      expected: listed(choices),
+      hint: `Choose how to tune the model, for example --peft_type ${choices[0]}`,
+    });
+  // Source: TrainingArguments of transformers, which counts whole updates from 1 up.
+  const { eval_steps: evalSteps, eval_strategy: evalStrategy } = values;
+  if (evalStrategy === "steps" && evalSteps > 1 && !Number.isInteger(evalSteps))
+    faults.push({
+      what: "--eval_steps",
+      found: String(evalSteps),
+      expected: "a whole number of updates, or a share below 1",
+    });
+  if (evalStrategy === "no" && values.early_stop_patience > 0)
+    faults.push({
+      what: "--early_stop_patience",
+      found: `${String(values.early_stop_patience)} with --eval_strategy no`,
+      expected: "--eval_strategy steps or epoch: without evaluations nothing can stop",
+    });
+  for (const name of ["compute_rank", "compute_norm"] as const)
+    if (values[name] && values.ckpt === null)
+      faults.push({ what: `--${name}`, found: "no --ckpt", expected: "one beside it" });
+  if (values.resume_from_checkpoint !== null && !trains)
+    faults.push({
+      what: "--resume_from_checkpoint",
+      found: values.ckpt === null ? "--dataset_analysis beside it" : "--ckpt beside it",
+      expected: "a training run",
+      hint: "--ckpt evaluates what was trained; leave it out to train on",
+    });
+  if (values.dataset === "common_all" && values.ckpt === null && !values.dataset_analysis)
+    faults.push({
+      what: "--dataset",
+      found: '"common_all" without --ckpt',
+      expected: "a set to train on",
+      hint: "common_all answers the eight commonsense sets with a trained adapter; train on common_170k",
+    });
+  if (values.validation !== null && !datasetFile)
+    faults.push({
+      what: "--validation",
+      found: `--dataset ${values.dataset}, which has its own validation rows`,
+      expected: "a --dataset that is a file",
+    });
+  if (datasetFile && trains && values.validation === null && evalStrategy !== "no")
+    faults.push({
+      what: "--eval_strategy",
+      found: `${JSON.stringify(evalStrategy)} without --validation`,
+      expected: "no, or --validation FILE",
+    });
+  return faults;
+};
