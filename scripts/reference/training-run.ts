@@ -4,7 +4,7 @@ import { trainCommand } from "../../src/cli/commands/train.js";
 import { main } from "../../src/cli/main.js";
 import type { TrainOptions } from "../../src/cli/train-options.js";
 import { UserError } from "../../src/core/errors.js";
-import { fillStore, requirePeftType } from "../../src/evaluate/run-training.js";
+import { fillStore, requirePeftType } from "../../src/evaluate/prepare-run.js";
 import type { Adapter } from "../../src/peft/adapter.js";
 import { buildAdapter } from "../../src/peft/build-adapter.js";
 import type { ProgressUi } from "../../src/report/progress.js";

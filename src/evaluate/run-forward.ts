@@ -13,7 +13,7 @@ import { LossSession } from "../train/loss-session.js";
 import { createParameterStore, type ParameterStore } from "../train/parameters.js";
 import { openTrained } from "./open-trained.js";
 import type { GivenFlags } from "./recorded-flags.js";
-import { fillStore, requirePeftType } from "./run-training.js";
+import { fillStore, requirePeftType } from "./prepare-run.js";
 
 export interface ForwardRunOptions extends AdapterSettings, BaseStorage {
   /** The model, or the base of what --ckpt names, that somebody has named. */

@@ -1,41 +1,28 @@
 import { join } from "node:path";
 import { requireWritableFolder } from "../core/atomic-file.js";
-import { UserError } from "../core/errors.js";
-import type { JsonObject } from "../core/json-file.js";
-import { findDataset, findSingleDataset } from "../datasets/registry.js";
-import { hashModelFiles } from "../models/model-folder.js";
-import { float32Tensors } from "../models/weights/frozen-weights.js";
-import type { Adapter } from "../peft/adapter.js";
-import { readAdapterInit } from "../peft/adapter-init.js";
-import { buildAdapter, type AdapterSettings } from "../peft/build-adapter.js";
-import { peftTypes, type PeftType } from "../peft/registry.js";
-import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
+import { findDataset } from "../datasets/registry.js";
+import type { AdapterSettings } from "../peft/build-adapter.js";
+import { writeOutputJsonl } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { trainableLine } from "../report/python-format.js";
 import { runConfigName, writeRunConfig } from "../report/run-config.js";
 import { createRunFolder, type RunFolderOptions } from "../report/run-folder.js";
-import {
-  describeHost,
-  hashFiles,
-  readCodeVersion,
-  recordResumption,
-  writeRunJson,
-  type RunFacts,
-} from "../report/run-json.js";
+import { recordResumption, writeRunJson, type RunFacts } from "../report/run-json.js";
 import { lockRunFolder } from "../report/run-lock.js";
-import { runtimeVersion } from "../runtime/providers.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
 import type { InterruptSignal } from "../train/interrupt.js";
-import { requireKnownTokensOf } from "../train/known-tokens.js";
-import { loadBase, packingOf, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { requireModelName } from "../train/model-name.js";
-import { momentAllocator, type MomentAllocator } from "../train/optimizer.js";
-import { createParameterStore, type ParameterStore } from "../train/parameters.js";
-import { DEFAULT_SEED, planTraining, type TrainingSettings } from "../train/training-settings.js";
-import { loadTrainingData, type DataSettings, type TrainingData } from "../train/training-data.js";
 import { countParameters, outputConfigOf } from "./output-header.js";
-import { announceDecoding, openPredictor, predictSet, type PredictionSettings } from "./predict.js";
-import { loadQuestions, type Questions } from "./questions.js";
+import { openPredictor, predictSet } from "./predict.js";
+import {
+  prepareRun,
+  requirePeftType,
+  type NamedOptions,
+  type PreparedRun,
+  type RunRecord,
+  type TrainingRunOptions,
+} from "./prepare-run.js";
+import type { Questions } from "./questions.js";
 import { trainWithReports, type ReportedTraining } from "./report-training.js";
 import {
   describeSurroundings,
@@ -44,152 +31,6 @@ import {
   requireSameRun,
   type ResumedRun,
 } from "./resume-run.js";
-
-/** All that a training run is asked for; cli/train-options.ts makes it from the flags. */
-export interface TrainingRunOptions
-  extends TrainingSettings, DataSettings, PredictionSettings, AdapterSettings, BaseStorage {
-  readonly peftType: string | undefined;
-  /** Undefined where nobody has named one. */
-  readonly modelName: string | undefined;
-  readonly adapterInit: string | undefined;
-  readonly outputFolder: string;
-  /** A run's folder, one of its checkpoints, or "true" or "latest" for the newest run of this name that was stopped. */
-  readonly resumeFromCheckpoint: string | undefined;
-  readonly expName: string;
-  readonly logSteps: number;
-  /** Of the weight files of full fine-tuning, at most. */
-  readonly maxShardBytes: number;
-  readonly deepSpeed?: { readonly totalSteps?: number | undefined } | undefined;
-  readonly seed: number | undefined;
-  readonly threads: number | undefined;
-  readonly maxNewTokens: number | undefined;
-  readonly compat: TrainingSettings["compat"];
-}
-
-type NamedOptions = TrainingRunOptions & { readonly modelName: string };
-
-/** How the run was asked for, for its records. */
-export interface RunRecord {
-  /** The arguments after `hira`. */
-  readonly argv: readonly string[];
-  /** Every flag with its effective value. */
-  readonly flags: RunFacts["flags"];
-  /** Every flag with its default. */
-  readonly defaults: RunFacts["flags"];
-  /** Line 1 of output.jsonl. */
-  readonly originalFlags: OutputFile["flags"];
-}
-
-/** A --peft_type that this version has. @throws {UserError} otherwise */
-export const requirePeftType = (name: string | undefined): PeftType => {
-  const found = peftTypes.find((known) => known === name);
-  if (found) return found;
-  throw new UserError(
-    `Cannot use --peft_type=${name ?? ""}: expected one of ${peftTypes.join(", ")}`,
-  );
-};
-
-/** The parameters at their start: from --adapter_init where it has them, else the checkpoint's (fft) or drawn from the seed. */
-export const fillStore = async (
-  base: BaseModel,
-  adapter: Adapter,
-  options: Pick<TrainingRunOptions, "adapterInit" | "seed">,
-  ui: ProgressUi,
-  moments?: MomentAllocator,
-): Promise<ParameterStore> => {
-  const shapes = new Map(adapter.parameters.map(({ name, shape }) => [name, shape]));
-  const given =
-    options.adapterInit === undefined
-      ? undefined
-      : await readAdapterInit(options.adapterInit, shapes, adapter.method.name, base.folder);
-  if (given && given.unused.length > 0)
-    ui.warn(
-      `${options.adapterInit ?? ""}: ${String(given.unused.length)} tensors are no parameters of this run: ${given.unused.slice(0, 5).join(", ")}${given.unused.length > 5 ? ", ..." : ""}`,
-    );
-  return createParameterStore(
-    adapter,
-    options.seed ?? DEFAULT_SEED,
-    ({ name }) => given?.values.get(name),
-    float32Tensors(base.weights),
-    moments,
-  );
-};
-
-/** Everything that a run needs, checked, before it has a folder. */
-interface PreparedRun {
-  readonly base: BaseModel;
-  readonly adapter: Adapter;
-  readonly store: ParameterStore;
-  readonly data: TrainingData;
-  /** What is answered at the end; undefined for rows of token ids, which have no test split. */
-  readonly questions: Questions | undefined;
-  readonly facts: RunFacts;
-}
-
-const loadTestQuestions = async (
-  base: BaseModel,
-  options: TrainingRunOptions,
-): Promise<Questions | undefined> =>
-  options.datasetFile === undefined && base.tokenizer
-    ? loadQuestions(findSingleDataset(options.dataset), base, base.tokenizer, options)
-    : undefined;
-
-const prepareRun = async (
-  peftType: PeftType,
-  options: NamedOptions,
-  record: RunRecord,
-  ui: ProgressUi,
-): Promise<PreparedRun> => {
-  const startedAt = new Date();
-  const base = await loadBase(
-    options.modelName,
-    { ...options, tokenizer: options.datasetFile === undefined ? "required" : "optional" },
-    ui,
-  );
-  const { config } = base.folder;
-  const data = await loadTrainingData(options, base);
-  // The test rows too: a run of hours must not end at what could have been told before it.
-  const questions = await loadTestQuestions(base, options);
-  requireKnownTokensOf(base, [...data.unknown, ...(questions?.unknown ?? [])], {
-    usesTokenizer: options.datasetFile === undefined,
-  });
-  for (const warning of data.warnings) ui.warn(warning);
-  requireSameLength(options, data.train.length);
-  requireNoDropout(base);
-  const adapter = buildAdapter(peftType, config, options, options.compat, base.tokenizer);
-  const { tokenizer } = base;
-  // Before training: what cannot be decoded afterwards is told now.
-  if (options.datasetFile === undefined && tokenizer)
-    announceDecoding(
-      [findSingleDataset(options.dataset)],
-      { folder: base.folder, tokenizer, kind: adapter.method.kind },
-      options,
-      ui,
-    );
-  // A run that goes on has its values in the checkpoint; the file of its start may be gone.
-  const { resumeFromCheckpoint: resumed, adapterInit } = options;
-  const start = { ...options, adapterInit: resumed === undefined ? adapterInit : undefined };
-  const moments = momentAllocator(options.optimizer, options.outputFolder);
-  const store = await fillStore(base, adapter, start, ui, moments);
-  const seed = options.seed ?? DEFAULT_SEED;
-  const facts: RunFacts = {
-    startedAt,
-    argv: record.argv,
-    flags: record.flags,
-    seeds: { adapter: seed, data_order: options.compat.has("seed") ? DEFAULT_SEED : seed },
-    model: {
-      folder: base.folder.path,
-      sha256: await hashModelFiles(base.folder),
-      config: base.folder.rawConfig,
-      quantization_config: quantizationConfig(options),
-    },
-    tokenizerHash: base.tokenizer?.hash,
-    data: await hashFiles(Object.keys(data.files)),
-    code: await readCodeVersion(),
-    host: describeHost(runtimeVersion()),
-  };
-  return { base, adapter, store, data, questions, facts };
-};
 
 /** A new folder of its own for the run, with the records of how it was asked for. */
 const openNewRun = async (
@@ -306,50 +147,6 @@ const finishRun = async (
     parameters: countParameters(base, adapter),
     rows,
   });
-};
-
-/**
- * A storage by the names of transformers' BitsAndBytesConfig, so that the base can be loaded alike there; undefined for floats.
- *
- * Source: BitsAndBytesConfig.to_dict of transformers 5.23.
- */
-export const quantizationConfig = (storage: BaseStorage): JsonObject | undefined => {
-  const packing = packingOf(storage);
-  if (!packing) return undefined;
-  const fourBit = packing.kind === "4bit";
-  return {
-    quant_method: "bitsandbytes",
-    load_in_4bit: fourBit,
-    load_in_8bit: !fourBit,
-    ...(fourBit
-      ? {
-          bnb_4bit_quant_type: packing.type,
-          bnb_4bit_use_double_quant: packing.doubleQuant,
-          bnb_4bit_compute_dtype: "float32",
-        }
-      : // LLM.int8() keeps columns of large activations in floats; here none are.
-        { llm_int8_threshold: 0 }),
-  };
-};
-
-/** A schedule that a ds_config gives its own length must have the run's. */
-const requireSameLength = (options: TrainingRunOptions, rows: number): void => {
-  const { totalSteps } = planTraining(options, rows);
-  const named = options.deepSpeed?.totalSteps;
-  if (named !== undefined && named !== totalSteps)
-    throw new UserError(
-      `Cannot follow the scheduler of --ds_config: found total_num_steps ${String(named)}, expected the run's ${String(totalSteps)} updates`,
-      'Write "auto", or set --epoch or --max_steps so that they agree',
-    );
-};
-
-/** Training without the model's own dropout would be another training. */
-const requireNoDropout = ({ folder: { config, path } }: BaseModel): void => {
-  if (config.attentionDropout > 0)
-    throw new UserError(
-      `Cannot train ${path}: found attention_dropout ${String(config.attentionDropout)} in config.json, expected 0`,
-      "Attention dropout is not built: set it to 0 in a copy of the model's folder",
-    );
 };
 
 const trainLetters = ({ trainAb }: AdapterSettings): string =>
