@@ -1,6 +1,7 @@
 import { Command as Program, Option, type Help } from "commander";
 import { flagGroups, type Flag, type Flags } from "./flag.js";
 import type { Command } from "./command.js";
+import { wrapCommand, wrapText } from "./wrap-text.js";
 
 /** `--r_ab <n>`, with what the value is called. */
 const usageOf = (name: string, flag: Flag): string => {
@@ -50,6 +51,34 @@ const fullName = (program: Program): string => {
   return parent?.parent ? `${fullName(parent)} ${program.name()}` : program.name();
 };
 
+/**
+ * `  term   description`, the description wrapped beside its term, or below one that is longer than a third of the line.
+ *
+ * Commander leaves descriptions unwrapped where long terms leave them little room.
+ */
+const formatItem = (
+  term: string,
+  termWidth: number,
+  description: string,
+  columns: number,
+): string => {
+  const width = Math.min(termWidth, Math.max(16, Math.floor(columns / 3)));
+  const indent = " ".repeat(width + 4);
+  const lines = wrapText(description, columns - indent.length);
+  const beside = term.length <= width ? lines.slice(0, 1) : [];
+  return [
+    `  ${term.padEnd(beside.length > 0 ? width + 2 : 0)}${beside.join("")}`.trimEnd(),
+    ...lines.slice(beside.length).map((line) => indent + line),
+  ].join("\n");
+};
+
+const exitCodes = [
+  "0 success, 1 a fault of ours or a failed run of a sweep,",
+  "2 something to mend in the command or its files,",
+  "130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP,",
+  "138 by SIGUSR1, 140 by SIGUSR2.",
+].join("\n");
+
 const settings = {
   sortOptions: false,
   // Families such as `data` stand in the list by their members.
@@ -79,7 +108,13 @@ export const buildProgram = (
 ): Program => {
   const configure = (program: Program): Program =>
     program
-      .configureHelp({ ...settings, helpWidth: columns })
+      .configureHelp({
+        ...settings,
+        helpWidth: columns,
+        minWidthToWrap: 1,
+        formatItem: (term, termWidth, description) =>
+          formatItem(term, termWidth, description, columns),
+      })
       .configureOutput({ writeOut: write, writeErr: write })
       .exitOverride();
   const program = configure(new Program("hira"))
@@ -102,18 +137,18 @@ export const buildProgram = (
           .helpCommand(false);
       parents.set(parentName, parent);
     }
-    addCommand(parent, command, { configure, run });
+    addCommand(parent, command, { configure, columns, run });
   }
   program.addHelpText(
     "after",
     [
       "",
-      "A line that starts with a flag is a line of train: hira --peft_type=hira ...",
-      'See "hira <command> --help" for a command\'s flags.',
+      ...wrapText(
+        'A line that starts with a flag is a line of train: hira --peft_type=hira ...\nSee "hira <command> --help" for a command\'s flags.',
+        columns,
+      ),
       "",
-      "Exit codes: 0 success, 1 a fault of ours or a failed run of a sweep,",
-      "            2 something to mend in the command or its files,",
-      "            130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP,\n            138 by SIGUSR1, 140 by SIGUSR2.",
+      ...wrapText(`Exit codes: ${exitCodes}`, columns, " ".repeat("Exit codes: ".length)),
     ].join("\n"),
   );
   return program;
@@ -124,9 +159,11 @@ const addCommand = (
   command: Command,
   {
     configure,
+    columns,
     run,
   }: {
     readonly configure: (program: Program) => Program;
+    readonly columns: number;
     readonly run: (
       command: Command,
       texts: Readonly<Record<string, string | true>>,
@@ -157,7 +194,10 @@ const addCommand = (
         ? []
         : ["", `+ a flag of ours, which ${command.replaces} does not have`]),
       ...(command.examples.length > 0 ? ["", "Examples:"] : []),
-      ...command.examples.flatMap(([line, does]) => [`  ${line}`, `      ${does}`]),
+      ...command.examples.flatMap(([line, does]) => [
+        ...wrapCommand(line, columns, "  "),
+        ...wrapText(does, columns - 6).map((text) => `      ${text}`),
+      ]),
     ].join("\n"),
   );
   child.action(async () => {

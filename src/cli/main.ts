@@ -13,6 +13,7 @@ import type { Source } from "./reads.js";
 import { InterruptedError, InterruptSignal } from "../train/interrupt.js";
 import { painterFor, type OutputStream } from "./style-text.js";
 import { terminalProgress } from "./terminal-progress.js";
+import { columnsOf } from "./wrap-text.js";
 
 /** What `main` writes to and reads from; tests put their own in place. */
 export interface MainSurroundings {
@@ -21,8 +22,6 @@ export interface MainSurroundings {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly commands: readonly Command[];
 }
-
-const narrowest = 80;
 
 /** The flag that every command has beside its own. */
 const configFlag = {
@@ -100,7 +99,7 @@ const runCommandLine = async (
       ui,
       note: (text: string) => void stderr.write(`${text}\n`),
       terminal: {
-        columns: stdout.columns ?? narrowest,
+        columns: columnsOf(stdout, environment),
         paint: painterFor(stdout, environment),
       },
       interrupt,
@@ -143,7 +142,7 @@ const runCommandLine = async (
   const program = buildProgram(table, {
     version,
     write: (text) => void out.write(text),
-    columns: Math.max(narrowest, out.columns ?? narrowest),
+    columns: columnsOf(out, environment),
     run,
   });
   if (line.length === 0) {

@@ -7,6 +7,7 @@ import type {
   WorkProgress,
 } from "../report/progress.js";
 import { painterFor, type OutputStream, type Painter } from "./style-text.js";
+import { columnsOf } from "./wrap-text.js";
 
 /** `3m05s`, `1h02m`, `12s`; a dash for a time that is not known. */
 export const formatSeconds = (seconds: number): string => {
@@ -127,7 +128,7 @@ export const terminalProgress = ({
           total: all,
           secondsLeft: estimateSeconds(startMs, value - start, all - value),
           detail,
-          columns: stderr.columns ?? 80,
+          columns: columnsOf(stderr, environment),
         }),
       // True is the setting that leaves the terminal as it is.
       linewrap: true,
