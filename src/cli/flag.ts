@@ -141,6 +141,9 @@ const parseNumber = (kind: "integer" | "number", text: string): number | undefin
   return kind === "integer" && !Number.isSafeInteger(value) ? undefined : value;
 };
 
+/** 2^128 - 2^104: what computes has numbers up to this. */
+const largestFloat32 = 2 ** 128 - 2 ** 104;
+
 const truths: Readonly<Record<string, boolean>> = {
   true: true,
   yes: true,
@@ -169,15 +172,21 @@ const comesLater = (
 
 const readNumber = (name: string, flag: NumberFlag, text: string): Reading => {
   const value = parseNumber(flag.kind, text);
+  const infinite = value !== undefined && Math.abs(value) > largestFloat32;
   const wrong =
     value === undefined ||
+    infinite ||
     (flag.min !== undefined && value < flag.min) ||
     (flag.above !== undefined && value <= flag.above) ||
     (flag.max !== undefined && value > flag.max);
   const fault = (expected: string): Reading => ({
     fault: {
       what: `--${name}`,
-      found: value === undefined ? JSON.stringify(text) : text.trim(),
+      found: infinite
+        ? `${text.trim()}, which is infinite in float32`
+        : value === undefined
+          ? JSON.stringify(text)
+          : text.trim(),
       expected,
     },
   });

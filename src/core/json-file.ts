@@ -7,7 +7,15 @@ export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** A value as an error message shows it: JSON, cut after 60 characters. */
 export const quoteJson = (value: unknown): string => {
-  const text = value === undefined ? "nothing" : JSON.stringify(value);
+  const shown = (part: unknown): unknown =>
+    typeof part === "number" && !Number.isFinite(part) ? String(part) : part;
+  // JSON has no infinities: stringify would say null.
+  const text =
+    value === undefined
+      ? "nothing"
+      : typeof value === "number"
+        ? String(value)
+        : JSON.stringify(value, (_, part: unknown) => shown(part));
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 };
 

@@ -8,22 +8,33 @@ export interface JsonProblem {
   readonly problem: string;
 }
 
-/** The value of a JSON text, or what is wrong with it. A leading byte order mark is skipped. */
+/** What may be a number beyond the largest: a long exponent, or very many digits. */
+const maybeInfinite = /[\d.][eE]\+?\d{3}|\d{300}/;
+
+/**
+ * The value of a JSON text, or what is wrong with it. A leading byte order mark is skipped.
+ *
+ * A number that no float64 can hold, such as 1e400, is a fault, too: JSON.parse would make it Infinity.
+ */
 export const tryParseJson = (text: string): { readonly value: unknown } | JsonProblem => {
   const skipped = text.startsWith("\ufeff") ? 1 : 0;
   const body = text.slice(skipped);
   try {
-    return { value: JSON.parse(body) as unknown };
+    const value: unknown = JSON.parse(body);
+    const fault = maybeInfinite.test(body) ? findJsonFault(body) : undefined;
+    return fault === undefined ? { value } : problemOf(fault, skipped);
   } catch (error) {
     const fault = findJsonFault(body);
     return fault === undefined
       ? { offset: text.length, problem: messageOf(error) }
-      : {
-          offset: skipped + fault.offset,
-          problem: `found ${fault.found}, expected ${fault.expected}`,
-        };
+      : problemOf(fault, skipped);
   }
 };
+
+const problemOf = ({ offset, found, expected }: JsonFault, skipped: number): JsonProblem => ({
+  offset: skipped + offset,
+  problem: `found ${found}, expected ${expected}`,
+});
 
 /**
  * JSON.parse whose error says where the text is broken.
@@ -74,8 +85,11 @@ const plainValue =
   /(?:true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(?![\w.+-])/y;
 const stringLiteral = /"(?:[ !#-[\]-\uffff]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
 
+/** What Python writes where a number is none. */
+const notFinite = /-?(?:NaN|Infinity)\b/y;
+
 /**
- * The first place where `text` leaves the grammar of RFC 8259, or undefined if it never does.
+ * The first place where `text` leaves the grammar of RFC 8259 or has a number beyond float64, or undefined if it never does.
  *
  * V8's own messages name a position for some faults only, so the text is walked once more after JSON.parse has failed.
  */
@@ -136,7 +150,14 @@ const findJsonFault = (text: string): JsonFault | undefined => {
       if (!take(stringLiteral)) return fault("a complete string");
       state = "after value";
     } else {
-      if (!take(plainValue)) return fault("a value");
+      const start = offset;
+      const matches = take(plainValue);
+      const word = matches ? text.slice(start, offset) : undefined;
+      if (word !== undefined && /\d/.test(word) && !Number.isFinite(Number(word)))
+        return { offset: start, found: word, expected: "a finite number" };
+      if (!matches && take(notFinite))
+        return { offset: start, found: text.slice(start, offset), expected: "a finite number" };
+      if (!matches) return fault("a value");
       state = "after value";
     }
   }

@@ -11,7 +11,7 @@ const units: Readonly<Record<string, number>> = { TB: 1e12, GB: 1e9, MB: 1e6, KB
 export const parseShardSize = (text: string): number | undefined => {
   const [, number = "", unit = ""] = /^\s*(\d+\.?\d*|\.\d+)\s*([KMGT]B)\s*$/i.exec(text) ?? [];
   const bytes = Math.floor(Number(number) * (units[unit.toUpperCase()] ?? NaN));
-  return bytes > 0 ? bytes : undefined;
+  return bytes > 0 && bytes < Infinity ? bytes : undefined;
 };
 
 interface Sized {

@@ -34,9 +34,15 @@ export const countStepsPerEpoch = (batches: number, gradAcc: number): number =>
  * Updates of a run: ceil(epochs * updates of one epoch); `epochs` may be a fraction.
  *
  * Source: _inner_training_loop of transformers 4.41's trainer.
+ * @throws {UserError} if they are more than a whole number can count
  */
-export const countTotalSteps = (epochs: number, batches: number, gradAcc: number): number =>
-  Math.ceil(epochs * countStepsPerEpoch(batches, gradAcc));
+export const countTotalSteps = (epochs: number, batches: number, gradAcc: number): number => {
+  const steps = Math.ceil(epochs * countStepsPerEpoch(batches, gradAcc));
+  if (Number.isSafeInteger(steps)) return steps;
+  throw new UserError(
+    `Cannot train for --epoch=${String(epochs)}: found ${String(steps)} updates, expected at most ${String(Number.MAX_SAFE_INTEGER)}`,
+  );
+};
 
 export type EvalStrategy = "no" | "steps" | "epoch";
 

@@ -24,7 +24,11 @@ for (const [text, expected] of [
   ['[{"a": "b', /line 1, column 8: .* expected a complete string/],
   ["", /line 1, column 1: found the end of the text, expected a value/],
   ['{"a": 1}\n{"a": 2}', /line 2, column 1: found "{", expected the end/],
-  ['{"a": NaN}', /line 1, column 7: found "N", expected a value/],
+  ['{"a": NaN}', /line 1, column 7: found NaN, expected a finite number/],
+  ["[1, -Infinity]", /line 1, column 5: found -Infinity, expected a finite number/],
+  ["[Infinite]", /line 1, column 2: found "I", expected a value/],
+  ['{"a": [2,\n-1e+400]}', /line 2, column 1: found -1e\+400, expected a finite number/],
+  [`[1${"0".repeat(309)}]`, /line 1, column 2: found 10+, expected a finite number/],
   ["[01]", /line 1, column 2: found "0", expected a value/],
 ] as const) {
   test(`parseJson names the broken place of ${JSON.stringify(text)}`, (t) => {
