@@ -137,7 +137,14 @@ test("--config works for every command, with anchors and aliases", async (t) => 
 });
 
 test("config.yaml of a run gives its flags again, all of them", async (t) => {
-  const argv = ["--peft_type=hira", "--lr=3e-7", "--exp_name=007", "--rand_R", "--seed=36"];
+  const argv = [
+    "--peft_type=hira",
+    "--model=tiny",
+    "--lr=3e-7",
+    "--exp_name=007",
+    "--rand_R",
+    "--seed=36",
+  ];
   const { options } = await runTrain([...argv, "--target_modules=q_proj, v_proj"]);
   const folder = await makeFolder(t, {});
   await writeRunConfig(folder, options?.flags ?? {});
@@ -145,5 +152,6 @@ test("config.yaml of a run gives its flags again, all of them", async (t) => {
   t.deepEqual(parse(await readFile(path, "utf8")), { ...options?.flags });
   const again = await runTrain([`--config=${path}`]);
   t.is(again.code, 0, again.stderr);
-  t.deepEqual(again.options, options);
+  // Each value of the file was written, where the line had left some at their defaults.
+  t.deepEqual({ ...again.options, givenFlags: {} }, { ...options, givenFlags: {} });
 });
