@@ -42,6 +42,12 @@ export const ownFlags = {
     default: null,
     help: "Validation rows (.json or .jsonl) beside a --dataset that is a file",
   },
+  use_input: {
+    ours: true,
+    kind: "switch",
+    group: "Data",
+    help: "Put a row's input into its prompt, by alpaca's template; without it the input is dropped, as in train_hira.py",
+  },
   shuffle: {
     ours: true,
     kind: "boolean",

@@ -9,6 +9,7 @@ export const trainFlags = pickFlags([
   "max_shard_size",
   "data_dir",
   "validation",
+  "use_input",
   "shuffle",
   ...modelFlagNames,
   "lora_dropout",

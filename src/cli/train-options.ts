@@ -23,6 +23,7 @@ export interface DataOptions {
   readonly validation: string | undefined;
   readonly datasetRatio: number;
   readonly datasetAnalysis: boolean;
+  readonly useInput: boolean;
   readonly numWorkers: number;
   readonly shuffle: boolean;
   /** Rows answered of each set; undefined for all. */
@@ -119,6 +120,7 @@ export const readTrainOptions = (
     validation: values.validation ?? undefined,
     datasetRatio: values.dataset_ratio,
     datasetAnalysis: values.dataset_analysis,
+    useInput: values.use_input,
     numWorkers: values.num_workers,
     shuffle: values.shuffle,
     limit: values.limit ?? undefined,

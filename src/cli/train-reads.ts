@@ -139,6 +139,7 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   max_shard_size: [inTraining, trainsAllWeights],
   data_dir: [namedSet],
   validation: [inTraining, evaluates],
+  use_input: [namedSet],
   shuffle: [inTraining],
   lora_alpha: toldByCheckpoint("lora_alpha"),
   quant_type: [notInAnalysis, inFourBits],

@@ -1,11 +1,12 @@
 import { analyseDataset, formatAnalysis, type AnalysedSplit } from "../datasets/analysis.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
 import { encodeTrainingRows, targetTokensInTraining } from "../datasets/encode-rows.js";
-import { loadSplit } from "../datasets/load-split.js";
+import { inputWarning, loadSplit } from "../datasets/load-split.js";
 import { findSingleDataset } from "../datasets/registry.js";
 import { splits, type Split } from "../datasets/rows.js";
 import { runEvaluation } from "../evaluate/run-evaluation.js";
 import { runTraining } from "../evaluate/run-training.js";
+import type { ProgressUi } from "../report/progress.js";
 import { requireModelName } from "../train/model-name.js";
 import { loadTokenizer } from "../tokenizer/load-tokenizer.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
@@ -15,19 +16,24 @@ import { trainFlags } from "./train-flags.js";
 import { originalFlags, type TrainOptions } from "./train-options.js";
 
 /** The three splits of a set, loaded and encoded as for training. */
-const analyseSplits = async (options: TrainOptions): Promise<string> => {
+const analyseSplits = async (options: TrainOptions, ui: ProgressUi): Promise<string> => {
   const dataset = findSingleDataset(options.dataset);
   const { member } = dataset;
   const { compat } = options;
   const tokenizer = await loadTokenizer(requireModelName(options.modelName));
   const root = await resolveDataRoot({ dataDir: options.dataDir });
   const maxTargetTokens = targetTokensInTraining(member.maxNewTokens, options.maxNewTokens, compat);
+  const warnings = new Set<string>();
   const analyse = async (split: Split): Promise<AnalysedSplit> => {
-    const { path, rows } = await loadSplit(dataset, split, {
+    const loaded = await loadSplit(dataset, split, {
       root,
       ratio: options.datasetRatio,
+      useInput: options.useInput,
       compat,
     });
+    const { path, rows } = loaded;
+    const dropped = inputWarning(loaded);
+    if (dropped !== undefined) warnings.add(dropped);
     const encoded = await encodeTrainingRows(rows, {
       tokenizer,
       template: member.template,
@@ -44,6 +50,7 @@ const analyseSplits = async (options: TrainOptions): Promise<string> => {
   };
   const found = new Map<Split, AnalysedSplit>();
   for (const split of splits) found.set(split, await analyse(split));
+  for (const warning of warnings) ui.warn(warning);
   const bySplit = Object.fromEntries(found) as Readonly<Record<Split, AnalysedSplit>>;
   const columns = member.maxContextTokens + maxTargetTokens;
   return formatAnalysis(dataset.name, analyseDataset(bySplit, { batch: options.batch, columns }));
@@ -67,6 +74,6 @@ export const trainWork: TrainWork = {
   evaluate: (options, ui, interrupt) =>
     runEvaluation(options, (replaced) => originalFlags(options, replaced), ui, interrupt),
   async analyseDataset(options, ui) {
-    ui.line(await analyseSplits(options));
+    ui.line(await analyseSplits(options, ui));
   },
 };

@@ -2,7 +2,7 @@ import { listRows } from "./encode-rows.js";
 import type { EncodedSet } from "./encode-rows.js";
 import { planBatches } from "./plan-batches.js";
 import { measurePadding } from "./build-batch.js";
-import { splits } from "./rows.js";
+import { questionOf, splits } from "./rows.js";
 import type { Row, Split } from "./rows.js";
 
 /** Token counts of the rows of one split. */
@@ -65,9 +65,9 @@ export const analyseDataset = (
   { batch, columns }: { readonly batch: number; readonly columns: number },
 ): DatasetAnalysis => {
   const { train, validation, test } = bySplit;
-  const trainContexts = new Set(train.rows.map(({ context }) => context));
+  const inTrainRows = new Set(train.rows.map(questionOf));
   const inTrain = ({ rows }: AnalysedSplit): number[] =>
-    rows.flatMap(({ context }, row) => (trainContexts.has(context) ? [row] : []));
+    rows.flatMap((row, i) => (inTrainRows.has(questionOf(row)) ? [i] : []));
   const encoded = train.encoded.rows;
   const lengths = encoded.map(({ ids }) => ids.length);
   const measure = (buckets: boolean): ReturnType<typeof measurePadding> =>
@@ -98,8 +98,10 @@ export const analyseDataset = (
     validationIsTest:
       validation.rows.length === test.rows.length &&
       validation.rows.every(
-        ({ context, target }, i) =>
-          context === test.rows[i]?.context && target === test.rows[i].target,
+        (row, i) =>
+          test.rows[i] !== undefined &&
+          questionOf(row) === questionOf(test.rows[i]) &&
+          row.target === test.rows[i].target,
       ),
     padding: {
       batch,

@@ -129,7 +129,7 @@ const encodeContexts = async (
   const bos = withBos ? (tokenizer.bosToken ?? "") : "";
   const { table } = await encodeTexts(
     tokenizer,
-    rows.map(({ context }) => bos + contextText(template, context)),
+    rows.map(({ context, input }) => bos + contextText(template, context, input)),
     encoding,
   );
   const cut = rows.flatMap((_, row) => (table.at(row).length > maxContextTokens ? [row] : []));

@@ -47,8 +47,15 @@ export interface DatasetMember {
 /** The sets that share a form. */
 export interface DatasetFamily {
   readonly members: Readonly<Record<string, DatasetMember>>;
-  /** @throws {UserError} if the file is missing or not JSON, or a row lacks a field */
-  load(member: DatasetMember, split: Split, root: string): Promise<LoadedRows>;
+  /**
+   * @param place.useInput whether a row's input is kept
+   * @throws {UserError} if the file is missing or not JSON, or a row lacks a field
+   */
+  load(
+    member: DatasetMember,
+    split: Split,
+    place: { readonly root: string; readonly useInput: boolean },
+  ): Promise<LoadedRows>;
 }
 
 /** The path of `<folder>/<stem>` with the first of the known endings that is there, or undefined if none is. */

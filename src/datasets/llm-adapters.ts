@@ -1,8 +1,9 @@
 import { join } from "node:path";
+import { describeJson } from "../core/json.js";
 import { findRecordFile, fourBeams, greedy } from "./family.js";
 import type { DatasetFamily, DatasetMember } from "./family.js";
-import { readRecords, stringFields } from "./read-records.js";
-import type { LoadedRows } from "./rows.js";
+import { readRecords, stringFields, throwFaults, type DataRecord } from "./read-records.js";
+import type { LoadedRows, Row } from "./rows.js";
 import { templates } from "./templates.js";
 
 const short = { template: templates[4], maxContextTokens: 256, maxNewTokens: 16 } as const;
@@ -16,14 +17,44 @@ const subset = (folder: string): DatasetMember => ({
   decoding: fourBeams,
 });
 
-/** The rows of a file of { instruction, output }: the target without white space around it, the context as it stands. */
-export const readInstructionRows = async (path: string): Promise<LoadedRows> => {
+/** The input of an alpaca row; undefined where it is missing, null or blank. */
+const inputOf = ({ value }: DataRecord): unknown => {
+  const { input } = value;
+  const isBlank = typeof input === "string" && input.trim() === "";
+  return input === undefined || input === null || isBlank ? undefined : input;
+};
+
+/**
+ * The rows of a file of { instruction, input, output }: the target without white space around it, the rest as it stands.
+ *
+ * The input is kept with `useInput` alone: the original drops it.
+ */
+export const readInstructionRows = async (path: string, useInput: boolean): Promise<LoadedRows> => {
   const file = await readRecords(path);
-  const rows = stringFields(file, ["instruction", "output"]).map(({ instruction, output }) => ({
-    context: instruction,
-    target: output.trim(),
-  }));
-  return { rows, path, sha256: file.sha256 };
+  const inputs = file.records.map(inputOf);
+  const rows = stringFields(file, ["instruction", "output"]).map(
+    ({ instruction, output }): Row => ({ context: instruction, target: output.trim() }),
+  );
+  if (!useInput) {
+    const droppedInputs = inputs.flatMap((input, row) => (input === undefined ? [] : [row]));
+    return { rows, droppedInputs, path, sha256: file.sha256 };
+  }
+  throwFaults(
+    path,
+    inputs.flatMap((input, row) =>
+      input === undefined || typeof input === "string"
+        ? []
+        : [
+            `${file.records[row]?.place ?? ""}: found ${describeJson(input)} in input, expected text`,
+          ],
+    ),
+    "--use_input puts a row's input into the prompt",
+  );
+  const withInputs = rows.map((row, i): Row => {
+    const input = inputs[i];
+    return typeof input === "string" ? { ...row, input } : row;
+  });
+  return { rows: withInputs, droppedInputs: [], path, sha256: file.sha256 };
 };
 
 /**
@@ -50,6 +81,6 @@ export const llmAdapters = {
     arcc: subset("ARC-Challenge"),
     obqa: subset("openbookqa"),
   },
-  load: async ({ folder }, split, root) =>
-    readInstructionRows(await findRecordFile(join(root, folder), split)),
+  load: async ({ folder }, split, { root, useInput }) =>
+    readInstructionRows(await findRecordFile(join(root, folder), split), useInput),
 } as const satisfies DatasetFamily;

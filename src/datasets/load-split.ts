@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { Compat } from "../core/compat.js";
 import { UserError } from "../core/errors.js";
+import { listRows } from "./encode-rows.js";
 import { recordFileIfThere } from "./family.js";
 import type { Dataset } from "./registry.js";
 import type { LoadedRows, Split } from "./rows.js";
@@ -22,6 +23,7 @@ export interface LoadedSplit extends LoadedRows {
  * `ratio` below 1 keeps the first floor(rows * ratio) rows of train and validation. The test split stays whole, so that
  * an accuracy is over all test rows; compat "splits" cuts it too, and reads test as validation silently and always, as the original does.
  * @param root the data root, see resolveDataRoot
+ * @param useInput whether a row's input is kept; see inputWarning for what is dropped
  * @throws {UserError} if the file is missing or broken, a row lacks a field, or the ratio leaves no row
  */
 export const loadSplit = async (
@@ -30,15 +32,21 @@ export const loadSplit = async (
   {
     root,
     ratio = 1,
+    useInput = false,
     compat = new Set(),
-  }: { readonly root: string; readonly ratio?: number; readonly compat?: Compat },
+  }: {
+    readonly root: string;
+    readonly ratio?: number;
+    readonly useInput?: boolean;
+    readonly compat?: Compat;
+  },
 ): Promise<LoadedSplit> => {
   const readsTest =
     split === "validation" &&
     !member.ownValidation &&
     (compat.has("splits") ||
       (await recordFileIfThere(join(root, member.folder), "validation")) === undefined);
-  const loaded = await family.load(member, readsTest ? "test" : split, root);
+  const loaded = await family.load(member, readsTest ? "test" : split, { root, useInput });
   const rowsInFile = loaded.rows.length;
   const rows =
     split === "test" && !compat.has("splits")
@@ -50,6 +58,17 @@ export const loadSplit = async (
         "too good. Put rows held out of train beside the others as validation.json, or train on common_170k"
       : undefined;
   return { ...loaded, rows, split, rowsInFile, warning };
+};
+
+/** What to say of the rows, among those that are used, whose input is not; undefined where there are none. */
+export const inputWarning = (
+  { path, rows, droppedInputs }: Pick<LoadedRows, "path" | "rows" | "droppedInputs">,
+  advice = "--use_input puts it into the prompt",
+): string | undefined => {
+  const dropped = droppedInputs.filter((row) => row < rows.length);
+  return dropped.length === 0
+    ? undefined
+    : `${path}: the "input" of ${String(dropped.length)} of ${String(rows.length)} rows is dropped, as train_hira.py does (${listRows(dropped)}); ${advice}`;
 };
 
 /**

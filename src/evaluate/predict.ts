@@ -1,6 +1,7 @@
 import type { Compat } from "../core/compat.js";
 import { greedy } from "../datasets/family.js";
 import type { Dataset } from "../datasets/registry.js";
+import { questionOf } from "../datasets/rows.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
 import type { LlamaEngine } from "../decode/engine.js";
 import {
@@ -37,6 +38,8 @@ export interface PredictionSettings {
   readonly limit: number | undefined;
   readonly dataDir: string | undefined;
   readonly datasetRatio: number;
+  /** Whether a row's input stands in its prompt. */
+  readonly useInput: boolean;
   readonly numWorkers: number;
   readonly threads: number | undefined;
   readonly compat: Compat;
@@ -217,7 +220,7 @@ export const announceFollowed = (
  * @throws the reason of `signal` once it is aborted
  */
 export const predictSet = async (
-  { dataset, rows, prompts, warnings }: Questions,
+  { dataset, rows, prompts }: Questions,
   predictor: Predictor,
   settings: PredictionSettings,
   ui: ProgressUi,
@@ -226,7 +229,6 @@ export const predictSet = async (
   const { tokenizer, engine } = predictor;
   const { member, name } = dataset;
   const { compat } = settings;
-  for (const warning of warnings) ui.warn(warning);
   const { settings: decoding, stopStrings } = followedSettings(dataset, settings, {
     ...predictor,
     padId: tokenizer.padId,
@@ -248,14 +250,14 @@ export const predictSet = async (
         shown = finished;
       },
     });
-    return rows.map(({ context, target }, i) => {
+    return rows.map((row, i) => {
       const best = sequences[i]?.[0];
       const tokens = best?.tokens ?? [];
       const ended = best?.stoppedBy === "eos" && !compat.has("text");
       return {
-        context,
+        context: questionOf(row),
         pred: predictionText(ended ? tokens.slice(0, -1) : tokens, tokenizer, compat),
-        gt: target,
+        gt: row.target,
       };
     });
   } finally {

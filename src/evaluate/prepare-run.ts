@@ -130,7 +130,9 @@ export const prepareRun = async (
   requireKnownTokensOf(base, [...data.unknown, ...(questions?.unknown ?? [])], {
     usesTokenizer: options.datasetFile === undefined,
   });
-  for (const warning of data.warnings) ui.warn(warning);
+  // A file that serves as validation and as test says the same twice.
+  for (const warning of new Set([...data.warnings, ...(questions?.warnings ?? [])]))
+    ui.warn(warning);
   requireSameLength(options, data.train.length);
   requireNoDropout(base);
   const adapter = buildAdapter(peftType, config, options, options.compat, base.tokenizer);

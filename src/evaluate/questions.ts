@@ -2,7 +2,7 @@ import type { UnknownTokens } from "../core/unknown-tokens.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
 import { encodePrompts, listRows } from "../datasets/encode-rows.js";
-import { loadSplit } from "../datasets/load-split.js";
+import { inputWarning, loadSplit } from "../datasets/load-split.js";
 import type { Dataset } from "../datasets/registry.js";
 import type { Row } from "../datasets/rows.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
@@ -16,7 +16,7 @@ export interface Questions {
   readonly dataset: Dataset;
   readonly rows: readonly Row[];
   readonly prompts: readonly EncodedRow[];
-  /** What the person has to know: contexts that are cut. */
+  /** What the person has to know: inputs that are dropped, contexts that are cut. */
   readonly warnings: readonly string[];
   /** Tokens that the model has no embedding for; see requireKnownTokensOf. */
   readonly unknown: readonly UnknownTokens[];
@@ -25,6 +25,7 @@ export interface Questions {
 /**
  * Loads and encodes the test split of a set, or its first `limit` rows.
  *
+ * @param inputAdvice what to do about inputs that are dropped, see inputWarning
  * @throws {UserError} on missing or broken data
  */
 export const loadQuestions = async (
@@ -33,13 +34,19 @@ export const loadQuestions = async (
   tokenizer: Tokenizer,
   settings: Pick<
     PredictionSettings,
-    "compat" | "dataDir" | "datasetRatio" | "limit" | "numWorkers"
+    "compat" | "dataDir" | "datasetRatio" | "limit" | "numWorkers" | "useInput"
   >,
+  inputAdvice?: string,
 ): Promise<Questions> => {
   const { member } = dataset;
   const { compat } = settings;
   const root = await resolveDataRoot({ dataDir: settings.dataDir });
-  const loaded = await loadSplit(dataset, "test", { root, ratio: settings.datasetRatio, compat });
+  const loaded = await loadSplit(dataset, "test", {
+    root,
+    ratio: settings.datasetRatio,
+    useInput: settings.useInput,
+    compat,
+  });
   const rows = loaded.rows.slice(0, settings.limit);
   const { rows: prompts, cutContexts } = await encodePrompts(rows, {
     tokenizer,
@@ -52,12 +59,16 @@ export const loadQuestions = async (
       ...(settings.numWorkers > 0 && { workers: settings.numWorkers }),
     },
   });
+  const dropped = inputWarning({ ...loaded, rows }, inputAdvice);
   const cut = `${loaded.path}: ${String(cutContexts.length)} contexts are cut at the length limit (${listRows(cutContexts)})`;
   return {
     dataset,
     rows,
     prompts,
-    warnings: cutContexts.length > 0 ? [cut] : [],
+    warnings: [
+      ...(dropped === undefined ? [] : [dropped]),
+      ...(cutContexts.length > 0 ? [cut] : []),
+    ],
     unknown: unknownTokensOfRows(prompts, loaded.path, vocabularyOf(base)),
   };
 };

@@ -58,6 +58,7 @@ export const runFlagFaults = (run: JsonObject, given: GivenFlags): readonly stri
   const isQuantized = run.load_bit === 4 || run.load_bit === 8;
   const names = [
     "peft_type",
+    "use_input",
     ...(run.peft_type === "qlora" ? ["qlora_adapter"] : []),
     ...flagsOf(method),
     // Beside floats the base may be held otherwise than in the run; an adapter beside codes has learned these very numbers.
@@ -65,8 +66,11 @@ export const runFlagFaults = (run: JsonObject, given: GivenFlags): readonly stri
   ];
   // What null, a flag that was not given, has meant in the run.
   const meant: JsonObject = { r_lora: run.r_ab, quant_type: "nf4", double_quant: true };
+  // Runs of earlier versions, and the original's, have dropped a row's input.
+  const unrecorded: JsonObject = { use_input: false };
   return names.flatMap((name) => {
-    const [now, then] = [given[name], run[name] === null ? (meant[name] ?? null) : run[name]];
+    const recorded = name in run ? run[name] : unrecorded[name];
+    const [now, then] = [given[name], recorded === null ? (meant[name] ?? null) : recorded];
     const isKnown = name in given && then !== undefined;
     return isKnown && normal(name, now) !== normal(name, then) ? [faultOf(name, now, then)] : [];
   });

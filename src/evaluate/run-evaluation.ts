@@ -28,22 +28,25 @@ export interface EvaluationRunOptions extends PredictionSettings, BaseStorage {
 }
 
 /**
- * The name of an evaluation file: output_<order>_<dataset>[_maxT=n][_beam=n]_eval.jsonl, with the last two parts only where
- * the flags were given.
- * Source: the --ckpt branch of train_hira.py.
+ * The name of an evaluation file: output_<order>_<dataset>[_maxT=n][_beam=n][_input]_eval.jsonl, with the last parts only where
+ * --max_new_tokens, --beam_size and --use_input were given.
+ * Source: the --ckpt branch of train_hira.py, which has no --use_input.
  */
 export const evaluationFileName = (
   {
     loadOrder,
     maxNewTokens,
     beamSize,
-  }: Pick<EvaluationRunOptions, "loadOrder" | "maxNewTokens" | "beamSize">,
+    useInput,
+  }: Pick<EvaluationRunOptions, "loadOrder" | "maxNewTokens" | "beamSize"> &
+    Partial<Pick<EvaluationRunOptions, "useInput">>,
   dataset: string,
 ): string =>
   [
     `output_${String(loadOrder)}_${dataset}`,
     ...(maxNewTokens === undefined ? [] : [`maxT=${String(maxNewTokens)}`]),
     ...(beamSize === undefined ? [] : [`beam=${String(beamSize)}`]),
+    ...(useInput === true ? ["input"] : []),
     "eval.jsonl",
   ].join("_");
 
@@ -85,18 +88,28 @@ export const runEvaluation = async (
   if (!tokenizer) throw new RangeError("Cannot answer rows without a tokenizer");
   const { folder } = model.base;
   const kind = model.adapted?.adapter.method.kind;
+  const settings = { ...options, useInput: usesInput(model, options.useInput) };
   const asked: Questions[] = [];
   for (const dataset of todo)
-    asked.push(await loadQuestions(dataset, model.base, tokenizer, options));
+    asked.push(
+      await loadQuestions(
+        dataset,
+        model.base,
+        tokenizer,
+        settings,
+        model.runFlags && "as where this run was trained",
+      ),
+    );
   const unknown = asked.flatMap((questions) => questions.unknown);
   requireKnownTokensOf(model.base, unknown, { usesTokenizer: true });
   announceDecoding(todo, { folder, tokenizer, kind }, options, ui);
   const predictor = await openPredictor(model.base, tokenizer, model.adapted, todo, options);
   try {
     for (const questions of asked) {
-      const { dataset } = questions;
+      const { dataset, warnings } = questions;
       interrupt.throwIfRequested();
       const path = join(ckpt, evaluationFileName(options, dataset.name));
+      for (const warning of warnings) ui.warn(warning);
       const rows = await predictSet(questions, predictor, options, ui, interrupt.abort);
       await writeOutputJsonl(path, {
         flags: originalFlags(replacedFlags(model)),
@@ -116,6 +129,10 @@ export const runEvaluation = async (
     predictor.dispose();
   }
 };
+
+/** Whether inputs stand in the prompts: as in the run that trained the model, else as the command line says. */
+const usesInput = ({ runFlags }: TrainedModel, asked: boolean): boolean =>
+  runFlags ? runFlags.use_input === true : asked;
 
 /** The flags that a trained model brings with it, over the command line's. */
 const replacedFlags = ({

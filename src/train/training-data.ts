@@ -9,7 +9,7 @@ import {
   targetTokensInTraining,
   type EncodedSet,
 } from "../datasets/encode-rows.js";
-import { loadSplit, type LoadedSplit } from "../datasets/load-split.js";
+import { inputWarning, loadSplit, type LoadedSplit } from "../datasets/load-split.js";
 import { readPreTokenized } from "../datasets/pre-tokenized.js";
 import { findSingleDataset } from "../datasets/registry.js";
 import { keepRatio } from "../datasets/load-split.js";
@@ -25,6 +25,8 @@ export interface DataSettings {
   readonly validation: string | undefined;
   readonly dataDir: string | undefined;
   readonly datasetRatio: number;
+  /** Whether a row's input stands in its prompt. */
+  readonly useInput: boolean;
   readonly numWorkers: number;
   readonly maxNewTokens: number | undefined;
   readonly compat: Compat;
@@ -70,7 +72,12 @@ export const loadTrainingData = async (
   const root = await resolveDataRoot({ dataDir: settings.dataDir });
   const maxTargetTokens = targetTokensInTraining(member.maxNewTokens, maxNewTokens, compat);
   const load = async (split: "train" | "validation") => {
-    const loaded = await loadSplit(dataset, split, { root, ratio: settings.datasetRatio, compat });
+    const loaded = await loadSplit(dataset, split, {
+      root,
+      ratio: settings.datasetRatio,
+      useInput: settings.useInput,
+      compat,
+    });
     const encoded = await encodeTrainingRows(loaded.rows, {
       tokenizer,
       template: member.template,
@@ -92,7 +99,12 @@ export const loadTrainingData = async (
     layout: trainingLayout({ maxContextTokens: member.maxContextTokens, maxTargetTokens }, compat),
     padId: tokenizer.padId,
     evaluationBatchDivisor: member.evaluationBatchDivisor,
-    warnings: [train, validation].flatMap(({ loaded, encoded }) => warningsOf(loaded, encoded)),
+    warnings: [
+      ...[train, validation].flatMap(({ loaded, encoded }) => warningsOf(loaded, encoded)),
+      ...(settings.useInput && !train.loaded.rows.some(({ input }) => input !== undefined)
+        ? [`${train.loaded.path}: no row has an input, so --use_input changes nothing`]
+        : []),
+    ],
     unknown: [train, validation].flatMap(({ loaded, encoded }) =>
       unknownTokensOfRows(encoded.rows, loaded.path, vocabularyOf(base)),
     ),
@@ -104,15 +116,18 @@ export const loadTrainingData = async (
 };
 
 const warningsOf = (
-  { path, warning }: LoadedSplit,
+  loaded: LoadedSplit,
   { cutContexts, cutTargets }: EncodedSet,
 ): readonly string[] => {
+  const { path, warning } = loaded;
+  const dropped = inputWarning(loaded);
   const cut = (what: string, rows: readonly number[]) =>
     rows.length === 0
       ? []
       : [`${path}: ${String(rows.length)} ${what} cut at the length limit (${listRows(rows)})`];
   return [
     ...(warning === undefined ? [] : [warning]),
+    ...(dropped === undefined ? [] : [dropped]),
     ...cut("contexts are", cutContexts),
     ...cut("targets are", cutTargets),
   ];

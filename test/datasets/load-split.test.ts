@@ -3,7 +3,7 @@ import { gzipSync } from "node:zlib";
 import test from "ava";
 import type { Compat } from "../../src/core/compat.js";
 import { UserError } from "../../src/core/errors.js";
-import { keepRatio, loadSplit } from "../../src/datasets/load-split.js";
+import { inputWarning, keepRatio, loadSplit } from "../../src/datasets/load-split.js";
 import { findSingleDataset } from "../../src/datasets/registry.js";
 import { testWithShared } from "../support/shared.js";
 import { makeFolder } from "../support/make-folder.js";
@@ -30,6 +30,45 @@ test("loadSplit strips targets and leaves contexts as they are", async (t) => {
   t.is(path, join(root, "llm_adapt/boolq/test.json"));
   t.is(rowsInFile, 2);
   t.is(warning, undefined);
+});
+
+const alpaca = JSON.stringify([
+  { instruction: "a", input: "in a", output: "1" },
+  { instruction: "b", input: " \n", output: "2" },
+  { instruction: "c", output: "3" },
+  { instruction: "d", input: null, output: "4" },
+  { instruction: "e", input: "in e", output: "5" },
+]);
+
+test("loadSplit drops a row's input and counts it, or keeps it (9.4)", async (t) => {
+  const root = await makeFolder(t, { "llm_adapt/boolq/test.json": alpaca });
+  const dropped = await loadSplit(boolq, "test", { root });
+  t.deepEqual(dropped.rows[0], { context: "a", target: "1" });
+  t.deepEqual(dropped.droppedInputs, [0, 4]);
+  t.regex(
+    inputWarning(dropped) ?? "",
+    /test\.json: the "input" of 2 of 5 rows is dropped, as train_hira\.py does \(rows 0, 4\); --use_input puts/,
+  );
+  t.regex(inputWarning({ ...dropped, rows: dropped.rows.slice(0, 4) }) ?? "", /of 1 of 4 rows/);
+  const kept = await loadSplit(boolq, "test", { root, useInput: true });
+  t.deepEqual(kept.rows, [
+    { context: "a", input: "in a", target: "1" },
+    { context: "b", target: "2" },
+    { context: "c", target: "3" },
+    { context: "d", target: "4" },
+    { context: "e", input: "in e", target: "5" },
+  ]);
+  t.is(inputWarning(kept), undefined);
+});
+
+test("loadSplit takes no input that is not text (9.4)", async (t) => {
+  const rows = [{ instruction: "a", input: 5, output: "1" }];
+  const root = await makeFolder(t, { "llm_adapt/boolq/test.json": JSON.stringify(rows) });
+  t.deepEqual((await loadSplit(boolq, "test", { root })).droppedInputs, [0]);
+  await t.throwsAsync(loadSplit(boolq, "test", { root, useInput: true }), {
+    instanceOf: UserError,
+    message: /test\.json, row 0: found a number in input, expected text/,
+  });
 });
 
 test("loadSplit reads test as validation with a warning, unless a validation file is there", async (t) => {

@@ -15,6 +15,7 @@ const settings: PredictionSettings = {
   seed: undefined,
   limit: undefined,
   dataDir: undefined,
+  useInput: false,
   datasetRatio: 1,
   numWorkers: 0,
   threads: undefined,

@@ -18,6 +18,10 @@ const names: readonly [Parameters<typeof evaluationFileName>[0], string][] = [
   [{ loadOrder: -1, maxNewTokens: undefined, beamSize: 4 }, "output_-1_boolq_beam=4_eval.jsonl"],
   [{ loadOrder: 0, maxNewTokens: 8, beamSize: undefined }, "output_0_boolq_maxT=8_eval.jsonl"],
   [{ loadOrder: 2, maxNewTokens: 8, beamSize: 1 }, "output_2_boolq_maxT=8_beam=1_eval.jsonl"],
+  [
+    { loadOrder: -1, maxNewTokens: undefined, beamSize: 4, useInput: true },
+    "output_-1_boolq_beam=4_input_eval.jsonl",
+  ],
 ];
 for (const [options, name] of names)
   test(`evaluationFileName makes ${name}`, (t) => {
@@ -119,6 +123,7 @@ const prepare = async (t: ExecutionContext): Promise<Surroundings> => {
     seed: undefined,
     limit: undefined,
     dataDir: data,
+    useInput: false,
     datasetRatio: 1,
     numWorkers: 0,
     threads: 1,
