@@ -174,7 +174,11 @@ test("rows of token ids beyond the vocabulary are told with line, token and id, 
   ];
   const label = /line 3: found "<\|im_end\|>" \(id 1121\) in labels\[1\], expected -100 or/;
   const ofModel = [`--model=${model}`, `--input=${rows}`];
-  await refuses(t, setting, await train(setting, `--dataset=${rows}`), ...found, label);
+  const trained = await runHira(
+    ...["--peft_type=hira", `--model=${model}`, `--dataset=${rows}`, "--eval_strategy=no"],
+    `--output_folder=${join(folder, "runs")}`,
+  );
+  await refuses(t, setting, trained, ...found, label);
   const forward = await runHira("forward", ...ofModel, `--out=${folder}/out.safetensors`);
   await refuses(t, setting, forward, ...found, label);
   const generated = await runHira("generate", ...ofModel, `--out=${folder}/out.jsonl`);
