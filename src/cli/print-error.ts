@@ -1,16 +1,17 @@
-import { UserError } from "../core/errors.js";
+import { UserError, userErrorOfSystem } from "../core/errors.js";
 import type { OutputStream, Painter } from "./style-text.js";
 
 /**
  * Writes an error for the person at the terminal and returns the exit code.
  *
- * A UserError is `error: <message>` with its hint indented below, exit code 2. Anything else is a fault of the program: it
- * keeps its stack, exit code 1.
+ * A UserError is `error: <message>` with its hint indented below, exit code 2; so is a call on the file system that has failed.
+ * Anything else is a fault of the program: it keeps its stack, exit code 1.
  */
 export const printError = (error: unknown, stream: OutputStream, paint: Painter): 1 | 2 => {
-  if (error instanceof UserError) {
-    const hint = error.hint?.split("\n").map((line) => `  ${line}\n`) ?? [];
-    stream.write(`${paint("red", "error:")} ${error.message}\n${hint.join("")}`);
+  const forPerson = error instanceof UserError ? error : userErrorOfSystem(error);
+  if (forPerson) {
+    const hint = forPerson.hint?.split("\n").map((line) => `  ${line}\n`) ?? [];
+    stream.write(`${paint("red", "error:")} ${forPerson.message}\n${hint.join("")}`);
     return 2;
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);

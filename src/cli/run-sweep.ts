@@ -1,8 +1,9 @@
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
-import { mkdir, readdir, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { constants } from "node:os";
 import { dirname, join, relative } from "node:path";
+import { requireWritableFolder } from "../core/atomic-file.js";
 import { UserError } from "../core/errors.js";
 import {
   readSweepState,
@@ -236,7 +237,7 @@ export const runSweep = async (options: SweepOptions): Promise<SweepResult> => {
   const path = join(out, stateName);
   const state = new Map(await settle(await readSweepState(path), out));
   requireStartable(options, state);
-  await mkdir(out, { recursive: true });
+  await requireWritableFolder(out, "Choose another --out");
   const update = async (name: string, change: Partial<SweepRun>): Promise<void> => {
     const known = state.get(name);
     if (!known) throw new RangeError(`Cannot record ${name}: it has not begun`);

@@ -1,8 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { mkdir, open, rename, rm, rmdir } from "node:fs/promises";
+import { open, rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { messageOf, UserError } from "./errors.js";
+import { makeFolder } from "./folder.js";
 
 /** What to throw where writing has failed: a fault of the folder as an error for the person, what another source threw as it is. */
 export const writeFault = (error: unknown, path: string, hint: string): unknown =>
@@ -23,7 +24,7 @@ export const writeFileAtomically = async (
   const folder = dirname(path);
   const beside = join(folder, `.${basename(path)}.${String(process.pid)}.tmp`);
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     const file = await open(beside, "w");
     try {
       if (typeof chunks === "string" || chunks instanceof Uint8Array) await file.writeFile(chunks);
@@ -62,14 +63,14 @@ export const writeFolderAtomically = async (
   const begun = join(dirname(target), `.${basename(target)}.begun`);
   try {
     await rm(begun, { recursive: true, force: true });
-    await mkdir(begun, { recursive: true });
+    await makeFolder(begun);
     await write(begun);
     await syncFolder(begun);
     await rmdir(target).catch(() => undefined);
     await rename(begun, target);
     await syncFolder(dirname(target));
   } catch (error) {
-    await rm(begun, { recursive: true, force: true });
+    await rm(begun, { recursive: true, force: true }).catch(() => undefined);
     throw writeFault(error, folder, hint);
   }
 };
@@ -86,14 +87,14 @@ export const probeFolder = async (folder: string): Promise<void> => {
 };
 
 /** @throws {UserError} if `folder` cannot be made or written; leaves an empty folder behind */
-export const requireWritableFolder = async (folder: string): Promise<void> => {
+export const requireWritableFolder = async (
+  folder: string,
+  hint = "Choose another --output_folder",
+): Promise<void> => {
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     await probeFolder(folder);
   } catch (error) {
-    throw new UserError(
-      `Cannot write to ${folder}: ${messageOf(error)}`,
-      "Choose another --output_folder",
-    );
+    throw new UserError(`Cannot write to ${folder}: ${messageOf(error)}`, hint);
   }
 };

@@ -33,9 +33,90 @@ export const userErrorOfFaults = (
         hint,
       );
 
-/** The text of anything that was thrown. */
-export const messageOf = (error: unknown): string =>
-  error instanceof Error ? error.message : String(error);
+/**
+ * What a call on the file system has found, by its code, as `found <this>` or `found <this>, expected <that>`.
+ *
+ * Source: errno(3).
+ */
+const systemFaults: Readonly<Record<string, string>> = {
+  ENOENT: "found no such file or folder",
+  ENOTDIR: "found a part of its path to be no folder",
+  EISDIR: "found a folder, expected a file",
+  EEXIST: "found a file of that name, expected none",
+  ENOTEMPTY: "found a folder that is not empty",
+  EACCES: "found no permission for it",
+  EPERM: "found no permission for it",
+  EROFS: "found a file system that can only be read",
+  ENOSPC: "found no room on the disk",
+  EDQUOT: "found no room left in the quota of the disk",
+  EFBIG: "found more than a file may hold here",
+  ELOOP: "found symbolic links that lead in a circle",
+  ENAMETOOLONG: "found a name that is too long for the file system",
+  EMFILE: "found too many files open in this process",
+  ENFILE: "found too many files open on this machine",
+  EBUSY: "found it in use",
+  ETXTBSY: "found it in use",
+  EIO: "found a fault of the disk",
+  ENXIO: "found no device behind it",
+  ENODEV: "found no device behind it",
+  ESTALE: "found a file of the network that is gone",
+  EXDEV: "found two disks, expected one",
+  ENOTSUP: "found a file system that cannot do it",
+  ERR_FS_FILE_TOO_LARGE: "found more than 2 GiB",
+  ERR_STRING_TOO_LONG: "found more text than a program can hold in one piece",
+  ERR_INVALID_ARG_VALUE: "found a name that no file can have",
+};
+
+/** The code of a call on the file system that has failed, if it is one with words; else undefined. */
+const systemCodeOf = (error: unknown): string | undefined =>
+  error instanceof Error &&
+  "code" in error &&
+  typeof error.code === "string" &&
+  Object.hasOwn(systemFaults, error.code)
+    ? error.code
+    : undefined;
+
+/** The text of anything that was thrown; of a call on the file system that has failed, in words: `found <this>`. */
+export const messageOf = (error: unknown): string => {
+  const code = systemCodeOf(error);
+  if (code !== undefined) return systemFaults[code] ?? code;
+  return error instanceof Error ? error.message : String(error);
+};
+
+const systemTasks: Readonly<Record<string, string>> = {
+  open: "open",
+  read: "read",
+  scandir: "read the folder",
+  stat: "look at",
+  lstat: "look at",
+  access: "look at",
+  realpath: "look at",
+  write: "write",
+  fsync: "write",
+  fdatasync: "write",
+  ftruncate: "write",
+  mkdir: "make the folder",
+  mkdtemp: "make the folder",
+  rename: "rename",
+  unlink: "remove",
+  rm: "remove",
+  rmdir: "remove",
+  copyfile: "copy",
+};
+
+/**
+ * A call on the file system that has failed and that nobody has put in words, as an error for the person; undefined for
+ * anything else.
+ */
+export const userErrorOfSystem = (error: unknown): UserError | undefined => {
+  if (systemCodeOf(error) === undefined || !(error instanceof Error) || !("syscall" in error))
+    return undefined;
+  const { syscall, path } = error as { readonly syscall: unknown; readonly path?: unknown };
+  const task = systemTasks[String(syscall)] ?? "use";
+  return new UserError(
+    `Cannot ${task} ${typeof path === "string" ? path : "a file"}: ${messageOf(error)}`,
+  );
+};
 
 /** Whether a call on the file system failed since there is no such file or folder. */
 export const isNotFound = (error: unknown): boolean =>

@@ -95,7 +95,7 @@ export const describeLeftOut = (leftOut: readonly LeftOut[]): string => {
 export const accessFault = (error: unknown): string => {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   if (code === "ENOENT" || code === "ENOTDIR") return "no such file or folder";
-  return code === "EACCES" ? "no right to read it" : messageOf(error);
+  return code === "EACCES" ? "no right to read it" : messageOf(error).replace(/^found /, "");
 };
 
 /** What a given path is. @throws what the file system says where it is not there, or is a folder that cannot be read */

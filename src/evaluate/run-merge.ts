@@ -1,9 +1,11 @@
-import { copyFile, readdir, realpath } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { copyFile, realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFolderAtomically } from "../core/atomic-file.js";
 import type { TypedArray } from "../core/dtype.js";
+import { listFolder } from "../core/folder.js";
 import { requireRoomFor } from "../core/new-file.js";
-import { isNotFound, messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
+import { UserError, userErrorOfFaults } from "../core/errors.js";
 import { countNonFinite } from "../core/half.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
 import { readPreTokenized } from "../datasets/pre-tokenized.js";
@@ -60,13 +62,12 @@ export const runMerge = async (options: MergeRunOptions, ui: ProgressUi): Promis
 
 /** @throws {UserError} unless `out` is no folder yet, or an empty one */
 const requireFree = async (out: string): Promise<void> => {
-  let names: readonly string[];
-  try {
-    names = await readdir(out);
-  } catch (error) {
-    if (isNotFound(error)) return requireRoomFor(out, "--out");
-    throw new UserError(`Cannot write a model to ${out}: ${messageOf(error)}`);
-  }
+  if (!existsSync(out)) return requireRoomFor(out, "--out");
+  const names = await listFolder(out, {
+    task: `Cannot write a model to ${out}`,
+    expected: "a new or empty folder",
+    hint: "Nothing is overwritten: choose another --out",
+  });
   if (names.length === 0) return;
   throw new UserError(
     names.includes("config.json")

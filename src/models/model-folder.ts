@@ -1,7 +1,7 @@
-import { readdir } from "node:fs/promises";
 import { basename, extname, join, resolve } from "node:path";
-import { didYouMean, messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
+import { didYouMean, UserError, userErrorOfFaults } from "../core/errors.js";
 import { hashFile } from "../core/file-hash.js";
+import { listFolder } from "../core/folder.js";
 import type { JsonObject } from "../core/json-file.js";
 import { quoteJson, readJsonObject } from "../core/json-file.js";
 import { isJsonObject } from "../core/json.js";
@@ -71,26 +71,17 @@ export const downloadHint = (path: string): string =>
     ? `Only local folders are read for now: download it first, "hf download ${path} --local-dir ${basename(path)}", then give that folder`
     : "Give the folder of a model with config.json, model.safetensors and tokenizer.json";
 
-const listFolder = async (path: string): Promise<readonly string[]> => {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    if (code === "ENOENT")
-      throw new UserError(
-        `Cannot load a model from ${path}: found no such folder, expected one with config.json`,
-        downloadHint(path),
-      );
-    if (code === "ENOTDIR")
-      throw new UserError(
-        `Cannot load a model from ${path}: found a file, expected a folder with config.json`,
-        extname(path) === ".gguf"
+const namesIn = (path: string): Promise<readonly string[]> =>
+  listFolder(path, {
+    task: `Cannot load a model from ${path}`,
+    expected: "a folder with config.json",
+    hint: (found) =>
+      found === "nothing"
+        ? downloadHint(path)
+        : extname(path) === ".gguf"
           ? "GGUF files are not read: give the Hugging Face folder of the model"
           : "Give the folder that holds the file",
-      );
-    throw new UserError(`Cannot load a model from ${path}: ${messageOf(error)}`);
-  }
-};
+  });
 
 /** A model's config.json, checked. @throws {UserError} as loadModelFolder */
 export const parseConfig = (raw: JsonObject, where: string): ModelConfig => {
@@ -203,7 +194,7 @@ const readWeights = async (path: string, names: readonly string[]): Promise<Weig
  *   are missing or misshapen; each of these lists all it found
  */
 export const loadModelFolder = async (path: string): Promise<ModelFolder> => {
-  const names = await listFolder(path);
+  const names = await namesIn(path);
   if (!names.includes("config.json"))
     throw new UserError(
       `Cannot load a model from ${path}: found no config.json, expected a Hugging Face model folder`,

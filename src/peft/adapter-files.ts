@@ -1,8 +1,8 @@
-import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileAtomically } from "../core/atomic-file.js";
 import { elementCount, isFloat } from "../core/dtype.js";
-import { didYouMean, messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
+import { didYouMean, UserError, userErrorOfFaults } from "../core/errors.js";
+import { listFolder } from "../core/folder.js";
 import type { JsonObject } from "../core/json-file.js";
 import { quoteJson, readJsonObject } from "../core/json-file.js";
 import type { TensorEntry } from "../models/weights/safetensors.js";
@@ -32,16 +32,11 @@ const weightsName = "adapter_model.safetensors";
 
 const shapeText = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
 
-const listFolder = async (folder: string): Promise<readonly string[]> => {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    throw new UserError(
-      `Cannot load an adapter from ${folder}: ${messageOf(error)}`,
-      `Give a folder with ${configName} and ${weightsName}`,
-    );
-  }
-};
+const namesIn = (folder: string): Promise<readonly string[]> =>
+  listFolder(folder, {
+    task: `Cannot load an adapter from ${folder}`,
+    expected: `a folder with ${configName} and ${weightsName}`,
+  });
 
 /**
  * The config of an adapter folder, before its model is known.
@@ -52,7 +47,7 @@ const listFolder = async (folder: string): Promise<readonly string[]> => {
 export const readAdapterConfig = async (
   folder: string,
 ): Promise<{ readonly config: JsonObject; readonly baseModel: string | undefined }> => {
-  if (!(await listFolder(folder)).includes(configName))
+  if (!(await namesIn(folder)).includes(configName))
     throw new UserError(
       `Cannot load an adapter from ${folder}: found no ${configName}, expected a folder that peft or hira wrote`,
     );
@@ -90,7 +85,7 @@ const describeAdapter = (
 };
 
 const requireWeights = async (folder: string): Promise<string> => {
-  const names = await listFolder(folder);
+  const names = await namesIn(folder);
   if (names.includes(weightsName)) return join(folder, weightsName);
   if (names.includes("adapter_model.bin"))
     throw new UserError(

@@ -2,6 +2,7 @@ import { mkdir, readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { requireWritableFolder } from "../core/atomic-file.js";
 import { messageOf, UserError } from "../core/errors.js";
+import { makeFolder } from "../core/folder.js";
 import { formatTwoDigitExponent } from "./python-format.js";
 
 /** The options that enter a run folder's name, under the names of their flags. */
@@ -88,7 +89,7 @@ export const createRunFolder = async (
     );
     try {
       // An exp_name with "/" makes folders in between, as it does in the original.
-      if (options.expName.includes("/")) await mkdir(join(folder, ".."), { recursive: true });
+      if (options.expName.includes("/")) await makeFolder(join(folder, ".."));
       await mkdir(folder);
       return folder;
     } catch (error) {

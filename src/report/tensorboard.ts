@@ -1,8 +1,9 @@
-import { mkdir, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { writeFileAtomically } from "../core/atomic-file.js";
 import { messageOf, UserError } from "../core/errors.js";
+import { makeFolder } from "../core/folder.js";
 import { openAppendFile, type AppendFile } from "./append-file.js";
 import { encodeRecord, filterEvents } from "./event-file.js";
 
@@ -111,7 +112,7 @@ export const openTensorBoard = async (
 ): Promise<TensorBoardWriter> => {
   const folder = join(runFolder, "runs", logFolderName(startedAt, host));
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
   } catch (error) {
     throw new UserError(
       `Cannot make ${folder}: ${messageOf(error)}`,

@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { UserError } from "../core/errors.js";
+import { messageOf, UserError } from "../core/errors.js";
 import { addressOf } from "./c-api.js";
 import { cLibrary } from "./library.js";
 
@@ -139,7 +139,7 @@ export class MappedFile {
       return new MappedFile(join(own, "pages"), byteLength, memory);
     } catch (error) {
       if (own !== undefined) rmSync(own, { recursive: true, force: true });
-      throw error instanceof UserError ? error : refuse((error as Error).message);
+      throw error instanceof UserError ? error : refuse(messageOf(error).replace(/^found /, ""));
     } finally {
       if (descriptor !== undefined) closeSync(descriptor);
     }

@@ -1,6 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { messageOf, UserError } from "../core/errors.js";
+import { UserError } from "../core/errors.js";
+import { listFolder } from "../core/folder.js";
 import { findCheckpointFaults, removeCheckpoint } from "./checkpoint.js";
 import { checkpointName, checkpointStep, readBestCheckpoint } from "./trainer-state.js";
 
@@ -17,14 +18,6 @@ export interface CheckpointList {
   readonly skipped: readonly { readonly folder: string; readonly reason: string }[];
 }
 
-const namesIn = async (folder: string): Promise<string[]> => {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    throw new UserError(`Cannot read the folder ${folder}: ${messageOf(error)}`);
-  }
-};
-
 /**
  * The complete checkpoints of a run folder; the others are left out, with the reason.
  *
@@ -33,7 +26,7 @@ const namesIn = async (folder: string): Promise<string[]> => {
 export const listCheckpoints = async (runFolder: string): Promise<CheckpointList> => {
   const checkpoints: CheckpointEntry[] = [];
   const skipped: { folder: string; reason: string }[] = [];
-  for (const name of await namesIn(runFolder)) {
+  for (const name of await listFolder(runFolder)) {
     const step = checkpointStep(name);
     if (step === undefined) continue;
     const folder = join(runFolder, name);
@@ -160,7 +153,14 @@ const isRunFolder = (names: readonly string[]): boolean =>
  */
 export const resolveCheckpoint = async (path: string): Promise<ResolvedFolder> => {
   const folder = resolve(path);
-  const names = await namesIn(folder);
+  const names = await listFolder(folder, {
+    task: `Cannot load ${path}`,
+    expected: "a run's folder, one of its checkpoints, a peft adapter, or a model folder",
+    hint: (found) =>
+      found === "a file"
+        ? "Give the folder that holds the file"
+        : "Give the folder that a training run has printed",
+  });
   if (["complete.json", "position.json", "optimizer.safetensors"].some((n) => names.includes(n))) {
     const faults = await findCheckpointFaults(folder, "sizes");
     if (faults.length > 0)

@@ -1,7 +1,8 @@
-import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { syncFolder, writeFault, writeFileAtomically } from "../core/atomic-file.js";
 import { messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
+import { makeFolder } from "../core/folder.js";
 import type { FileHash } from "../core/file-hash.js";
 import { hashFile } from "../core/file-hash.js";
 import { quoteJson, readJsonObject } from "../core/json-file.js";
@@ -109,7 +110,7 @@ export const writeCheckpoint = async (
   const folder = join(runFolder, name);
   const begun = join(runFolder, hiddenName(name, endings.begun));
   try {
-    await mkdir(begun, { recursive: true });
+    await makeFolder(begun);
     await writeWeights(begun);
     await writeOptimizer(join(begun, optimizerName), state.step, moments);
     await writeFileAtomically(join(begun, stateName), trainerStateJson(state));
@@ -135,7 +136,7 @@ export const writeCheckpoint = async (
     await replaceFolder(begun, folder, join(runFolder, hiddenName(name, endings.replaced)));
     await syncFolder(runFolder);
   } catch (error) {
-    await rm(begun, { recursive: true, force: true });
+    await rm(begun, { recursive: true, force: true }).catch(() => undefined);
     throw writeFault(error, folder, "Choose an --output_folder that is writable and has room");
   }
   await writeBest(runFolder, state);

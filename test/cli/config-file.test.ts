@@ -111,7 +111,7 @@ test("--config reports YAML that is broken or no map, with the line", async (t) 
   t.regex((await train(t, ["- lr"])).stderr, /run\.yaml: found \["lr"\], expected a flag and its/);
   const missing = await runTrain(["--config=/nowhere/run.yaml"]);
   t.is(missing.code, 2);
-  t.regex(missing.stderr, /Cannot read \/nowhere\/run\.yaml: ENOENT/);
+  t.regex(missing.stderr, /Cannot read \/nowhere\/run\.yaml: found no such file/);
   t.is((await train(t, [], "--peft_type=lora")).options?.peftType, "lora");
 });
 

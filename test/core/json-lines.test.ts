@@ -43,7 +43,7 @@ test("readJsonLines names the broken line, and a file that is not there", async 
   await t.throwsAsync(readAll(path), { instanceOf: UserError, message: /line 3, column 7/ });
   await t.throwsAsync(readAll(`${path}.gone`), {
     instanceOf: UserError,
-    message: /Cannot read .*ENOENT/,
+    message: /Cannot read .*found no such file/,
   });
   const bytes = await fileOf(t, Buffer.from([0x22, 0xff, 0x22, 0x0a]));
   await t.throwsAsync(readAll(bytes), {

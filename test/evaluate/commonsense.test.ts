@@ -189,7 +189,7 @@ test("findAnswerFiles names a path that is missing or a folder that has nothing 
     message: /found no \.jsonl file named after one of boolq/,
   });
   await t.throwsAsync(findAnswerFiles([join(root, "no")]), {
-    message: /Cannot score .*no: ENOENT/,
+    message: /Cannot score .*no: found no such file/,
   });
 });
 

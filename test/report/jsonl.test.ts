@@ -84,7 +84,7 @@ test("openMetrics refuses a folder that is not there", async (t) => {
   const path = join(await makeFolder(t), "gone", "metrics.jsonl");
   await t.throwsAsync(openMetrics(path), {
     instanceOf: UserError,
-    message: /Cannot write .*ENOENT/,
+    message: /Cannot write .*found no such file or folder/,
   });
 });
 

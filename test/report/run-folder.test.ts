@@ -68,7 +68,7 @@ test("createRunFolder refuses a place that cannot be a folder", async (t) => {
   });
   await t.throwsAsync(createRunFolder(parent, { ...options, expName: "x".repeat(300) }, noon), {
     instanceOf: UserError,
-    message: /Cannot make the run folder .*ENAMETOOLONG/,
+    message: /Cannot make the run folder .*found a name that is too long/,
   });
 });
 

@@ -95,7 +95,7 @@ test("openTensorBoard refuses to write into another run's file, or where no fold
   await (await openTensorBoard(run, startedAt, { host: "box", pid: 1 })).close();
   await t.throwsAsync(openTensorBoard(run, startedAt, { host: "box", pid: 1 }), {
     instanceOf: UserError,
-    message: /EEXIST/,
+    message: /found a file of that name/,
   });
   await writeFile(join(run, "file"), "");
   await t.throwsAsync(openTensorBoard(join(run, "file"), startedAt), { instanceOf: UserError });

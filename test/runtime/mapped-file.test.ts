@@ -94,6 +94,6 @@ test("MappedFile.scratch says of a folder that cannot hold it why", async (t) =>
   const folder = join(await makeTempFolder(t), "missing");
   t.throws(() => MappedFile.scratch(folder, 8), {
     instanceOf: UserError,
-    message: /Cannot map 8 bytes in .*missing: found ENOENT/,
+    message: /Cannot map 8 bytes in .*missing: found no such file or folder/,
   });
 });

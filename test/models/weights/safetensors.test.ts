@@ -141,9 +141,9 @@ test("readSafetensorsHeader refuses a missing file and a folder", async (t) => {
   const folder = await makeTempFolder(t);
   t.regex(
     await messageOfBroken(t, join(folder, "none")),
-    /Cannot read weights from .*none: ENOENT/,
+    /Cannot read weights from .*none: found no such file/,
   );
-  t.regex(await messageOfBroken(t, folder), /no regular file|EISDIR/);
+  t.regex(await messageOfBroken(t, folder), /no regular file/);
 });
 
 test("readSafetensorsHeader refuses a file of fewer than 8 bytes", async (t) => {
