@@ -76,8 +76,8 @@ export class LlamaEngine implements DecodeEngine {
     const session = await Session.create({
       model: encodeOnnx(graph),
       initializers: decodeInitializers(graph, options),
-      // It would widen narrow weights for good.
-      disabledOptimizers: ["ConstantFolding"],
+      // One would widen narrow weights for good; the other, which looks for 1 / x, would read DoRA's magnitudes while loading.
+      disabledOptimizers: ["ConstantFolding", "DivMulFusion"],
       ...(provider && { provider }),
       ...(threads !== undefined && { threads }),
       ...(prepack !== undefined && { prepack }),
