@@ -4,7 +4,7 @@
 usage: python peft_adapters.py make OUT         a tiny base model, an adapter folder a method, and logits.json
        python peft_adapters.py check OUT OURS   loads OURS/<method> in peft, writes OUT/loaded-by-peft.json
 
-needs torch, transformers, peft; the fixtures were made with 2.13.0, 5.23.0 and 0.21.2, on one thread.
+needs torch, transformers, peft; the fixtures were made with 2.13.0, 5.24.0 and 0.21.2, on one thread.
 OURS comes from scripts/reference/rewrite-adapters.ts, which reads OUT's adapters and writes them with hira.
 """
 import hashlib
@@ -22,6 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 TASK = {"task_type": "CAUSAL_LM"}
 LOW_RANK = {"r": 2, "target_modules": ["q_proj", "v_proj", "down_proj"], **TASK}
+TABLES = ["embed_tokens", "lm_head"]
 PROMPT = {"num_virtual_tokens": 3, **TASK}
 CONFIGS = {
     # peft 0.21.2 leaves this rank_pattern without effect
@@ -40,6 +41,18 @@ CONFIGS = {
     "dora-saved-tied-head": LoraConfig(use_dora=True, modules_to_save=["lm_head"], **LOW_RANK),
     "lora-saved-tied-embedding": LoraConfig(modules_to_save=["embed_tokens"], **LOW_RANK),
     "p-tuning-lstm": PromptEncoderConfig(encoder_reparameterization_type="LSTM", encoder_hidden_size=5, **PROMPT),
+    "lora-embedding": LoraConfig(lora_alpha=6, r=2, rank_pattern={"embed_tokens": 3}, lora_dropout=0.1,
+                                 target_modules=["q_proj", "embed_tokens", "lm_head"], **TASK),
+    "rslora-embedding": LoraConfig(lora_alpha=4, use_rslora=True, r=2, target_modules=r".*(embed_tokens|k_proj)", **TASK),
+    "dora-embedding": LoraConfig(lora_alpha=4, use_dora=True, r=2, target_modules=["v_proj", *TABLES], **TASK),
+    "lora-on-tied-embedding": LoraConfig(r=2, target_modules=["q_proj", "embed_tokens"], **TASK),
+    "dora-on-tied-head": LoraConfig(r=2, use_dora=True, target_modules=["q_proj", "lm_head"], **TASK),
+    "lora-on-tied-both": LoraConfig(r=2, target_modules=["q_proj", *TABLES], **TASK),
+    "lora-tying-tied-both": LoraConfig(r=2, ensure_weight_tying=True, target_modules=["q_proj", "embed_tokens"], **TASK),
+    "lora-head-saved-embedding": LoraConfig(r=2, target_modules=["lm_head"], modules_to_save=["embed_tokens"], **TASK),
+    "dora-rslora": LoraConfig(lora_alpha=4, use_dora=True, use_rslora=True, lora_dropout=0.1,
+                              rank_pattern={"layers.1.*v_proj": 3}, alpha_pattern={"down_proj": 5}, **LOW_RANK),
+    "dora-saved": LoraConfig(use_dora=True, modules_to_save=["lm_head", "norm"], exclude_modules=r".*\.0\..*q_proj", **LOW_RANK),
 }
 IDS = [[1, 5, 9, 13, 2, 7]]
 
@@ -81,7 +94,8 @@ def make(out):
             if parameter.requires_grad:
                 torch.nn.init.normal_(parameter, mean=1 if parameter.dim() == 1 else 0, std=0.5)
         folder = out / name
-        model.save_pretrained(folder)
+        # no copies of the base's tables beside adapted ones: peft_vocabulary.py has those
+        model.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink()
         # the path of the machine it was made on is of no use
         text = (folder / "adapter_config.json").read_text()

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Losses, gradients and final weights of peft's methods that the shared goldens lack: rsLoRA, prompt tuning, p-tuning (MLP and
-LSTM), prefix tuning with a projection, LoRA with modules_to_save.
+LSTM), prefix tuning with a projection, LoRA with modules_to_save, LoRA and DoRA on embedding and head, DoRA with rsLoRA's scale.
 
 usage: python peft_goldens.py GOLDENS OUT     GOLDENS holds tiny-llama/ and batch.safetensors, see its README.md
 
-needs torch, transformers, peft; test/fixtures/train/peft-goldens was made with 2.13.0, 5.23.0 and 0.21.2, on one thread.
+needs torch, transformers, peft; test/fixtures/train/peft-goldens was made with 2.13.0, 5.24.0 and 0.21.2, on one thread.
 Step, schedule, clipping and AdamW are those of the shared goldens; biases and norm gains are not decayed, as transformers'
 trainer has it. Saved modules start with the model's values.
 """
@@ -22,6 +22,7 @@ STEPS, WARMUP, LR, DECAY, CLIP = 20, 5, 1e-3, 0.01, 1.0
 TASK = {"task_type": "CAUSAL_LM"}
 VIRTUAL = {"num_virtual_tokens": 6, **TASK}
 SAVED = ["embed_tokens", "lm_head", "model.norm"]
+TABLES = ["q_proj", "embed_tokens", "lm_head"]
 CONFIGS = {
     "rslora": LoraConfig(r=4, lora_alpha=6, use_rslora=True, target_modules=["q_proj", "down_proj"], **TASK),
     "prompt-tuning": PromptTuningConfig(**VIRTUAL),
@@ -29,6 +30,9 @@ CONFIGS = {
     "prefix-projection": PrefixTuningConfig(prefix_projection=True, encoder_hidden_size=10, **VIRTUAL),
     "p-tuning-lstm": PromptEncoderConfig(encoder_reparameterization_type="LSTM", encoder_hidden_size=7, **VIRTUAL),
     "lora-saved": LoraConfig(r=4, lora_alpha=6, target_modules=["q_proj"], modules_to_save=SAVED, **TASK),
+    "lora-tables": LoraConfig(r=4, lora_alpha=6, target_modules=TABLES, **TASK),
+    "dora-tables": LoraConfig(r=4, lora_alpha=6, use_dora=True, target_modules=TABLES, **TASK),
+    "dora-rslora": LoraConfig(r=4, lora_alpha=6, use_dora=True, use_rslora=True, target_modules=["q_proj", "down_proj"], **TASK),
 }
 
 
@@ -36,9 +40,9 @@ def our_name(method, name):
     """The name that hira gives a parameter of peft's."""
     if ".modules_to_save." in name:
         return name.removeprefix("base_model.model.").replace("modules_to_save.default.", "")
-    if "lora" in method:
+    if "lora" in method or "dora" in method:
         path, kind = name.removeprefix("base_model.model.").split(".lora_")
-        return f"{path}.{kind[0]}"
+        return f"{path}.magnitude" if "magnitude" in kind else f"{path}.{kind.removeprefix('embedding_')[0]}"
     name = name.removeprefix("prompt_encoder.default.")
     if method == "prompt-tuning":
         return "embedding"
@@ -59,7 +63,7 @@ def build(goldens, method):
     g = torch.Generator().manual_seed(13)
     with torch.no_grad():
         for name, p in sorted(named.items()):
-            if ".modules_to_save." in full[name]:
+            if ".modules_to_save." in full[name] or name.endswith(".magnitude"):
                 continue
             wide = 0.1 if name.endswith(".B") else 1 if "embedding" in name else p.shape[-1] ** -0.5
             p.copy_(wide * torch.randn(p.shape, generator=g))

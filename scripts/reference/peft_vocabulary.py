@@ -27,6 +27,10 @@ CASES = {
     "grown-saved-tied": (19, LoraConfig(modules_to_save=["embed_tokens"], **LOW_RANK), {}),
     "grown-tying-tied": (19, LoraConfig(modules_to_save=["embed_tokens"], ensure_weight_tying=True, **LOW_RANK), {}),
     "tying-tied": (16, LoraConfig(modules_to_save=["embed_tokens"], ensure_weight_tying=True, **LOW_RANK), {}),
+    "targets": (16, LoraConfig(r=2, target_modules=["q_proj", *BOTH], **TASK), {}),
+    "targets-tied": (16, LoraConfig(r=2, target_modules=["q_proj", "embed_tokens"], **TASK), {}),
+    "grown-targets": (19, LoraConfig(r=2, use_dora=True, target_modules=["q_proj", *BOTH], **TASK), {}),
+    "grown-targets-tied": (19, LoraConfig(r=2, target_modules=["q_proj", *BOTH], **TASK), {}),
     "grown-prompt": (19, PromptTuningConfig(num_virtual_tokens=3, **TASK), {}),
     "shrunk-hira-tied": (13, HiraConfig(**LOW_RANK), {}),
     "same-size": (16, LoraConfig(**LOW_RANK), {"save_embedding_layers": True}),
@@ -62,9 +66,9 @@ def main():
         for table in {base.get_input_embeddings().weight, base.get_output_embeddings().weight}:
             torch.nn.init.normal_(table, std=0.5)
         model = get_peft_model(base, config)
-        for parameter in model.parameters():
+        for name_in_model, parameter in model.named_parameters():
             if parameter.requires_grad:
-                torch.nn.init.normal_(parameter, std=0.5)
+                torch.nn.init.normal_(parameter, mean=1 if "magnitude" in name_in_model else 0, std=0.5)
         folder = out / name
         model.save_pretrained(folder, **options)
         (folder / "README.md").unlink()

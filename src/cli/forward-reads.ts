@@ -46,6 +46,7 @@ export const forwardReads = {
   peft_type: always,
   r_ab: toldByCheckpoint("r_ab"),
   lora_alpha: toldByCheckpoint("lora_alpha"),
+  use_rslora: toldByCheckpoint("use_rslora"),
   load_bit: always,
   quant_type: [inFourBits],
   double_quant: [inFourBits],

@@ -11,6 +11,7 @@ import { effectiveLoadBit } from "./storage-options.js";
 export const optionOfFlag = {
   r_ab: "rank",
   lora_alpha: "alpha",
+  use_rslora: "rankStabilized",
   lora_dropout: "dropout",
   r_lora: "additiveRank",
   mora_type: "moraType",

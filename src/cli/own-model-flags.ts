@@ -21,6 +21,12 @@ export const ownModelFlags = {
     above: 0,
     help: "LoRA and its kin scale their update by this over the rank; rslora by this over the rank's root",
   },
+  use_rslora: {
+    ours: true,
+    kind: "switch",
+    group: "Model and method",
+    help: "lora and its kin with rslora's scale, --lora_alpha over the rank's root, as in peft",
+  },
   lora_dropout: {
     ours: true,
     kind: "number",

@@ -142,6 +142,7 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   use_input: [namedSet],
   shuffle: [inTraining],
   lora_alpha: toldByCheckpoint("lora_alpha"),
+  use_rslora: toldByCheckpoint("use_rslora"),
   quant_type: [notInAnalysis, inFourBits],
   double_quant: [notInAnalysis, inFourBits],
   qlora_adapter: [notInAnalysis, where(trains, isQlora)],

@@ -1,10 +1,12 @@
 import { elementCount } from "../core/dtype.js";
 import { UserError } from "../core/errors.js";
+import type { Value } from "../graph/op.js";
+import { weightOf, type LinearModule } from "../models/adapter.js";
 import { EMBEDDINGS, OUTPUT_HEAD, type LlamaConfig } from "../models/llama-config.js";
 import { replaceWeights, type FrozenWeights } from "../models/weights/frozen-weights.js";
 import type { Adapter } from "../peft/adapter.js";
 import { unties } from "../peft/modules-to-save.js";
-import type { VirtualTokenMethod } from "../peft/method.js";
+import { formOf, type VirtualTokenMethod } from "../peft/method.js";
 import type { Tensor } from "../runtime/tensor.js";
 import type { LiveAdapter } from "./decode-graph.js";
 import { openMergedLayers } from "./merged-layers.js";
@@ -84,11 +86,10 @@ export const mergedModel = async (
 ): Promise<{ readonly config: LlamaConfig; readonly weights: FrozenWeights }> => {
   const merged = await mergeAdapter(weights, adapter, values);
   if (!unties(adapter, config)) return { config, weights: merged };
-  const head = values.get(OUTPUT_HEAD) ?? weights.tensor(EMBEDDINGS);
-  return {
-    config: { ...config, tieWordEmbeddings: false },
-    weights: replaceWeights(merged, new Map([[OUTPUT_HEAD, head]])),
-  };
+  const untied = { ...config, tieWordEmbeddings: false };
+  if (new Set(merged.names).has(OUTPUT_HEAD)) return { config: untied, weights: merged };
+  const head = new Map([[OUTPUT_HEAD, weights.tensor(EMBEDDINGS)]]);
+  return { config: untied, weights: replaceWeights(merged, head) };
 };
 
 /**
@@ -100,30 +101,34 @@ export const mergedForm = ({ adapter, values }: LiveAdapter): LiveAdapter => {
   const { method, targets } = adapter;
   if (method.kind !== "linear") return { adapter, values };
   const paths = new Set(targets.map(({ path }) => path));
+  const embedding = targets.find(({ table }) => table === "embedding");
   return {
     values,
     adapter: {
       ...adapter,
       hooks(g, frozen, parameter) {
         const own = adapter.hooks(g, frozen, parameter);
+        const merged = (module: LinearModule): Value => {
+          const form = formOf(method, module);
+          const options = adapter.optionsOf(module);
+          const parameters = Object.fromEntries(
+            Object.keys(form.parameters(module, options)).map((short) => [
+              short,
+              parameter(`${module.path}.${short}`),
+            ]),
+          );
+          return form.mergedWeight(g, frozen.weight(weightOf(module)), parameters, options);
+        };
         return {
           ...own,
+          embed: (name, ids) =>
+            embedding && name === EMBEDDINGS
+              ? g.gather(merged(embedding), ids, { axis: 0 })
+              : own.embed(name, ids),
           linear(x, module) {
             if (!paths.has(module.path)) return own.linear(x, module);
-            const options = adapter.optionsOf(module);
-            const parameters = Object.fromEntries(
-              Object.keys(method.parameters(module, options)).map((short) => [
-                short,
-                parameter(`${module.path}.${short}`),
-              ]),
-            );
             const { path, bias } = module;
-            const weight = frozen.weight(`${path}.weight`);
-            return g.linear(
-              x,
-              method.mergedWeight(g, weight, parameters, options),
-              bias ? frozen.weight(`${path}.bias`) : undefined,
-            );
+            return g.linear(x, merged(module), bias ? frozen.weight(`${path}.bias`) : undefined);
           },
         };
       },

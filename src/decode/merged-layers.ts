@@ -2,9 +2,9 @@ import { Graph } from "../graph/graph.js";
 import { encodeOnnx } from "../graph/onnx/encode.js";
 import type { Value } from "../graph/op.js";
 import { lower } from "../graph/passes/lower.js";
-import type { LinearModule } from "../models/adapter.js";
+import { weightOf, type LinearModule } from "../models/adapter.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
-import type { LinearMethod, MethodOptions } from "../peft/method.js";
+import { formOf, type LinearMethod, type MethodOptions } from "../peft/method.js";
 import { Session } from "../runtime/session.js";
 import type { Tensor } from "../runtime/tensor.js";
 import type { LiveAdapter } from "./decode-graph.js";
@@ -45,10 +45,11 @@ export const openMergedLayers = (
   const sessions = new Map<string, Session>();
   return {
     async run(module) {
-      const weight = weights.tensor(`${module.path}.weight`);
+      const weight = weights.tensor(weightOf(module));
       const ofModule = adapter.optionsOf(module);
       const parameters = moduleParameters(module, method, ofModule, values);
       const key = [
+        module.table,
         weight.dtype,
         module.outFeatures,
         module.inFeatures,
@@ -56,7 +57,7 @@ export const openMergedLayers = (
         ...Object.entries(parameters).flatMap(([short, { shape }]) => [short, ...shape]),
       ].join();
       const session =
-        sessions.get(key) ?? (await layerSession(weight, parameters, ofModule, options));
+        sessions.get(key) ?? (await layerSession(module, weight, parameters, ofModule, options));
       sessions.set(key, session);
       return session.run({ weight, ...parameters });
     },
@@ -74,7 +75,7 @@ const moduleParameters = (
   values: ReadonlyMap<string, Tensor>,
 ): Readonly<Record<string, Tensor>> =>
   Object.fromEntries(
-    Object.keys(method.parameters(module, options)).map((short) => {
+    Object.keys(formOf(method, module).parameters(module, options)).map((short) => {
       const value = values.get(`${module.path}.${short}`);
       if (!value)
         throw new RangeError(`Cannot compute with ${module.path}: found no value of its ${short}`);
@@ -83,6 +84,7 @@ const moduleParameters = (
   );
 
 const layerSession = async (
+  module: LinearModule,
   weight: Tensor,
   parameters: Readonly<Record<string, Tensor>>,
   ofModule: MethodOptions,
@@ -95,6 +97,6 @@ const layerSession = async (
   const wide = Object.fromEntries(
     Object.entries(parameters).map(([name, tensor]) => [name, input(name, tensor)]),
   );
-  outputs(g, { weight: w0, merged: method.mergedWeight(g, w0, wide, ofModule) });
+  outputs(g, { weight: w0, merged: formOf(method, module).mergedWeight(g, w0, wide, ofModule) });
   return Session.create({ model: encodeOnnx(lower(g)) });
 };

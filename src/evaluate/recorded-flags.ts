@@ -12,6 +12,7 @@ export type GivenFlags = Readonly<Record<string, unknown>>;
 const optionFlags = {
   r_ab: "rank",
   lora_alpha: "alpha",
+  use_rslora: "rankStabilized",
   r_lora: "additiveRank",
   mora_type: "moraType",
   rand_R: "randomR",
@@ -127,6 +128,8 @@ export const adapterFlagFaults = (
       "lora_alpha",
       modules.map(({ alpha }) => alpha),
     );
+  if (reads(method, "use_rslora"))
+    check("use_rslora", name === "rslora" || (adapter.rankStabilized ?? false));
   if (reads(method, "r_lora"))
     among(
       "r_lora",

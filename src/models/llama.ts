@@ -14,6 +14,29 @@ import {
 export const llamaLinearModules = (config: LlamaConfig): readonly LinearModule[] =>
   [...llamaLinears(config)].map(([path, size]) => ({ path, ...size }));
 
+/** The output head: logits [rows, vocab] of hidden states [rows, hidden]. */
+export const llamaHead = (config: LlamaConfig): LinearModule => ({
+  path: "lm_head",
+  inFeatures: config.hiddenSize,
+  outFeatures: config.vocabSize,
+  bias: false,
+  table: "head",
+  weight: config.tieWordEmbeddings ? EMBEDDINGS : OUTPUT_HEAD,
+});
+
+/** What an adapter may change: the linear layers, then the embedding and the head. */
+export const adaptableModules = (config: LlamaConfig): readonly LinearModule[] => [
+  ...llamaLinearModules(config),
+  {
+    path: "model.embed_tokens",
+    inFeatures: config.hiddenSize,
+    outFeatures: config.vocabSize,
+    bias: false,
+    table: "embedding",
+  },
+  llamaHead(config),
+];
+
 const layerPath = (layer: number): string => `model.layers.${String(layer)}`;
 
 export interface LlamaInputs {
@@ -112,9 +135,5 @@ export const buildLlamaHead = (
   g: Graph,
   config: LlamaConfig,
   hidden: Value,
-  hooks: Pick<ModelHooks, "weight" | "headWeight">,
-): Value =>
-  g.inScope("lm_head", () => {
-    const name = config.tieWordEmbeddings ? EMBEDDINGS : OUTPUT_HEAD;
-    return g.linear(hidden, hooks.headWeight?.() ?? hooks.weight(name, { kept: true }));
-  });
+  hooks: Pick<ModelHooks, "linear">,
+): Value => g.inScope("lm_head", () => hooks.linear(hidden, llamaHead(config)));

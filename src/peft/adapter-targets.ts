@@ -1,7 +1,7 @@
 import type { JsonFields } from "../core/json-fields.js";
 import type { LinearModule } from "../models/adapter.js";
 
-type Matcher = (path: string) => boolean;
+type Matcher = (module: Pick<LinearModule, "path" | "table">) => boolean;
 
 /** A regular expression of the config, anchored at its end only where peft does so; undefined if it is not one. */
 const compile = (source: string): RegExp | undefined => {
@@ -19,13 +19,14 @@ const isTextList = (value: unknown): value is readonly string[] =>
 const matcherOf = (fields: JsonFields, name: string): Matcher => {
   const value = fields.value(name);
   if (value === undefined) return () => false;
-  if (value === "all-linear") return () => true;
+  if (typeof value === "string" && value.toLowerCase() === "all-linear")
+    return ({ table }) => table === undefined;
   if (typeof value === "string") {
     const pattern = compile(`^(?:${value})$`);
-    if (pattern) return (path) => pattern.test(path);
+    if (pattern) return ({ path }) => pattern.test(path);
   }
   if (isTextList(value))
-    return (path) => value.some((target) => path === target || path.endsWith(`.${target}`));
+    return ({ path }) => value.some((target) => path === target || path.endsWith(`.${target}`));
   fields.fault(name, "a list of names, or a regular expression");
   return () => false;
 };
@@ -49,14 +50,15 @@ const layerMatcher = (fields: JsonFields): Matcher => {
     : [undefined];
   if (!layers.every(Number.isSafeInteger)) fields.fault("layers_to_transform", "layer numbers");
   if (patterns.includes(undefined)) fields.fault("layers_pattern", "a name or a list of names");
-  return (path) => {
+  return ({ path }) => {
     const layer = patterns.map((pattern) => pattern?.exec(path)?.[1]).find((n) => n !== undefined);
     return layer !== undefined && layers.includes(Number(layer));
   };
 };
 
 /**
- * The linear layers that a peft config adapts: target_modules without exclude_modules, in layers_to_transform.
+ * The modules that a peft config adapts: target_modules without exclude_modules, in layers_to_transform. "all-linear" is without
+ * embedding and head.
  *
  * Source: check_target_module_exists of peft 0.21.2.
  * @param fields of adapter_config.json; gets a fault for each field that cannot be read
@@ -70,7 +72,7 @@ export const peftTargets = (
   const isTarget = matcherOf(fields, "target_modules");
   const isExcluded = matcherOf(fields, "exclude_modules");
   const isInLayer = layerMatcher(fields);
-  return modules.filter(({ path }) => isTarget(path) && !isExcluded(path) && isInLayer(path));
+  return modules.filter((module) => isTarget(module) && !isExcluded(module) && isInLayer(module));
 };
 
 /** A pattern of rank_pattern or alpha_pattern: a regular expression for the end of a path, from a dot on; undefined if it is none. */

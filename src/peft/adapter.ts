@@ -1,7 +1,8 @@
 import { UserError } from "../core/errors.js";
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
-import type { LinearModule, ModelHooks } from "../models/adapter.js";
+import { weightOf, type LinearModule, type ModelHooks } from "../models/adapter.js";
+import { EMBEDDINGS } from "../models/llama-config.js";
 import type { WeightAccess } from "../models/weights/frozen-weights.js";
 import { moduleDropout, noDropout, type DropoutKeys } from "./dropout.js";
 import { requireBase } from "./init.js";
@@ -9,7 +10,9 @@ import {
   defaultMethodOptions,
   type LinearMethod,
   type MethodOptions,
+  formOf,
   type ParameterSpec,
+  type ParameterValues,
   type PeftMethod,
   type VirtualTokens,
 } from "./method.js";
@@ -46,11 +49,16 @@ export interface Adapter {
     frozen: WeightAccess,
     parameter: (name: string) => Value,
     keys?: DropoutKeys,
-  ): Pick<ModelHooks, "weight" | "embed" | "linear" | "headWeight">;
+  ): Pick<ModelHooks, "weight" | "embed" | "linear">;
 }
 
 /** Up to here, held weights are kept for the backward pass: forming them again costs about 4 % of a step of 400 tokens. */
 const KEPT_BYTES = 512 * 1024 ** 2;
+
+/** The backward pass needs the head's weight right after the forward pass: it is not made again. */
+const weightUse = ({ table }: LinearModule): { readonly kept: boolean } => ({
+  kept: table === "head",
+});
 
 /** y = x weight^T + bias with tensors of the checkpoint. */
 export const plainLinear = (
@@ -61,12 +69,22 @@ export const plainLinear = (
 ): Value =>
   g.linear(
     x,
-    access.weight(`${module.path}.weight`),
+    access.weight(weightOf(module), weightUse(module)),
     module.bias ? access.weight(`${module.path}.bias`) : undefined,
   );
 
 const shapeText = ({ path, outFeatures, inFeatures }: LinearModule): string =>
   `${path} [${String(outFeatures)}, ${String(inFeatures)}]`;
+
+/** @throws {UserError} naming embedding and head, unless the method has a form for them */
+const checkTables = (method: LinearMethod, targets: readonly LinearModule[]): void => {
+  const tables = targets.filter(({ table }) => table !== undefined).map(({ path }) => path);
+  if (tables.length > 0 && !method.embedding)
+    throw new UserError(
+      `Cannot use --peft_type=${method.name} on ${tables.join(" and ")}: expected lora, rslora or dora there, or other --target_modules`,
+      `--modules_to_save=${tables.map((path) => path.split(".").at(-1)).join(",")} trains them in full beside it`,
+    );
+};
 
 /** @throws {UserError} listing the layers that the rank does not fit, by what is wrong with them */
 const checkRanks = (
@@ -99,7 +117,7 @@ const checkRanks = (
  * Puts a method that changes linear layers onto `targets`.
  *
  * `options` count for all of them, and `ofModule` for one.
- * @throws {UserError} listing the layers that the rank does not fit
+ * @throws {UserError} listing the layers that the rank does not fit, and embedding and head where the method leaves them alone
  */
 export const createLinearAdapter = (
   method: LinearMethod,
@@ -109,10 +127,15 @@ export const createLinearAdapter = (
 ): Adapter => {
   const options: MethodOptions = { ...defaultMethodOptions, ...given };
   const optionsOf = (module: LinearModule): MethodOptions => ({ ...options, ...ofModule(module) });
+  checkTables(method, targets);
   checkRanks(method, options, targets, optionsOf);
   const specs = new Map(
-    targets.map((module) => [module.path, method.parameters(module, optionsOf(module))]),
+    targets.map((module) => [
+      module.path,
+      formOf(method, module).parameters(module, optionsOf(module)),
+    ]),
   );
+  const embedding = targets.find(({ table }) => table === "embedding");
   const heldBytes = targets.reduce((sum, each) => sum + 4 * each.inFeatures * each.outFeatures, 0);
   return {
     method,
@@ -126,26 +149,42 @@ export const createLinearAdapter = (
         decays: true,
       })),
     ),
-    hooks: (g, frozen, parameter, keys) => ({
-      ...frozen,
-      linear(x, module) {
-        const spec = specs.get(module.path);
-        if (!spec) return plainLinear(g, frozen, x, module);
-        const values = Object.keys(spec).map(
-          (short) => [short, parameter(`${module.path}.${short}`)] as const,
+    hooks: (g, frozen, parameter, keys) => {
+      const valuesOf = ({ path }: LinearModule): ParameterValues =>
+        Object.fromEntries(
+          Object.keys(specs.get(path) ?? {}).map((short) => [short, parameter(`${path}.${short}`)]),
         );
-        const tensors = {
-          weight: frozen.weight(`${module.path}.weight`),
-          bias: module.bias ? frozen.weight(`${module.path}.bias`) : undefined,
-          hold: (build: () => Value) => (heldBytes <= KEPT_BYTES ? build() : g.cheap(build)),
-        };
-        const own = optionsOf(module);
-        const { path } = module;
-        const dropout =
-          keys && own.dropout > 0 ? moduleDropout(g, keys, { path, rate: own.dropout }) : noDropout;
-        return method.linear(g, x, tensors, Object.fromEntries(values), own, dropout);
-      },
-    }),
+      return {
+        ...frozen,
+        embed(name, ids) {
+          const rows = frozen.embed(name, ids);
+          if (!embedding || name !== EMBEDDINGS || !method.embedding) return rows;
+          const weight = () => frozen.weight(EMBEDDINGS);
+          return method.embedding.rows(
+            g,
+            ids,
+            { rows, weight },
+            valuesOf(embedding),
+            optionsOf(embedding),
+          );
+        },
+        linear(x, module) {
+          if (!specs.has(module.path)) return plainLinear(g, frozen, x, module);
+          const tensors = {
+            weight: frozen.weight(weightOf(module), weightUse(module)),
+            bias: module.bias ? frozen.weight(`${module.path}.bias`) : undefined,
+            hold: (build: () => Value) => (heldBytes <= KEPT_BYTES ? build() : g.cheap(build)),
+          };
+          const own = optionsOf(module);
+          const { path } = module;
+          const dropout =
+            keys && own.dropout > 0
+              ? moduleDropout(g, keys, { path, rate: own.dropout })
+              : noDropout;
+          return method.linear(g, x, tensors, valuesOf(module), own, dropout);
+        },
+      };
+    },
   };
 };
 

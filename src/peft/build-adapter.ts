@@ -1,7 +1,7 @@
 import type { Compat } from "../core/compat.js";
 import { UserError } from "../core/errors.js";
 import { describeTokens, unknownIds } from "../core/unknown-tokens.js";
-import { llamaLinearModules } from "../models/llama.js";
+import { adaptableModules } from "../models/llama.js";
 import { llamaTensors, type LlamaConfig } from "../models/llama-config.js";
 import { createFullAdapter, createLinearAdapter, type Adapter } from "./adapter.js";
 import type {
@@ -29,6 +29,8 @@ import { createVirtualAdapter } from "./virtual-tokens.js";
 export interface AdapterSettings {
   readonly rank: number;
   readonly loraAlpha: number;
+  /** The scale alpha / sqrt(rank), of lora and its kin; rslora has no other. */
+  readonly useRslora: boolean;
   /** In training; where it is absent, nothing is dropped. */
   readonly loraDropout?: number;
   /** The rank of HiLoRA's additive part. */
@@ -79,10 +81,12 @@ export const buildAdapter = (
   compat: Compat,
   tokenizer?: TextEncoder,
 ): Adapter => {
-  const method = methodOf(peftType, settings.qloraAdapter);
+  const named = methodOf(peftType, settings.qloraAdapter);
+  const method = settings.useRslora ? rankStabilized(named) : named;
   const options: MethodOptions = {
     rank: settings.rank,
     alpha: settings.loraAlpha,
+    rankStabilized: settings.useRslora,
     dropout: settings.loraDropout ?? 0,
     additiveRank: settings.rLora,
     moraType: settings.moraType,
@@ -117,21 +121,30 @@ export const buildAdapter = (
       `Cannot use --rand_R with --peft_type=${peftType}: expected hira, whose W0 it replaces`,
     );
   const { modulesToSave } = settings;
-  const selected = selectTargets(llamaLinearModules(config), settings.targetModules, {
+  const selected = selectTargets(adaptableModules(config), settings.targetModules, {
     asWritten: compat.has("targets"),
   });
-  const named = withoutSaved(selected, modulesToSave);
-  if (named.length === 0)
+  const left = withoutSaved(selected, modulesToSave);
+  if (left.length === 0)
     throw new UserError(
       `Cannot adapt --target_modules=${settings.targetModules}: found all of them among --modules_to_save, expected others`,
     );
-  const targets = inLayers(named, settings.layers, config.layers);
+  const targets = inLayers(left, settings.layers, config.layers);
   const ranks = matchRankPattern(settings.rankPattern, targets);
   const adapter = createLinearAdapter(method, options, targets, ({ path }) => {
     const rank = ranks.get(path);
     return rank === undefined ? {} : { rank };
   });
   return addSavedModules(adapter, modulesToSave, config);
+};
+
+/** The method with rsLoRA's scale. @throws {UserError} if it has no such scale */
+const rankStabilized = (method: PeftMethod): PeftMethod => {
+  if (method.name === "lora") return peftMethods.rslora;
+  if (method.reads.rankStabilized !== undefined) return method;
+  throw new UserError(
+    `Cannot use --use_rslora with --peft_type=${method.name}: expected lora, dora or sparse-lora, whose scale it is`,
+  );
 };
 
 /** @throws {UserError} listing the flags that only methods with adapted layers have a use for */
@@ -175,7 +188,7 @@ const encodeInitText = (
 /** What adapter files are checked against. */
 export const adapterBaseOf = (config: LlamaConfig): AdapterBase => ({
   ...config,
-  modules: llamaLinearModules(config),
+  modules: adaptableModules(config),
   saveable: saveableTensors(config),
 });
 
@@ -214,6 +227,8 @@ export const describeAdapter = (
     dropout: options.dropout,
     randomR: name === "hira" && options.randomR,
     ...(adapter.modulesToSave && { modulesToSave: adapter.modulesToSave }),
+    ...((name === "dora" || name === "sparse-lora") &&
+      options.rankStabilized && { rankStabilized: true }),
     ...(name === "mora" && { moraType: options.moraType }),
     ...(name === "sparse-lora" && { sparsity: options.sparsity?.sparsity ?? 0 }),
   };
@@ -237,10 +252,12 @@ export const adapterOfDescription = (
     return createVirtualAdapter(peftMethods[description.method], options, config, { baked: true });
   }
   const { dropout, method, modules, modulesToSave = [], moraType, randomR, sparsity } = description;
-  const targets = llamaLinearModules(config).filter(({ path }) => modules.has(path));
+  const { rankStabilized = false } = description;
+  const targets = adaptableModules(config).filter(({ path }) => modules.has(path));
   const options: Partial<MethodOptions> = {
     dropout,
     randomR,
+    rankStabilized,
     biasTwice: compat.has("rand-r"),
     ...(moraType !== undefined && { moraType }),
     ...(sparsity !== undefined && { sparsity: { ...defaultSparsity, sparsity } }),

@@ -65,6 +65,17 @@ export const rowNormsOf =
     });
   };
 
+/** The Euclidean norm of every column of one of the model's matrices [rows, columns]: [columns]. */
+export const columnNormsOf =
+  (tensor: string): Initializer =>
+  ([columns = 0], _seed, _name, base) => {
+    const data = requireBase(base, tensor);
+    const squares = new Float64Array(columns);
+    for (const [i, value] of data.entries())
+      squares[i % columns] = (squares[i % columns] ?? 0) + value ** 2;
+    return Float32Array.from(squares, Math.sqrt);
+  };
+
 /** The start values that --init_ab names. */
 export const namedInitializers: Readonly<Record<string, Initializer>> = {
   kaiming: kaimingUniform,

@@ -59,6 +59,8 @@ export interface MethodOptions {
   readonly rank: number;
   /** --lora_alpha: LoRA and its kin scale their update by alpha / rank, rsLoRA by alpha / sqrt(rank). */
   readonly alpha: number;
+  /** --use_rslora: the scale alpha / sqrt(rank) in place of alpha / rank. */
+  readonly rankStabilized: boolean;
   /** --lora_dropout: the share of the input's elements that the adapter does not see in training. */
   readonly dropout: number;
   /** --r_lora: the rank of HiLoRA's additive part, whose scale is alpha / additiveRank. */
@@ -114,6 +116,7 @@ export type MoraType = 1 | 6;
 export const defaultMethodOptions: MethodOptions = {
   rank: 16,
   alpha: 8,
+  rankStabilized: false,
   dropout: 0,
   additiveRank: 16,
   moraType: 6,
@@ -133,6 +136,23 @@ export const defaultMethodOptions: MethodOptions = {
   biasTwice: false,
 };
 
+/** How a method changes an embedding: a table [vocab, hidden] of which rows are looked up. */
+export interface EmbeddingForm extends Pick<LinearMethod, "parameters" | "mergedWeight"> {
+  /**
+   * Rows of the changed table: [...ids.shape, hidden].
+   *
+   * @param frozen.rows the same rows of the frozen table
+   * @param frozen.weight the frozen table [vocab, hidden] in float32
+   */
+  rows(
+    g: Graph,
+    ids: Value,
+    frozen: { readonly rows: Value; readonly weight: () => Value },
+    parameters: ParameterValues,
+    options: MethodOptions,
+  ): Value;
+}
+
 /**
  * A method that changes linear layers: its parameters, how a layer computes, and the merged weight.
  *
@@ -146,6 +166,8 @@ export interface LinearMethod {
   readonly reads: MethodReads;
   /** Parameters by their short names ("A", "B"); the full name is `<module path>.<short name>`. */
   parameters(module: LinearModule, options: MethodOptions): Readonly<Record<string, ParameterSpec>>;
+  /** How it changes the embedding; a method without it leaves embedding and head alone. */
+  readonly embedding?: EmbeddingForm | undefined;
   /** What is wrong with the rank for this module, as "expected ..."; absent, it goes from 1 to the smaller side. */
   readonly unfit?: (module: LinearModule, options: MethodOptions) => string | undefined;
   linear(
@@ -163,6 +185,16 @@ export interface LinearMethod {
     options: MethodOptions,
   ): Value;
 }
+
+/** The parameters and the merged weight of one module: an embedding has forms of its own. */
+export const formOf = (
+  { embedding, ...method }: LinearMethod,
+  { table, path }: LinearModule,
+): Pick<LinearMethod, "parameters" | "mergedWeight"> => {
+  if (table === undefined) return method;
+  if (!embedding) throw new RangeError(`Cannot use ${method.name} on ${path}`);
+  return table === "embedding" ? embedding : method;
+};
 
 /** Full fine-tuning: the model's own tensors train. */
 export interface FullMethod {

@@ -119,18 +119,24 @@ export const addSavedModules = (
         embed: (name, ids) =>
           saved.has(name) ? g.gather(parameter(name), ids, { axis: 0 }) : frozen.embed(name, ids),
       };
+      const hooks = adapter.hooks(g, access, parameter, keys);
       return {
-        ...adapter.hooks(g, access, parameter, keys),
-        ...(config.tieWordEmbeddings &&
-          saved.has(OUTPUT_HEAD) && { headWeight: () => parameter(OUTPUT_HEAD) }),
+        ...hooks,
+        // The weight of a tied head goes by the embedding's name.
+        linear: (x, module) =>
+          module.table === "head" && saved.has(OUTPUT_HEAD)
+            ? g.linear(x, parameter(OUTPUT_HEAD))
+            : hooks.linear(x, module),
       };
     },
   };
 };
 
 /** Whether the head and the embedding, tied in the base model, differ with this adapter in it. */
-export const unties = (adapter: Pick<Adapter, "parameters">, config: LlamaConfig): boolean =>
+export const unties = (
+  { parameters, targets }: Pick<Adapter, "parameters" | "targets">,
+  config: LlamaConfig,
+): boolean =>
   config.tieWordEmbeddings &&
-  adapter.parameters.some(
-    ({ name, saved }) => saved && (name === EMBEDDINGS || name === OUTPUT_HEAD),
-  );
+  (targets.some(({ table }) => table !== undefined) ||
+    parameters.some(({ name, saved }) => saved && (name === EMBEDDINGS || name === OUTPUT_HEAD)));

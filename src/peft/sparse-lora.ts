@@ -11,4 +11,5 @@ export const sparseLora: LinearMethod = {
   ...lora,
   name: "sparse-lora",
   reads: { ...lora.reads, sparsity: true },
+  embedding: undefined,
 };

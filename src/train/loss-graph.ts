@@ -40,10 +40,13 @@ export interface LossGraphOptions {
 export const dropoutWidth = ({
   adapter,
   drops = false,
-}: Pick<LossGraphOptions, "adapter" | "drops">): number | undefined =>
-  adapter && drops && adapter.options.dropout > 0
-    ? Math.max(...adapter.targets.map(({ inFeatures }) => inFeatures))
+}: Pick<LossGraphOptions, "adapter" | "drops">): number | undefined => {
+  // Of an embedding nothing is dropped: it has no input but ids.
+  const targets = adapter?.targets.filter(({ table }) => table !== "embedding") ?? [];
+  return adapter && drops && adapter.options.dropout > 0 && targets.length > 0
+    ? Math.max(...targets.map(({ inFeatures }) => inFeatures))
     : undefined;
+};
 
 export const gradientName = (parameter: string): string => `grad:${parameter}`;
 export const accumulatorName = (parameter: string): string => `sum:${parameter}`;
@@ -140,7 +143,9 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
     hidden = selectRows(all);
   } else hidden = lastHidden(selectRows);
 
-  const loss = g.mul(sumOfLosses(g, config, hooks, hidden, labelIds, chunks), lossScale);
+  const adaptsHead = adapter?.targets.some(({ table }) => table === "head") ?? false;
+  const headHooks = { ...hooks, keys: adaptsHead ? keys : undefined };
+  const loss = g.mul(sumOfLosses(g, config, headHooks, hidden, labelIds, chunks), lossScale);
   g.output("loss", loss);
   if (adapter && options.gradients) {
     const trainable = adapter.parameters.filter((spec) => spec.trainable);
@@ -160,20 +165,33 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
   return lower(recompute(foldConstants(shareSubexpressions(prune(g)))));
 };
 
-/** The keys of dropout as inputs of the graph. Rows keep their keys where only some of them are computed. */
-const dropoutKeys = (g: Graph, width: number, selectRows: (x: Value) => Value): DropoutKeys => {
-  const rows = multiplyDims("batch", "seq");
-  const all = g.reshape(g.input("dropout_rows", "int32", ["batch", "seq", 2]), [rows, 2]);
+/** The keys of dropout as inputs of the graph, and those of rows that are computed in parts. */
+interface RowKeys extends DropoutKeys {
+  /** Says that `parts` are the pieces of `x`, which `cut` makes. */
+  split(x: Value, parts: readonly Value[], cut: (keys: Value) => readonly Value[]): void;
+}
+
+/** Rows keep their keys where only some of them are computed. */
+const dropoutKeys = (g: Graph, width: number, selectRows: (x: Value) => Value): RowKeys => {
+  const count = multiplyDims("batch", "seq");
+  const all = g.reshape(g.input("dropout_rows", "int32", ["batch", "seq", 2]), [count, 2]);
+  const ofParts = new Map<Value, Value>();
+  const rows = (x: Value): Value =>
+    ofParts.get(x) ?? (x.shape[0] === all.shape[0] ? all : selectRows(all));
   return {
     columns: g.input("dropout_columns", "int32", [2, width]),
-    rows: (x) => (x.shape[0] === all.shape[0] ? all : selectRows(all)),
+    rows,
+    split(x, parts, cut) {
+      const keys = cut(rows(x));
+      for (const [i, part] of parts.entries()) ofParts.set(part, keys[i] as Value);
+    },
   };
 };
 
 const sumOfLosses = (
   g: Graph,
   config: LlamaConfig,
-  hooks: Pick<ModelHooks, "weight" | "headWeight">,
+  { keys, ...hooks }: Pick<ModelHooks, "linear"> & { readonly keys: RowKeys | undefined },
   hidden: Value,
   labelIds: Value,
   chunks: number,
@@ -185,7 +203,8 @@ const sumOfLosses = (
   if (chunks === 1) return lossOf(hidden, labelIds);
   const sizes = g.input("chunk_sizes", "int64", [chunks]);
   const names = Array.from({ length: chunks }, (_, i) => `chunk${String(i)}`);
-  const rows = g.splitAtRunTime(hidden, sizes, names, 0);
-  const labels = g.splitAtRunTime(labelIds, sizes, names, 0);
+  const cut = (x: Value): readonly Value[] => g.splitAtRunTime(x, sizes, names, 0);
+  const [rows, labels] = [cut(hidden), cut(labelIds)];
+  keys?.split(hidden, rows, cut);
   return rows.map((part, i) => lossOf(part, labels[i] as Value)).reduce((a, b) => g.add(a, b));
 };

@@ -77,7 +77,8 @@ for (const [name, inPeft] of Object.entries(loadedByPeft)) {
     await writeAdapter(folder, adapter, base, data);
 
     t.deepEqual([inPeft.missing, inPeft.unexpected, inPeft.different], [[], [], []]);
-    t.is(inPeft.largest_logit_difference, 0);
+    // Of what peft ties to one tensor hira writes both, and the products are taken in another order.
+    t.true(inPeft.largest_logit_difference <= (name.includes("-tying-") ? 1e-6 : 0));
     for (const [file, sha256] of Object.entries(inPeft.sha256)) {
       const written = createHash("sha256").update(await readFile(join(folder, file)));
       t.is(

@@ -3,7 +3,8 @@ import test from "ava";
 import { UserError } from "../../src/core/errors.js";
 import { LlamaEngine } from "../../src/decode/engine.js";
 import { generate } from "../../src/decode/generate.js";
-import { mergeAdapter } from "../../src/decode/merge-adapter.js";
+import { mergedForm, mergedModel } from "../../src/decode/merge-adapter.js";
+import { openEngine } from "../../src/decode/open-engine.js";
 import { defaultDecodeSettings } from "../../src/decode/settings.js";
 import { readAdapter } from "../../src/peft/adapter-files.js";
 import {
@@ -32,8 +33,18 @@ const ids = [1, 5, 9, 13, 2, 7];
 
 interface Variant {
   readonly peftType: PeftType;
+  /** A fixture of a base model. */
+  readonly base?: string;
   readonly settings?: Partial<AdapterSettings>;
 }
+
+const onTables = (peftType: PeftType): Variant => ({
+  peftType,
+  settings: {
+    targetModules: "q_proj,embed_tokens,lm_head",
+    rankPattern: new Map([["lm_head", 3]]),
+  },
+});
 
 const linear: Readonly<Record<string, Variant>> = {
   HiRA: { peftType: "hira" },
@@ -57,6 +68,25 @@ const linear: Readonly<Record<string, Variant>> = {
       modulesToSave: ["lm_head", "k_proj"],
     },
   },
+  "LoRA on embedding and head (9.20)": onTables("lora"),
+  "rsLoRA on embedding and head (9.20)": onTables("rslora"),
+  "DoRA on embedding and head (9.20)": onTables("dora"),
+  "LoRA on embedding and head, which are tied (9.20)": { ...onTables("lora"), base: "base-tied" },
+  "DoRA on the embedding, to which the head is tied (9.20)": {
+    peftType: "dora",
+    base: "base-tied",
+    settings: { targetModules: "embed_tokens" },
+  },
+  "LoRA on a tied head, beside an embedding that trains in full (9.20)": {
+    peftType: "lora",
+    base: "base-tied",
+    settings: { targetModules: "lm_head", modulesToSave: ["embed_tokens"] },
+  },
+  "DoRA with rsLoRA's scale (9.21)": { peftType: "dora", settings: { useRslora: true } },
+  "Sparse LoRA with rsLoRA's scale (9.21)": {
+    peftType: "sparse-lora",
+    settings: { useRslora: true },
+  },
 };
 const virtual: Readonly<Record<string, Variant>> = {
   "prefix tuning": { peftType: "prefix" },
@@ -66,8 +96,8 @@ const virtual: Readonly<Record<string, Variant>> = {
   "p-tuning with an LSTM": { peftType: "p-tuning", settings: { encoderType: "LSTM" } },
 };
 
-const open = async ({ peftType, settings }: Variant) => {
-  const model = await loadTinyBase();
+const open = async ({ peftType, base, settings }: Variant) => {
+  const model = await loadTinyBase(base);
   const adapter = buildAdapter(
     peftType,
     model.config,
@@ -90,10 +120,29 @@ for (const [title, variant] of Object.entries(linear)) {
     const { values } = drawnStore(adapter, model);
     const live = await logitsOf(model, ids, { adapter, values });
     t.true(largestDifference(live, await logitsOf(model, ids)) > 0.05);
-    const weights = await mergeAdapter(model.weights, adapter, values);
-    t.true(largestDifference(await logitsOf({ ...model, weights }, ids), live) < 1e-4);
+    const merged = await mergedModel(model.config, model.weights, { adapter, values });
+    t.true(largestDifference(await logitsOf(merged, ids), live) < 1e-4);
+    const form = mergedForm({ adapter, values });
+    t.true(largestDifference(await logitsOf(model, ids, form), live) < 1e-4);
   });
 }
+
+for (const [title, variant] of Object.entries(linear))
+  test(`decoding computes it beside the weights where memory is short: ${title}`, async (t) => {
+    const { model, adapter } = await open(variant);
+    const adapted = { adapter, values: drawnStore(adapter, model).values };
+    const engine = await openEngine({ ...model, adapted, maxPositions: 8, memoryBytes: 0 });
+    const [row] = await generate({
+      engine,
+      prompts: [{ ids }],
+      settings: { ...defaultDecodeSettings, maxNewTokens: 1, eosIds: [], padId: 3 },
+      batch: 1,
+    });
+    engine.dispose();
+    const logits = await logitsOf(model, ids, adapted);
+    const last = Array.from(logits.subarray(-16));
+    t.is(row?.[0]?.tokens[0], last.indexOf(Math.max(...last)));
+  });
 
 for (const [title, variant] of Object.entries({ ...linear, ...virtual })) {
   test(`an adapter folder holds all of an adapter: ${title}`, async (t) => {
@@ -101,7 +150,7 @@ for (const [title, variant] of Object.entries({ ...linear, ...virtual })) {
     const store = drawnStore(adapter, model);
     const expected = await logitsOf(model, ids, { adapter, values: store.values });
     const folder = await makeTempFolder(t);
-    const base = { folder: await loadModelFolder(peftFixture("base")) };
+    const base = { folder: await loadModelFolder(peftFixture(variant.base ?? "base")) };
     await writeTrainedWeights(folder, base, adapter, store);
 
     const read = await readAdapter(folder, adapterBaseOf(model.config));
@@ -195,7 +244,7 @@ test("--rand_R is for HiRA alone", async (t) => {
 test("virtual tokens cannot be merged", async (t) => {
   const { model, adapter } = await open({ peftType: "prefix" });
   const { values } = startStore(adapter, model);
-  const error = await t.throwsAsync(mergeAdapter(model.weights, adapter, values), {
+  const error = await t.throwsAsync(mergedModel(model.config, model.weights, { adapter, values }), {
     instanceOf: UserError,
   });
   t.regex(

@@ -5,6 +5,7 @@ import { defaultSparsity } from "../../src/peft/method.js";
 export const defaultAdapterSettings: AdapterSettings = {
   rank: 2,
   loraAlpha: 3,
+  useRslora: false,
   rLora: 1,
   moraType: 6,
   targetModules: "q_proj,k_proj,up_proj,down_proj",

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { llamaTensors, type LlamaConfig } from "../../src/models/llama-config.js";
-import { llamaLinearModules } from "../../src/models/llama.js";
+import { adaptableModules, llamaLinearModules } from "../../src/models/llama.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import { openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
 import { createFullAdapter, createLinearAdapter, type Adapter } from "../../src/peft/adapter.js";
@@ -49,6 +49,16 @@ const ownNumbers = {
   numbers: fileURLToPath(new URL("../fixtures/train/peft-goldens", import.meta.url)),
   places: ["start"],
 } as const;
+const onTables = (method: LinearMethod, name: string): GoldenCase => ({
+  ...ownNumbers,
+  name,
+  adapter: (config) =>
+    createLinearAdapter(
+      method,
+      { rank: 4, alpha: 6 },
+      selectTargets(adaptableModules(config), "q_proj,embed_tokens,lm_head"),
+    ),
+});
 /** See scripts/reference/peft_goldens.py. */
 const peftCases: Readonly<Record<string, GoldenCase>> = {
   rsLoRA: {
@@ -84,6 +94,18 @@ const peftCases: Readonly<Record<string, GoldenCase>> = {
         ),
         ["embed_tokens", "lm_head", "model.norm"],
         config,
+      ),
+  },
+  "LoRA on embedding and head (9.20)": onTables(lora, "lora-tables"),
+  "DoRA on embedding and head (9.20)": onTables(dora, "dora-tables"),
+  "DoRA with rsLoRA's scale (9.21)": {
+    ...ownNumbers,
+    name: "dora-rslora",
+    adapter: (config) =>
+      createLinearAdapter(
+        dora,
+        { rank: 4, alpha: 6, rankStabilized: true },
+        selectTargets(llamaLinearModules(config), "q_proj,down_proj"),
       ),
   },
   "p-tuning with an LSTM": {

@@ -31,6 +31,8 @@ export interface LowRankAdapter {
   readonly baseModel: string | undefined;
   /** By module path. */
   readonly modules: ReadonlyMap<string, AdaptedModule>;
+  /** DoRA and Sparse LoRA only: the scale is alpha / sqrt(rank). */
+  readonly rankStabilized?: true;
   /** On the layer's input, in training. */
   readonly dropout: number;
   /** HiRA with a frozen random matrix R in place of W0 (--rand_R). */

@@ -78,7 +78,8 @@ export const authorsHira: AdapterFormat<LowRankAdapter> = {
     if (!isList) fields.fault("target_modules", "a list of names");
     // Unlike peft's, these names need no dot in front of them.
     const targets = base.modules.filter(
-      ({ path }) => isList && names.some((name) => path.endsWith(name)),
+      ({ path, table }) =>
+        table === undefined && isList && names.some((name) => path.endsWith(name)),
     );
     checkTask(fields);
     const withoutEffect = ["init_a", "init_b", "lora_alpha", "lora_dropout", "scale_ab"];
@@ -99,6 +100,6 @@ export const authorsHira: AdapterFormat<LowRankAdapter> = {
   configOf() {
     throw new TypeError("Cannot write the authors' HiRA: expected peft's format");
   },
-  tensors: (adapter, base) => lowRankTensors(adapter, base, authorsSuffixes),
+  tensors: (adapter, base) => lowRankTensors(adapter, base, { suffixes: authorsSuffixes }),
   aliases: aliasesOf(authorsSuffixes),
 };

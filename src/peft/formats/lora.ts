@@ -15,6 +15,11 @@ export const peftLora = lowRankFormat({
     B: "lora_B.weight",
     magnitude: "lora_magnitude_vector",
   },
+  embeddingSuffixes: {
+    A: "lora_embedding_A",
+    B: "lora_embedding_B",
+    magnitude: "lora_magnitude_vector",
+  },
   dropoutField: "lora_dropout",
   ownFields: [
     ...["lora_alpha", "alpha_pattern", "use_rslora", "use_dora"],
@@ -26,7 +31,6 @@ export const peftLora = lowRankFormat({
     const alphaOf = peftPattern(fields, "alpha_pattern", alpha);
     const isRsLora = fields.optional("use_rslora", flag, false);
     const isDora = fields.optional("use_dora", flag, false);
-    if (isRsLora && isDora) fields.fault("use_rslora", "false beside use_dora");
     if (!harmlessInits.includes(fields.value("init_lora_weights")))
       fields.fault(
         "init_lora_weights",
@@ -34,12 +38,13 @@ export const peftLora = lowRankFormat({
       );
     const isSparse = fields.value("hira_sparsity") !== undefined;
     return {
-      method: isDora ? "dora" : isRsLora ? "rslora" : isSparse ? "sparse-lora" : "lora",
+      method: isDora ? "dora" : isSparse ? "sparse-lora" : isRsLora ? "rslora" : "lora",
       ofModule: (path) => ({ alpha: alphaOf(path) }),
+      ...((isDora || isSparse) && isRsLora && { rankStabilized: true }),
       ...(isSparse && { sparsity: fields.optional("hira_sparsity", share, 0) }),
     };
   },
-  ownConfig({ method, modules, sparsity }) {
+  ownConfig({ method, modules, rankStabilized = false, sparsity }) {
     const alphas = splitPattern(
       new Map([...modules].map(([path, { rank, alpha }]) => [path, alpha ?? rank])),
     );
@@ -54,7 +59,7 @@ export const peftLora = lowRankFormat({
       lora_alpha: alphas.common,
       peft_type: "LORA",
       use_dora: method === "dora",
-      use_rslora: method === "rslora",
+      use_rslora: method === "rslora" || rankStabilized,
     };
   },
 });

@@ -23,6 +23,12 @@ const shapesOf = (
   module: LinearModule,
 ): Readonly<Record<string, readonly number[]>> => {
   const { inFeatures, outFeatures } = module;
+  if (module.table === "embedding")
+    return {
+      A: [rank, outFeatures],
+      B: [inFeatures, rank],
+      ...(method === "dora" && { magnitude: [inFeatures] }),
+    };
   if (method === "mora") {
     const side = moraSide(module, { rank, moraType });
     return { M: [side, side] };
@@ -39,20 +45,28 @@ const shapesOf = (
   };
 };
 
+/** Short names of a layer's parameters -> ends of their names in the file. */
+export interface TensorSuffixes {
+  readonly suffixes: Readonly<Record<string, string>>;
+  /** Those of an embedding, for methods that have a form for it. */
+  readonly embeddingSuffixes?: Readonly<Record<string, string>>;
+}
+
 /** The tensors of an adapter's modules, by their ends in the file, then those of the modules that it saves whole. */
 export const lowRankTensors = (
   adapter: LowRankAdapter,
   base: AdapterBase,
-  suffixes: Readonly<Record<string, string>>,
+  { suffixes, embeddingSuffixes = {} }: TensorSuffixes,
 ): readonly AdapterTensor[] => {
   const ofLayers = base.modules.flatMap((module) => {
     const { path } = module;
     const adapted = adapter.modules.get(path);
     if (adapted === undefined) return [];
     const shapes = shapesOf(adapter, adapted, module);
+    const ends = module.table === "embedding" ? embeddingSuffixes : suffixes;
     return Object.entries(shapes).map(([short, shape]) => ({
       name: `${path}.${short}`,
-      fileName: `base_model.model.${path}.${suffixes[short] ?? short}`,
+      fileName: `base_model.model.${path}.${ends[short] ?? short}`,
       shape,
     }));
   });
@@ -123,22 +137,32 @@ const parseTargets = (
   const unmatched = modulesToSave.filter((name) => savedTensors([name], base.saveable).size === 0);
   if (!isList || unmatched.length > 0)
     fields.fault("modules_to_save", "names of modules of this model that hold weights");
-  const targets = withoutSaved(peftTargets(fields, base.modules), modulesToSave);
+  const named = withoutSaved(peftTargets(fields, base.modules), modulesToSave);
+  // peft puts the embedding's adapter on a tied head too.
+  const tying =
+    fields.value("ensure_weight_tying") === true &&
+    base.tieWordEmbeddings &&
+    named.some(({ table }) => table !== undefined);
+  const targets = base.modules.filter(
+    (module) => named.includes(module) || (tying && module.table !== undefined),
+  );
   return { targets, saved: modulesToSave.length === 0 ? {} : { modulesToSave } };
 };
 
 /** What a config says of an adapter beside its layers, their ranks and its dropout. */
-interface OwnReading extends Pick<LowRankAdapter, "method" | "moraType" | "sparsity"> {
+interface OwnReading extends Pick<
+  LowRankAdapter,
+  "method" | "moraType" | "rankStabilized" | "sparsity"
+> {
   readonly randomR?: boolean;
   /** What else is said of one layer. */
   readonly ofModule?: (path: string) => Omit<AdaptedModule, "rank">;
 }
 
 /** How a layout of small matrices differs from the others. */
-interface LowRankLayout extends Pick<AdapterFormat, "title" | "reads" | "otherReading"> {
+interface LowRankLayout
+  extends Pick<AdapterFormat, "title" | "reads" | "otherReading">, TensorSuffixes {
   readonly writes: (adapter: LowRankAdapter) => boolean;
-  /** Short names of a layer's parameters -> ends of their names in the file. */
-  readonly suffixes: Readonly<Record<string, string>>;
   readonly dropoutField: "hira_dropout" | "lora_dropout";
   /** The other fields that may stand in the config: read, or without an effect on the numbers. */
   readonly ownFields: readonly string[];
@@ -153,11 +177,11 @@ export const lowRankFormat = ({
   reads,
   otherReading,
   writes,
-  suffixes,
   dropoutField,
   ownFields,
   parseOwn,
   ownConfig,
+  ...ends
 }: LowRankLayout): AdapterFormat<LowRankAdapter> => ({
   title,
   reads,
@@ -168,6 +192,11 @@ export const lowRankFormat = ({
     const rankOf = peftPattern(fields, "rank_pattern", fields.number("r", size));
     const { targets, saved } = parseTargets(config, fields, base);
     const { ofModule, ...own } = parseOwn(fields);
+    const tables = targets.filter(({ table }) => table !== undefined).map(({ path }) => path);
+    if (tables.length > 0 && !(ends.embeddingSuffixes && own.method !== "sparse-lora"))
+      faults.push(
+        `"target_modules": found ${tables.join(" and ")}, expected other modules: only LoRA, rsLoRA and DoRA adapt embedding and head here`,
+      );
     checkTask(fields);
     checkOtherFields(config, [...targetFields, dropoutField, ...ownFields], fields);
     return {
@@ -187,6 +216,6 @@ export const lowRankFormat = ({
     [dropoutField]: adapter.dropout,
     ...ownConfig(adapter),
   }),
-  tensors: (adapter, base) => lowRankTensors(adapter, base, suffixes),
-  aliases: aliasesOf(suffixes),
+  tensors: (adapter, base) => lowRankTensors(adapter, base, ends),
+  aliases: { ...aliasesOf(ends.suffixes), ...aliasesOf(ends.embeddingSuffixes ?? {}) },
 });
