@@ -101,7 +101,7 @@ export const trainHiraFlags = {
   dataset_analysis: {
     kind: "switch",
     group: "Data",
-    help: "Print the token lengths of the three splits and stop",
+    help: "Print the token lengths of the three splits before cutting, and which rows are cut, and stop",
   },
   dataset_ratio: {
     kind: "number",

@@ -65,6 +65,12 @@ export const crossFaults = (values: TrainFlagValues, datasetFile: boolean): Flag
       expected: "a training run",
       hint: "--ckpt evaluates what was trained; leave it out to train on",
     });
+  if (values.dataset_analysis && datasetFile)
+    faults.push({
+      what: "--dataset_analysis",
+      found: `--dataset ${values.dataset}, whose rows are token ids that nothing cuts`,
+      expected: "a named data set",
+    });
   if (values.dataset === "common_all" && values.ckpt === null && !values.dataset_analysis)
     faults.push({
       what: "--dataset",

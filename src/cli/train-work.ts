@@ -2,7 +2,7 @@ import { analyseDataset, formatAnalysis, type AnalysedSplit } from "../datasets/
 import { resolveDataRoot } from "../datasets/data-root.js";
 import { encodeTrainingRows, targetTokensInTraining } from "../datasets/encode-rows.js";
 import { inputWarning, loadSplit } from "../datasets/load-split.js";
-import { findSingleDataset } from "../datasets/registry.js";
+import { findDataset, findSingleDataset, type Dataset } from "../datasets/registry.js";
 import { splits, type Split } from "../datasets/rows.js";
 import { runEvaluation } from "../evaluate/run-evaluation.js";
 import { runTraining } from "../evaluate/run-training.js";
@@ -10,17 +10,21 @@ import type { ProgressUi } from "../report/progress.js";
 import { requireModelName } from "../train/model-name.js";
 import { loadTokenizer } from "../tokenizer/load-tokenizer.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
+import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { TrainWork } from "./commands/train.js";
 import { defaultOf } from "./flag.js";
 import { trainFlags } from "./train-flags.js";
 import { originalFlags, type TrainOptions } from "./train-options.js";
 
 /** The three splits of a set, loaded and encoded as for training. */
-const analyseSplits = async (options: TrainOptions, ui: ProgressUi): Promise<string> => {
-  const dataset = findSingleDataset(options.dataset);
+const analyseSplits = async (
+  dataset: Dataset,
+  tokenizer: Tokenizer,
+  options: TrainOptions,
+  ui: ProgressUi,
+): Promise<string> => {
   const { member } = dataset;
   const { compat } = options;
-  const tokenizer = await loadTokenizer(requireModelName(options.modelName));
   const root = await resolveDataRoot({ dataDir: options.dataDir });
   const maxTargetTokens = targetTokensInTraining(member.maxNewTokens, options.maxNewTokens, compat);
   const warnings = new Set<string>();
@@ -39,6 +43,7 @@ const analyseSplits = async (options: TrainOptions, ui: ProgressUi): Promise<str
       template: member.template,
       maxContextTokens: member.maxContextTokens,
       maxTargetTokens,
+      allowsUnlabelled: true,
       compat,
       path,
       encoding: {
@@ -52,8 +57,13 @@ const analyseSplits = async (options: TrainOptions, ui: ProgressUi): Promise<str
   for (const split of splits) found.set(split, await analyse(split));
   for (const warning of warnings) ui.warn(warning);
   const bySplit = Object.fromEntries(found) as Readonly<Record<Split, AnalysedSplit>>;
-  const columns = member.maxContextTokens + maxTargetTokens;
-  return formatAnalysis(dataset.name, analyseDataset(bySplit, { batch: options.batch, columns }));
+  const limits = { context: member.maxContextTokens, target: maxTargetTokens };
+  const analysis = analyseDataset(bySplit, {
+    batch: options.batch,
+    limits,
+    asOriginal: compat.has("tokens"),
+  });
+  return formatAnalysis(dataset.name, analysis);
 };
 
 const defaults = Object.fromEntries(
@@ -74,6 +84,10 @@ export const trainWork: TrainWork = {
   evaluate: (options, ui, interrupt) =>
     runEvaluation(options, (replaced) => originalFlags(options, replaced), ui, interrupt),
   async analyseDataset(options, ui) {
-    ui.line(await analyseSplits(options, ui));
+    const found = findDataset(options.dataset);
+    const sets = found.kind === "group" ? found.members.map(findSingleDataset) : [found];
+    const tokenizer = await loadTokenizer(requireModelName(options.modelName));
+    for (const [i, dataset] of sets.entries())
+      ui.line(`${i === 0 ? "" : "\n"}${await analyseSplits(dataset, tokenizer, options, ui)}`);
   },
 };

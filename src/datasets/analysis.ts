@@ -10,6 +10,7 @@ export interface LengthSummary {
   readonly mean: number;
   readonly min: number;
   readonly median: number;
+  readonly p90: number;
   readonly p95: number;
   readonly p99: number;
   readonly max: number;
@@ -19,18 +20,29 @@ export interface SplitAnalysis {
   readonly split: Split;
   readonly path: string;
   readonly rows: number;
-  /** BOS included where it is put in. After cutting. */
+  /** BOS included where it is put in. Before cutting, as the other lengths. */
   readonly context: LengthSummary;
-  /** EOS included where it is put in. After cutting. */
+  /** EOS included where it is put in. */
   readonly target: LengthSummary;
   readonly whole: LengthSummary;
   /** Numbers of the rows that a limit cuts. */
   readonly cutContexts: readonly number[];
   readonly cutTargets: readonly number[];
+  /** Numbers of the rows that have no label to learn, by an empty target or after cutting. */
+  readonly unlabelled: readonly number[];
+}
+
+/** The most tokens that a row may have. */
+export interface LengthLimits {
+  readonly context: number;
+  readonly target: number;
 }
 
 export interface DatasetAnalysis {
   readonly splits: readonly SplitAnalysis[];
+  readonly limits: LengthLimits;
+  /** Whether contexts lose their right end, with what follows the instruction, and targets have no EOS: compat "tokens". */
+  readonly asOriginal: boolean;
   /** Numbers of the test rows whose context is also a context of train. */
   readonly testRowsInTrain: readonly number[];
   /** Numbers of the validation rows whose context is also a context of train. */
@@ -56,13 +68,21 @@ export interface AnalysedSplit {
 }
 
 /**
- * Token lengths of the three splits, rows that limits cut, and rows that stand in more than one split.
+ * Token lengths of the three splits before cutting, rows that limits cut, and rows that stand in more than one split.
  *
- * `columns` is the original's row width, context limit plus target limit; `batch` is --batch.
+ * `batch` is --batch. What padding costs is counted after cutting.
  */
 export const analyseDataset = (
   bySplit: Readonly<Record<Split, AnalysedSplit>>,
-  { batch, columns }: { readonly batch: number; readonly columns: number },
+  {
+    batch,
+    limits,
+    asOriginal = false,
+  }: {
+    readonly batch: number;
+    readonly limits: LengthLimits;
+    readonly asOriginal?: boolean;
+  },
 ): DatasetAnalysis => {
   const { train, validation, test } = bySplit;
   const inTrainRows = new Set(train.rows.map(questionOf));
@@ -80,19 +100,22 @@ export const analyseDataset = (
   return {
     splits: splits.map((split) => {
       const { path, encoded: set } = bySplit[split];
-      const summarise = (part: (row: EncodedSet["rows"][number]) => number): LengthSummary =>
-        summariseLengths(set.rows.map(part));
+      const summarise = (part: (row: LengthLimits) => number): LengthSummary =>
+        summariseLengths(set.wholeLengths.map(part));
       return {
         split,
         path,
         rows: set.rows.length,
-        context: summarise(({ contextLength }) => contextLength),
-        target: summarise(({ ids, contextLength }) => ids.length - contextLength),
-        whole: summarise(({ ids }) => ids.length),
+        context: summarise(({ context }) => context),
+        target: summarise(({ target }) => target),
+        whole: summarise(({ context, target }) => context + target),
         cutContexts: set.cutContexts,
         cutTargets: set.cutTargets,
+        unlabelled: set.unlabelled,
       };
     }),
+    limits,
+    asOriginal,
     testRowsInTrain: inTrain(test),
     validationRowsInTrain: inTrain(validation),
     validationIsTest:
@@ -108,7 +131,7 @@ export const analyseDataset = (
       tokens: bucketed.tokens,
       buckets: bucketed.columns,
       random: measure(false).columns,
-      fixed: encoded.length * columns,
+      fixed: encoded.length * (limits.context + limits.target),
     },
   };
 };
@@ -125,21 +148,22 @@ export const summariseLengths = (lengths: readonly number[]): LengthSummary => {
     mean: sorted.reduce((sum, length) => sum + length, 0) / Math.max(1, sorted.length),
     min: at(0),
     median: at(0.5),
+    p90: at(0.9),
     p95: at(0.95),
     p99: at(0.99),
     max: at(1),
   };
 };
 
-/** An analysis as lines for a terminal. */
+/** An analysis as lines for a terminal. @param name of the data set */
 export const formatAnalysis = (name: string, analysis: DatasetAnalysis): string => {
-  const header = ["", "rows", "mean", "min", "p50", "p95", "p99", "max"];
+  const header = ["", "rows", "mean", "min", "p50", "p90", "p95", "p99", "max"];
   const lines = analysis.splits.flatMap((split) => [
-    [split.split, String(split.rows), "", "", "", "", "", ""],
+    [split.split, String(split.rows)],
     ...(["context", "target", "whole"] as const).map((part) => [
       `  ${part}`,
       "",
-      ...(["mean", "min", "median", "p95", "p99", "max"] as const).map((figure) => {
+      ...(["mean", "min", "median", "p90", "p95", "p99", "max"] as const).map((figure) => {
         const value = split[part][figure];
         return Number.isInteger(value) ? String(value) : value.toFixed(1);
       }),
@@ -148,26 +172,68 @@ export const formatAnalysis = (name: string, analysis: DatasetAnalysis): string 
   const table = [header, ...lines].map((cells) =>
     cells.map((cell, i) => (i === 0 ? cell.padEnd(12) : cell.padStart(8))).join(""),
   );
-  const { padding } = analysis;
-  const per = (columns: number): string =>
-    `${((100 * padding.tokens) / columns).toFixed(0)}% of ${String(columns)} columns`;
+  const { limits, asOriginal } = analysis;
   return [
-    `${name}, lengths in tokens`,
+    `${name}, lengths in tokens before cutting; rows are counted from 0`,
     ...table.map((line) => line.trimEnd()),
     "",
-    ...analysis.splits.flatMap(({ split, cutContexts, cutTargets }) => [
-      ...countLine(`${split}: contexts cut by the limit`, cutContexts),
-      ...countLine(`${split}: targets cut by the limit`, cutTargets),
+    ...analysis.splits.flatMap(({ split, rows, cutContexts, cutTargets, unlabelled }) => [
+      ...countLines(
+        split,
+        `contexts over ${String(limits.context)} tokens, cut${asOriginal ? ": they lose ### Response:" : " at their text's end"}`,
+        { found: cutContexts, rows },
+      ),
+      ...countLines(
+        split,
+        `targets over ${String(limits.target)} tokens, cut: they lose their end${asOriginal ? "" : " and EOS"}`,
+        { found: cutTargets, rows },
+      ),
+      ...countLines(split, "rows without a label: training would refuse them", {
+        found: unlabelled,
+        rows,
+      }),
     ]),
-    ...countLine("test: contexts that train has too", analysis.testRowsInTrain),
+    ...countLines("test", "contexts that train has too", {
+      found: analysis.testRowsInTrain,
+      rows: rowsOf(analysis, "test"),
+    }),
     ...(analysis.validationIsTest
       ? ["validation: the same rows as test, so the test rows choose the best checkpoint"]
-      : countLine("validation: contexts that train has too", analysis.validationRowsInTrain)),
-    `real tokens of an epoch at batch ${String(padding.batch)}: ${per(padding.buckets)} by length, ` +
-      `${per(padding.random)} in random batches, ${per(padding.fixed)} padded to the limits ` +
-      `(${(padding.fixed / padding.buckets).toFixed(1)} times the work)`,
+      : countLines("validation", "contexts that train has too", {
+          found: analysis.validationRowsInTrain,
+          rows: rowsOf(analysis, "validation"),
+        })),
+    ...paddingLines(analysis.padding),
   ].join("\n");
 };
 
-const countLine = (what: string, rows: readonly number[]): string[] =>
-  rows.length === 0 ? [`${what}: none`] : [`${what}: ${String(rows.length)} (${listRows(rows)})`];
+const rowsOf = ({ splits: all }: DatasetAnalysis, name: Split): number =>
+  all.find(({ split }) => split === name)?.rows ?? 0;
+
+/** How many rows, their share, and below it the first of them. */
+const countLines = (
+  split: Split,
+  what: string,
+  { found, rows }: { readonly found: readonly number[]; readonly rows: number },
+): readonly string[] => {
+  if (found.length === 0) return [`${split}: no ${what.replace(/,.*|:.*/, "")}`];
+  const percent = `${((100 * found.length) / rows).toFixed(1)}%`;
+  return [`${split}: ${String(found.length)} (${percent}) ${what}`, `  ${listRows(found)}`];
+};
+
+const paddingLines = ({
+  batch,
+  tokens,
+  buckets,
+  random,
+  fixed,
+}: DatasetAnalysis["padding"]): readonly string[] => {
+  const line = (way: string, columns: number): string =>
+    `  ${way.padEnd(22)}${((100 * tokens) / columns).toFixed(0).padStart(3)}% of ${String(columns)} columns`;
+  return [
+    `real tokens in what an epoch computes at batch ${String(batch)}`,
+    line("by length", buckets),
+    line("in random batches", random),
+    `${line("padded to the limits", fixed)}, ${(fixed / buckets).toFixed(1)} times the work`,
+  ];
+};

@@ -27,6 +27,10 @@ export interface EncodedSet {
   readonly cutContexts: readonly number[];
   /** Numbers of the rows whose target (with its EOS) was longer than its limit. */
   readonly cutTargets: readonly number[];
+  /** Numbers of the rows that have no labelled token. */
+  readonly unlabelled: readonly number[];
+  /** Tokens of every row before any is cut: BOS included where it is put in, and EOS. */
+  readonly wholeLengths: readonly { readonly context: number; readonly target: number }[];
 }
 
 /**
@@ -53,11 +57,16 @@ export const targetTokensInTraining = (
  * cut at their right end; compat "pad": a label equal to the pad id carries no loss.
  *
  * Source: the HiRA authors' dataset/format_inputs.py, template 4.
+ * @param options.allowsUnlabelled whether rows without a label are only counted
  * @throws {UserError} if a row would have no labelled token (all of them, up to ten)
  */
 export const encodeTrainingRows = async (
   rows: readonly Row[],
-  { maxTargetTokens, ...options }: EncodingOptions & { readonly maxTargetTokens: number },
+  {
+    maxTargetTokens,
+    allowsUnlabelled = false,
+    ...options
+  }: EncodingOptions & { readonly maxTargetTokens: number; readonly allowsUnlabelled?: boolean },
 ): Promise<EncodedSet> => {
   const { tokenizer, compat = new Set(), path, encoding } = options;
   const asOriginal = compat.has("tokens");
@@ -95,8 +104,12 @@ export const encodeTrainingRows = async (
       unlabelled.push(row);
     return { row, ids, contextLength: context.length, labels };
   });
-  requireLabels(unlabelled, path);
-  return { rows: encoded, cutContexts: contexts.cut, cutTargets };
+  if (!allowsUnlabelled) requireLabels(unlabelled, path);
+  const wholeLengths = rows.map((_, row) => ({
+    context: contexts.lengthOf(row),
+    target: targets.table.at(row).length,
+  }));
+  return { rows: encoded, cutContexts: contexts.cut, cutTargets, unlabelled, wholeLengths };
 };
 
 /**
@@ -107,7 +120,7 @@ export const encodeTrainingRows = async (
 export const encodePrompts = async (
   rows: readonly Row[],
   options: EncodingOptions,
-): Promise<Omit<EncodedSet, "cutTargets">> => {
+): Promise<Pick<EncodedSet, "rows" | "cutContexts">> => {
   const contexts = await encodeContexts(rows, options, true);
   const encoded = rows.map((_, row): EncodedRow => {
     const ids = contexts.at(row);
@@ -118,6 +131,8 @@ export const encodePrompts = async (
 
 interface EncodedContexts {
   at(row: number): Int32Array;
+  /** Before it is cut. */
+  lengthOf(row: number): number;
   readonly cut: readonly number[];
 }
 
@@ -144,7 +159,11 @@ const encodeContexts = async (
     return shortened;
   };
   const shortened = new Map(cut.map((row) => [row, shorten(table.at(row))]));
-  return { at: (row) => shortened.get(row) ?? table.at(row), cut };
+  return {
+    at: (row) => shortened.get(row) ?? table.at(row),
+    lengthOf: (row) => table.at(row).length,
+    cut,
+  };
 };
 
 /**

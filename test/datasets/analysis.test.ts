@@ -10,38 +10,43 @@ import type { Split } from "../../src/datasets/rows.js";
 import { loadTokenizer } from "../../src/tokenizer/load-tokenizer.js";
 import { testWithShared } from "../support/shared.js";
 
-const made = (contexts: readonly string[], cut: readonly number[] = []): AnalysedSplit => ({
+/** Contexts of a token a letter, cut at `limit`; targets of two tokens. */
+const made = (contexts: readonly string[], limit = 20): AnalysedSplit => ({
   path: "made-up",
   rows: contexts.map((context) => ({ context, target: "t" })),
   encoded: {
     rows: contexts.map((context, row) => ({
       row,
-      ids: new Int32Array(context.length + 2),
-      contextLength: context.length,
+      ids: new Int32Array(Math.min(limit, context.length) + 2),
+      contextLength: Math.min(limit, context.length),
     })),
-    cutContexts: cut,
+    cutContexts: contexts.flatMap((context, row) => (context.length > limit ? [row] : [])),
     cutTargets: [],
+    unlabelled: [],
+    wholeLengths: contexts.map((context) => ({ context: context.length, target: 2 })),
   },
 });
 
 test("analyseDataset finds rows that stand in two splits and rows that a limit cuts", (t) => {
   const analysis = analyseDataset(
     {
-      train: made(["aa", "bbbb", "cc"], [1]),
+      train: made(["aa", "bbbbbb", "cc"], 4),
       validation: made(["dd", "aa"]),
       test: made(["cc", "ee", "aa"]),
     },
-    { batch: 2, columns: 20 },
+    { batch: 2, limits: { context: 4, target: 16 } },
   );
   t.deepEqual(analysis.testRowsInTrain, [0, 2]);
   t.deepEqual(analysis.validationRowsInTrain, [1]);
   t.false(analysis.validationIsTest);
   t.is(analysis.padding.tokens, 14);
   t.is(analysis.padding.fixed, 60);
-  t.is(analysis.splits[0]?.context.max, 4);
+  t.is(analysis.splits[0]?.context.max, 6);
+  t.is(analysis.splits[0]?.whole.max, 8);
   const text = formatAnalysis("made-up", analysis);
-  t.regex(text, /train: contexts cut by the limit: 1 \(row 1\)/);
-  t.regex(text, /test: contexts that train has too: 2 \(rows 0, 2\)/);
+  t.regex(text, /^train: 1 \(33\.3%\) contexts over 4 tokens, cut .*\n {2}row 1$/m);
+  t.regex(text, /^train: no targets over 16 tokens$/m);
+  t.regex(text, /^test: 2 \(66\.7%\) contexts that train has too\n {2}rows 0, 2$/m);
   t.regex(text, /^train +3$/m);
 });
 
@@ -49,7 +54,7 @@ test("analyseDataset says when validation is test", (t) => {
   const same = made(["x", "y"]);
   const analysis = analyseDataset(
     { train: made(["a"]), validation: same, test: same },
-    { batch: 2, columns: 20 },
+    { batch: 2, limits: { context: 4, target: 16 } },
   );
   t.true(analysis.validationIsTest);
   t.regex(formatAnalysis("made-up", analysis), /validation: the same rows as test/);
@@ -60,6 +65,7 @@ test("summariseLengths interpolates between ranks, as numpy does", (t) => {
     mean: 2.5,
     min: 1,
     median: 2.5,
+    p90: 1 + 0.9 * 3,
     p95: 1 + 0.95 * 3,
     p99: 1 + 0.99 * 3,
     max: 4,
@@ -89,7 +95,7 @@ const analyse = async (shared: string, name: string, compat: Compat): Promise<Da
   const test = await load("test");
   return analyseDataset(
     { train: await load("train"), validation: test, test },
-    { batch: 16, columns: 272 },
+    { batch: 16, limits: { context: 256, target: 16 } },
   );
 };
 
