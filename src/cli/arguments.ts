@@ -1,5 +1,6 @@
 import { didYouMean } from "../core/errors.js";
 import type { FlagFault, Flags } from "./flag.js";
+import { foreignNameHint } from "./foreign-names.js";
 
 export interface ReadArguments {
   /** `--flag=value` or `--switch`, full names, in the order given; then `--` and the rest. */
@@ -33,7 +34,11 @@ const resolveName = (typed: string, flags: Flags): Resolved => {
   const all = ["help", ...Object.keys(flags)];
   if (all.includes(typed)) return { name: typed };
   const original = all.filter((name) => flags[name]?.ours !== true);
+  const usual = foreignNameHint(typed, flags, "--");
+  const hinted = usual === undefined ? {} : { hint: usual };
   for (const names of [original, all]) {
+    // A name that is usual elsewhere is no beginning of one of ours: --rank is not --rank_pattern.
+    if (names === all && usual !== undefined) break;
     const candidates = names.filter((name) => name.startsWith(typed));
     const [only] = candidates;
     if (candidates.length === 1 && only !== undefined) return { name: only };
@@ -43,6 +48,7 @@ const resolveName = (typed: string, flags: Flags): Resolved => {
           what: `--${typed}`,
           found: "an ambiguous flag",
           expected: `one of ${candidates.map((name) => `--${name}`).join(", ")}`,
+          ...hinted,
         },
       };
   }
@@ -53,8 +59,17 @@ const resolveName = (typed: string, flags: Flags): Resolved => {
       found: "an unknown flag",
       expected: "a flag of this command",
       ...(suggestion === undefined ? {} : { hint: suggestion.replace(/"(.*)"/, '"--$1"') }),
+      ...hinted,
     },
   };
+};
+
+/** What to write for a flag with one dash: `-lr`, or `-r` of other programs. */
+const hintOfOneDash = (argument: string, flags: Flags): { readonly hint?: string } => {
+  const name = argument.slice(1).replace(/=.*/s, "");
+  if (Object.hasOwn(flags, name)) return { hint: `Did you mean "--${name}"?` };
+  const usual = foreignNameHint(name, flags, "--");
+  return usual === undefined ? {} : { hint: usual };
 };
 
 /** The switch that `typed` (without its dashes) takes back: `no_` before its full name. */
@@ -93,7 +108,7 @@ export const readArguments = (args: readonly string[], flags: Flags): ReadArgume
           what: argument,
           found: "an unknown flag",
           expected: "a flag with two dashes",
-          ...(argument.slice(1) in flags ? { hint: `Did you mean "-${argument}"?` } : {}),
+          ...hintOfOneDash(argument, flags),
         });
       continue;
     }

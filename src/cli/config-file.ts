@@ -12,6 +12,7 @@ import {
 } from "yaml";
 import { didYouMean, messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
 import { quoteJson } from "../core/json-file.js";
+import { foreignNameHint } from "./foreign-names.js";
 import { originalFlagNames } from "./options.js";
 import { defaultOf, readFlag, type Flag, type FlagFault, type Flags } from "./flag.js";
 
@@ -141,6 +142,8 @@ const textOf = (file: YamlFile, flag: Flag, node: Node | undefined): Text => {
 
 /** What to write for a name that is no flag: one that it begins, or one that is near. */
 const suggestion = (name: string, flags: Flags): string | undefined => {
+  const usual = foreignNameHint(name, flags, "");
+  if (usual !== undefined) return usual;
   const begun = Object.keys(flags).filter((known) => known.startsWith(name) && name !== "");
   const [only] = begun;
   return begun.length === 1 && only !== undefined

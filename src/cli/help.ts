@@ -144,7 +144,7 @@ export const buildProgram = (
     [
       "",
       ...wrapText(
-        'A line that starts with a flag is a line of train: hira --peft_type=hira ...\nSee "hira <command> --help" for a command\'s flags.',
+        'A line that starts with a flag is a line of train: hira --peft_type=hira ...\nSee "hira help <command>" or "hira <command> --help" for a command\'s flags.',
         columns,
       ),
       "",

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { CommanderError } from "commander";
 import { config as loadDotenv } from "dotenv";
@@ -61,6 +62,24 @@ const unknownCommand = (argv: readonly string[], table: readonly Command[]): Use
   );
 };
 
+/**
+ * `help`, `help COMMAND` and `COMMAND help` as `--help` has it; any other line as it is.
+ *
+ * Behind a command that takes files, `help` is one where a file of that name is there.
+ */
+const helpLine = (argv: readonly string[], table: readonly Command[]): readonly string[] => {
+  const [first, ...others] = argv;
+  if (first === "help")
+    return [...others.filter((word) => word !== "--help" && word !== "help"), "--help"];
+  if (argv.at(-1) !== "help") return argv;
+  const before = argv.slice(0, -1);
+  const found = findCommand(before, table);
+  const isFamily = before.length === 1 && table.some(({ name }) => name.startsWith(`${first} `));
+  const isCommand =
+    found?.rest.length === 0 && (found.command.words === undefined || !existsSync("help"));
+  return isFamily || isCommand ? [...before, "--help"] : argv;
+};
+
 /** Runs one command line to its end and returns the exit code. Library faults are thrown. */
 const runCommandLine = async (
   argv: readonly string[],
@@ -74,9 +93,10 @@ const runCommandLine = async (
   const packageJson = await readFile(new URL("../../package.json", import.meta.url), "utf8");
   const { version } = JSON.parse(packageJson) as { readonly version: string };
   const [first] = argv;
-  const aboutHira = first !== undefined && ["-h", "--help", "-V", "--version"].includes(first);
-  const startsWithFlag = first?.startsWith("-") === true && !aboutHira;
-  const line = startsWithFlag ? ["train", ...argv] : argv;
+  const isAboutHira = (word?: string): boolean =>
+    word !== undefined && ["-h", "--help", "-V", "--version"].includes(word);
+  const startsWithFlag = first?.startsWith("-") === true && !isAboutHira(first);
+  const line = startsWithFlag ? ["train", ...argv] : helpLine(argv, table);
   const found = findCommand(line, table);
   const read = found && readArguments(found.rest, found.command.flags);
   let exitCode = 0;
@@ -155,8 +175,10 @@ const runCommandLine = async (
     return exitCode;
   }
   const parents = table.flatMap(({ name }) => (name.includes(" ") ? [name.split(" ")[0]] : []));
-  const asksForHelp = line.length === 1 || line[1] === "-h" || line[1] === "--help";
-  if (!aboutHira && !(parents.includes(first) && asksForHelp)) throw unknownCommand(line, table);
+  const [head, next] = line;
+  const asksForHelp = line.length === 1 || next === "-h" || next === "--help";
+  if (!isAboutHira(head) && !(parents.includes(head) && asksForHelp))
+    throw unknownCommand(line, table);
   await program.parseAsync([...line], { from: "user" });
   return exitCode;
 };

@@ -123,9 +123,9 @@ test("readArguments suggests the flag that an unknown one is near to", (t) => {
   t.deepEqual(
     faults.map(({ what, hint }) => [what, hint]),
     [
-      ["--learning_rate", undefined],
+      ["--learning_rate", 'Did you mean "--lr"? It is --learning_rate elsewhere'],
       ["--gard_acc", 'Did you mean "--grad_acc"?'],
-      ["--epochs", 'Did you mean "--epoch"?'],
+      ["--epochs", 'Did you mean "--epoch"? It is --epochs elsewhere'],
       ["-lr", 'Did you mean "--lr"?'],
     ],
   );
