@@ -18,6 +18,7 @@ import { trainAdapter, type TrainingEvents, type TrainingResult } from "../train
 import { readTrainedWeights, writeTrainedWeights } from "../train/trained-weights.js";
 import type { TrainingData } from "../train/training-data.js";
 import { planTraining, type TrainingSettings } from "../train/training-settings.js";
+import { isEvaluated } from "../train/training-state.js";
 
 /** A training with all that its reports say. */
 export interface ReportedTraining {
@@ -45,7 +46,11 @@ const openBoard = async ({
   runFolder,
   resumeFrom,
 }: ReportedTraining): Promise<TensorBoardWriter> => {
-  const known = resumeFrom && (await continueTensorBoard(runFolder, resumeFrom.step));
+  const known =
+    resumeFrom &&
+    (await continueTensorBoard(runFolder, resumeFrom.step, {
+      evaluated: isEvaluated(resumeFrom.state),
+    }));
   if (known) return known;
   const board = await openTensorBoard(runFolder, startedAt);
   const texts = { args: record.originalFlags, model_config: base.folder.rawConfig };

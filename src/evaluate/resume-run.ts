@@ -4,6 +4,7 @@ import { UserError, userErrorOfFaults } from "../core/errors.js";
 import type { JsonObject } from "../core/json-file.js";
 import { quoteJson } from "../core/json-file.js";
 import { isJsonObject } from "../core/json.js";
+import { shellLine } from "../core/shell-line.js";
 import { isPreTokenizedName } from "../datasets/registry.js";
 import type { ProgressUi } from "../report/progress.js";
 import { runConfigName } from "../report/run-config.js";
@@ -118,6 +119,13 @@ const flagFaults = (
   });
 };
 
+/** The command line that goes on with a run. */
+export const resumeCommand = (runFolder: string): string =>
+  shellLine([
+    ...["hira", "train", `--config=${join(runFolder, runConfigName)}`],
+    `--resume_from_checkpoint=${runFolder}`,
+  ]);
+
 const hashOf = (file: unknown): unknown => (isJsonObject(file) ? file.sha256 : undefined);
 
 const fileFaults = (facts: RunFacts, recorded: RecordedRun): string[] => {
@@ -163,7 +171,7 @@ export const requireSameRun = (
     throw userErrorOfFaults(
       `Cannot go on with ${runFolder}`,
       faults,
-      `Take the run's own flags: hira train --config=${join(runFolder, runConfigName)} --resume_from_checkpoint=${runFolder}`,
+      `Take the run's own flags: ${resumeCommand(runFolder)}`,
     );
 };
 

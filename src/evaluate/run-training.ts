@@ -5,7 +5,7 @@ import type { AdapterSettings } from "../peft/build-adapter.js";
 import { writeOutputJsonl } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { trainableLine } from "../report/python-format.js";
-import { runConfigName, writeRunConfig } from "../report/run-config.js";
+import { writeRunConfig } from "../report/run-config.js";
 import { createRunFolder, type RunFolderOptions } from "../report/run-folder.js";
 import { recordResumption, writeRunJson, type RunFacts } from "../report/run-json.js";
 import { lockRunFolder } from "../report/run-lock.js";
@@ -29,6 +29,7 @@ import {
   openResumedRun,
   removeLaterCheckpoints,
   requireSameRun,
+  resumeCommand,
   type ResumedRun,
 } from "./resume-run.js";
 
@@ -121,8 +122,9 @@ const finishRun = async (
   const { base, adapter, questions, options, record, runFolder, ui } = job;
   const result = await trainWithReports(job);
   if (result.interrupted) {
+    const { steps, totalSteps, inEvaluation } = result;
     ui.line(
-      `Stopped after ${String(result.steps)} of ${String(result.totalSteps)} steps${result.steps > 0 ? `; to go on: hira train --config=${join(runFolder, runConfigName)} --resume_from_checkpoint=${runFolder}` : ""}`,
+      `Stopped after ${String(steps)} of ${String(totalSteps)} steps${inEvaluation ? ", in the validation" : ""}; ${steps > 0 ? `to go on: ${resumeCommand(runFolder)}` : "there is nothing to go on from"}`,
     );
     return;
   }

@@ -147,16 +147,20 @@ const writerTo = (file: AppendFile, folder: string): TensorBoardWriter => {
 /** What stands once, at the end of a training. */
 const endTag = tagOf("train_runtime");
 
+const isOfEvaluation = (tag: string): boolean => tag.startsWith("eval/");
+
 /**
  * Goes on in the event file of a run that was stopped: events of steps after `afterStep` are dropped, and those of the end of a
  * training, which the run will write again.
  *
  * Resolves to undefined where the run folder has no event file.
+ * @param options.evaluated false where the evaluation after `afterStep` is still to come
  * @throws {UserError} if the file cannot be read or written
  */
 export const continueTensorBoard = async (
   runFolder: string,
   afterStep: number,
+  { evaluated = true }: { readonly evaluated?: boolean } = {},
 ): Promise<TensorBoardWriter | undefined> => {
   const runs = join(runFolder, "runs");
   const names = await readdir(runs, { recursive: true }).catch((): string[] => []);
@@ -168,10 +172,11 @@ export const continueTensorBoard = async (
   const newest = paths.at(-1);
   if (newest === undefined) return undefined;
   for (const path of paths) {
-    const kept = await filterEvents(
-      path,
-      ({ step, tags }) => step <= afterStep && !tags.includes(endTag),
-    );
+    const kept = await filterEvents(path, ({ step, tags }) => {
+      const isAhead =
+        step > afterStep || (!evaluated && step === afterStep && tags.some(isOfEvaluation));
+      return !isAhead && !tags.includes(endTag);
+    });
     await writeFileAtomically(path, kept);
   }
   return writerTo(await openAppendFile(newest), dirname(newest));

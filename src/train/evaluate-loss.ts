@@ -34,7 +34,7 @@ export function* evaluationBatches({
   }
 }
 
-/** The validation loss. */
+/** The validation loss. @throws the reason of `signal`, once it is aborted */
 export const evaluateLoss = async (
   session: LossSession,
   options: EvaluationOptions,

@@ -19,6 +19,7 @@ const once = "once more to stop at once";
 export const activities = {
   loading: { told: `stopping; ${once}`, keepsNothing: true },
   training: { told: `finishing this step and saving; ${once} without saving` },
+  validating: { told: `leaving the validation and saving; ${once} without saving` },
   answering: { told: `stopping; rows that are answered are kept; ${once}` },
   sweep: { told: "letting the run that is at work save and stop; once more to end both at once" },
 } as const satisfies Readonly<Record<string, Activity>>;

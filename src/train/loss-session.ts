@@ -248,15 +248,18 @@ export class LossSession {
       ...feedsOf(whole, lossScale, this.#chunks, virtual),
       ...(this.#dropoutWidth !== undefined && dropoutFeeds(whole, this.#dropoutWidth, draw)),
     };
-    const made = await this.#session.run({ ...feeds, ...this.#parameters }, this.#outputs, {
-      ...(signal && { signal }),
-    });
-    const loss = (made.loss?.data as Float32Array)[0] ?? NaN;
-    made.loss?.dispose();
-    const logits = made.logits && dropColumns(made.logits, columnsInFront);
-    made.logits?.dispose();
-    for (const tensor of Object.values(feeds)) tensor.dispose();
-    return { loss, logits };
+    try {
+      const made = await this.#session.run({ ...feeds, ...this.#parameters }, this.#outputs, {
+        ...(signal && { signal }),
+      });
+      const loss = (made.loss?.data as Float32Array)[0] ?? NaN;
+      made.loss?.dispose();
+      const logits = made.logits && dropColumns(made.logits, columnsInFront);
+      made.logits?.dispose();
+      return { loss, logits };
+    } finally {
+      for (const tensor of Object.values(feeds)) tensor.dispose();
+    }
   }
 
   dispose(): void {

@@ -18,7 +18,7 @@ export interface CheckpointTarget {
 }
 
 /** Whether a run that nobody stops saves a checkpoint after update `step`. */
-export const isPlannedCheckpoint = (plan: TrainingPlan, step: number): boolean =>
+const isPlannedCheckpoint = (plan: TrainingPlan, step: number): boolean =>
   plan.strategy === "no" ? step === plan.totalSteps : isEvaluationStep(plan, step);
 
 /** Removes what interruptions have saved. @throws {UserError} if a folder cannot be removed */
@@ -33,12 +33,13 @@ export const removeUnplannedCheckpoints = async ({
  * Saves a run's state, and removes the checkpoints whose time is over.
  *
  * What an interruption saves takes no other checkpoint's place, and goes with the next one that is planned.
+ * @param at.interrupted the run does not stand where the plan saves: nothing is removed
  * @throws {UserError} if something cannot be written or removed
  */
 export const saveCheckpoint = async (
   target: CheckpointTarget,
   state: TrainingState,
-  trainSeconds: number,
+  { trainSeconds, interrupted }: { readonly trainSeconds: number; readonly interrupted: boolean },
 ): Promise<void> => {
   const { runFolder, settings, plan, store, writeWeights, positionAt } = target;
   const { step, tokensSeen, evaluations, logHistory } = state;
@@ -60,7 +61,7 @@ export const saveCheckpoint = async (
     moments: momentsOf(store),
     writeWeights,
   });
-  if (!isPlannedCheckpoint(plan, step)) return;
+  if (interrupted || !isPlannedCheckpoint(plan, step)) return;
   await removeUnplannedCheckpoints(target);
   await rotateCheckpoints(runFolder, settings.saveTotalLimit, evaluations.best?.step);
 };

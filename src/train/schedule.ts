@@ -69,13 +69,14 @@ export interface EvaluationPlan {
 }
 
 /**
- * Whether the loss is evaluated, and a checkpoint saved, after update `step` (from 1).
+ * Whether the loss is evaluated, and a checkpoint saved, after update `step` (from 1; never before the first one).
  *
  * As in the original: with "steps" at multiples alone, so what follows the last multiple is never saved; with "epoch"
  * at the end of each epoch, and of the run where its last epoch is a fraction.
  * Source: DefaultFlowCallback of transformers 4.41.1.
  */
 export const isEvaluationStep = (plan: EvaluationPlan, step: number): boolean => {
+  if (step === 0) return false;
   switch (plan.strategy) {
     case "no":
       return false;

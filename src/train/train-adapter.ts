@@ -7,7 +7,12 @@ import { AdamW } from "./adamw.js";
 import { readCheckpoint, type Checkpoint, type RunPosition } from "./checkpoint.js";
 import { shouldStopEarly, type EvaluationRecord } from "./early-stop.js";
 import { evaluateLoss, type EvaluationOptions } from "./evaluate-loss.js";
-import type { InterruptName, InterruptSignal } from "./interrupt.js";
+import {
+  activities,
+  InterruptedError,
+  type InterruptName,
+  type InterruptSignal,
+} from "./interrupt.js";
 import { chunkCount, LossSession } from "./loss-session.js";
 import type { ParameterStore } from "./parameters.js";
 import { requirePosition, restoreParameters } from "./resume.js";
@@ -31,6 +36,7 @@ import {
 import {
   afterEvaluation,
   afterUpdate,
+  isEvaluated,
   startingState,
   type TrainingState,
 } from "./training-state.js";
@@ -81,6 +87,8 @@ export interface TrainingResult {
   readonly evaluations: EvaluationRecord;
   /** Set where a signal ended the run. */
   readonly interrupted: InterruptName | undefined;
+  /** Whether the signal has ended an evaluation, which is still to be done. */
+  readonly inEvaluation: boolean;
   /** The checkpoint that was loaded at the end, by its name in the run folder. */
   readonly bestCheckpoint: string | undefined;
 }
@@ -103,9 +111,9 @@ interface Trainer extends Updater {
  * measured and a checkpoint saved as planned; at the end the best checkpoint is loaded.
  *
  * loss is the mean over the update's labelled tokens (compat "loss-mean": the mean of the micro-batches' means).
- * A signal ends the run after its step, with a checkpoint. A run that goes on from one computes the same bits as one that was
- * never stopped: all it needs are the checkpoint's weights, moments and counters, since everything random is a function of
- * (seed, purpose, step).
+ * A signal ends the run after its step, with a checkpoint; a step that takes longer than seconds, and an evaluation, are given
+ * up, and done again by the run that goes on. It computes the same bits as one that was never stopped: all it needs are the
+ * checkpoint's weights, moments and counters, since everything random is a function of (seed, purpose, step).
  * @throws {UserError} on a loss or gradient that is not finite, naming the step and its rows; checkpoints stay as they are
  */
 export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> => {
@@ -202,22 +210,50 @@ const openTrainer = async (
 const trainLoop = async (trainer: Trainer, start: TrainingState): Promise<TrainingState> => {
   const { job, plan, settings, schedule } = trainer;
   const { interrupt, events } = job;
-  let state = start;
+  let state = awaitsEvaluation(trainer, start) ? await evaluateAndSave(trainer, start) : start;
   // A run that had stopped early before it was killed has nothing left to train.
   const stopsEarly = (): boolean => shouldStopEarly(state.evaluations, settings.earlyStopPatience);
   while (state.step < plan.totalSteps && interrupt?.requested === undefined && !stopsEarly()) {
-    const metrics = await runUpdate(trainer, state, interrupt?.abort);
+    const metrics = await unlessInterrupted(job, () => runUpdate(trainer, state, interrupt?.hurry));
+    if (!metrics) break;
     const at = {
       epoch: metrics.step / plan.stepsPerEpoch,
       nextLearningRate: learningRate(schedule, metrics.step),
     };
     state = afterUpdate(state, metrics, at);
     await events.step(metrics, at.epoch, at.nextLearningRate);
-    if (!isEvaluationStep(plan, state.step)) continue;
-    state = await evaluate(trainer, state);
-    state = await save(trainer, state);
+    if (isEvaluationStep(plan, state.step)) state = await evaluateAndSave(trainer, state);
   }
   return state;
+};
+
+/** What `work` comes to; undefined where the first signal has ended it. @throws what else ends it */
+const unlessInterrupted = async <T>(
+  { interrupt }: TrainingJob,
+  work: () => Promise<T>,
+): Promise<T | undefined> => {
+  try {
+    return await work();
+  } catch (error) {
+    // The second signal wants no saving, either.
+    if (!(error instanceof InterruptedError) || interrupt?.abort.aborted) throw error;
+    return undefined;
+  }
+};
+
+/** Whether an evaluation stands between this state and the next update. */
+const awaitsEvaluation = ({ plan, evaluator }: Trainer, state: TrainingState): boolean =>
+  evaluator !== undefined && isEvaluationStep(plan, state.step) && !isEvaluated(state);
+
+/** The state after an evaluation, saved; the same state where a signal ends the evaluation. */
+const evaluateAndSave = async (trainer: Trainer, state: TrainingState): Promise<TrainingState> => {
+  const { interrupt } = trainer.job;
+  const work = (): Promise<TrainingState> => evaluate(trainer, state);
+  const evaluated = await unlessInterrupted(trainer.job, () =>
+    interrupt ? interrupt.during(activities.validating, work) : work(),
+  );
+  // What an interruption has saved of this step knows no evaluation yet.
+  return evaluated ? save(trainer, { ...evaluated, savedStep: undefined }) : state;
 };
 
 /** The state after an evaluation on the validation rows. */
@@ -231,7 +267,7 @@ const evaluate = async (
   const { rows, batch } = evaluator.options;
   const epoch = step / plan.stepsPerEpoch;
   const begun = performance.now();
-  const loss = await evaluateLoss(evaluator.session, evaluator.options, job.interrupt?.abort);
+  const loss = await evaluateLoss(evaluator.session, evaluator.options, job.interrupt?.stop);
   const seconds = (performance.now() - begun) / 1000;
   // An adapter that is still to be pruned is no result, however low its loss.
   const counts = !sparsity || sparsityAt(sparsity, step, plan.totalSteps) === sparsity.sparsity;
@@ -243,13 +279,14 @@ const evaluate = async (
 };
 
 /** The state once it is saved, unless it is already. */
-const save = async (
-  { job, checkpoints, trainSeconds }: Trainer,
-  state: TrainingState,
-): Promise<TrainingState> => {
+const save = async (trainer: Trainer, state: TrainingState): Promise<TrainingState> => {
+  const { job, checkpoints } = trainer;
   if (!checkpoints || state.savedStep === state.step) return state;
   await job.events.saving();
-  await saveCheckpoint(checkpoints, state, trainSeconds());
+  await saveCheckpoint(checkpoints, state, {
+    trainSeconds: trainer.trainSeconds(),
+    interrupted: awaitsEvaluation(trainer, state),
+  });
   return { ...state, savedStep: state.step };
 };
 
@@ -271,6 +308,7 @@ const finish = async (trainer: Trainer, state: TrainingState): Promise<TrainingR
     meanLoss: state.lossSum / Math.max(1, state.step),
     evaluations: state.evaluations,
     interrupted,
+    inEvaluation: awaitsEvaluation(trainer, state),
     bestCheckpoint: reload ? checkpointName(best.step) : undefined,
   };
 };

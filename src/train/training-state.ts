@@ -29,6 +29,16 @@ export const startingState = (checkpoint: TrainerState | undefined): TrainingSta
   };
 };
 
+/**
+ * Whether the weights as they stand have been evaluated. Where they have not although the plan asks for it, a signal has
+ * ended the evaluation, and it is done again.
+ */
+export const isEvaluated = ({
+  step,
+  logHistory,
+}: Pick<TrainingState, "step" | "logHistory">): boolean =>
+  logHistory.some((entry) => entry.step === step && "eval_loss" in entry);
+
 /** @param at.nextLearningRate the rate after the update, which is what transformers logs with it */
 export const afterUpdate = (
   state: TrainingState,

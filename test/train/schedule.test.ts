@@ -42,7 +42,7 @@ test("resolveEvalSteps takes a share below 1 and whole steps from 1", (t) => {
 });
 
 const evaluated = (plan: EvaluationPlan): number[] =>
-  Array.from({ length: plan.totalSteps }, (_, i) => i + 1).filter((step) =>
+  Array.from({ length: plan.totalSteps + 1 }, (_, step) => step).filter((step) =>
     isEvaluationStep(plan, step),
   );
 
