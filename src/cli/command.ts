@@ -27,6 +27,11 @@ export interface CommandContext {
   readonly terminal: { readonly columns: number; readonly paint: Painter };
   /** Requested by the signals that ask to stop, for commands that `finishOnSignal`. */
   readonly interrupt: InterruptSignal;
+  /**
+   * Says that standard output gets nothing but a log of work whose results lie in files: a fault in writing it is then a warning,
+   * not the end of the run.
+   */
+  readonly outputIsLog: () => void;
 }
 
 /** What a command's `run` gets. */

@@ -10,6 +10,7 @@ import type { Flags } from "./flag.js";
 import { buildProgram } from "./help.js";
 import { exitCodeOf, installDebuggerGuard, installInterruptHandlers } from "./interrupt.js";
 import { printError } from "./print-error.js";
+import { guardOutput } from "./standard-output.js";
 import type { Source } from "./reads.js";
 import { InterruptedError, InterruptSignal } from "../train/interrupt.js";
 import { painterFor, type OutputStream } from "./style-text.js";
@@ -83,7 +84,10 @@ const helpLine = (argv: readonly string[], table: readonly Command[]): readonly 
 /** Runs one command line to its end and returns the exit code. Library faults are thrown. */
 const runCommandLine = async (
   argv: readonly string[],
-  surroundings: MainSurroundings & { readonly releaseGuard: () => void },
+  surroundings: MainSurroundings & {
+    readonly releaseGuard: () => void;
+    readonly outputIsLog: () => void;
+  },
 ): Promise<number> => {
   const { stdout, stderr, environment } = surroundings;
   const table = surroundings.commands.map((command) => ({
@@ -123,6 +127,7 @@ const runCommandLine = async (
         paint: painterFor(stdout, environment),
       },
       interrupt,
+      outputIsLog: surroundings.outputIsLog,
     };
     try {
       const { config, ...given } = texts;
@@ -183,10 +188,6 @@ const runCommandLine = async (
   return exitCode;
 };
 
-const ignoreClosedPipe = (error: NodeJS.ErrnoException): void => {
-  if (error.code !== "EPIPE") throw error;
-};
-
 /**
  * Runs `hira` with the words after the program's name and returns its exit code.
  *
@@ -201,20 +202,38 @@ export const main = async (
   // First of all, before anything is waited for: until then the signal would open a debugger.
   const releaseGuard = installDebuggerGuard();
   loadDotenv({ quiet: true });
-  // A reader that has seen enough, such as head, must not end a run.
-  for (const stream of [process.stdout, process.stderr]) {
-    if (stream.listenerCount("error", ignoreClosedPipe) === 0) stream.on("error", ignoreClosedPipe);
-  }
-  const streams = { stdout: process.stdout, stderr: process.stderr, environment: process.env };
+  const [stdout, log] = [guardOutput(process.stdout), { isAll: false }];
+  const streams = { stdout, stderr: guardOutput(process.stderr), environment: process.env };
   const { stderr, environment } = { ...streams, ...replaced };
+  stdout.onFault = (fault) => {
+    // What a run makes lies in its folder, and is worth more than its log.
+    if (log.isAll)
+      stderr.write(
+        `warning: Cannot write to standard output: ${fault}; going on without the log\n`,
+      );
+  };
+  const outputIsLog = (): void => {
+    log.isAll = true;
+  };
+  let exitCode: number;
   try {
     const commands = replaced.commands ?? (await import("./commands.js")).commands;
-    return await runCommandLine(argv, { ...streams, ...replaced, commands, releaseGuard });
+    const all = { ...streams, ...replaced, commands, releaseGuard, outputIsLog };
+    exitCode = await runCommandLine(argv, all);
   } catch (error) {
     // Commander has printed the help or the version by now.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    return printError(error, stderr, painterFor(stderr, environment));
+    if (error instanceof CommanderError) exitCode = error.exitCode === 0 ? 0 : 2;
+    else exitCode = printError(error, stderr, painterFor(stderr, environment));
   } finally {
     releaseGuard();
   }
+  if (replaced.stdout) return exitCode;
+  await stdout.flush();
+  // A command that has failed has said so already.
+  if (stdout.fault === undefined || log.isAll || exitCode !== 0) return exitCode;
+  const fault = new UserError(
+    `Cannot write to standard output: ${stdout.fault}`,
+    "Make room, or send the output elsewhere",
+  );
+  return printError(fault, stderr, painterFor(stderr, environment));
 };

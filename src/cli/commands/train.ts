@@ -55,7 +55,7 @@ export const trainCommand = (work: TrainWork): Command =>
         "answer BoolQ with the run's best checkpoint",
       ],
     ],
-    async run({ values, given, context: { ui, interrupt }, faults, throwFaults }) {
+    async run({ values, given, context: { ui, interrupt, outputIsLog }, faults, throwFaults }) {
       const options = readTrainOptions(values, given, faults);
       throwFaults();
       const deepSpeed = await readDsConfig(options);
@@ -63,6 +63,7 @@ export const trainCommand = (work: TrainWork): Command =>
         deepSpeed === undefined
           ? options
           : { ...options, precision: deepSpeed.precision, deepSpeed };
+      if (!run.datasetAnalysis) outputIsLog();
       if (run.datasetAnalysis) await work.analyseDataset(run, ui);
       else if (run.ckpt === undefined) await work.train(run, ui, interrupt);
       else await work.evaluate(run, ui, interrupt);
