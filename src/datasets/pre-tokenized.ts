@@ -9,23 +9,34 @@ export interface PreTokenizedSet {
   readonly path: string;
   /** SHA-256 of the file as stored. */
   readonly sha256: string;
+  /** The places of the rows that have no labels, `line 3`. */
+  readonly withoutLabels: readonly string[];
 }
 
 /**
  * Rows of token ids from a file of JSON or JSON Lines (see readRecords), taken as they are: no template, no special tokens, no limit.
  *
- * A row has `input_ids`, `labels` (one a token, not shifted, -100 = no loss) and may have `attention_mask` (0 or 1).
+ * A row has `input_ids`, `labels` (one a token, not shifted, -100 = no loss; where they are optional they may be missing or null)
+ * and may have `attention_mask` (0 or 1).
  * @param vocabulary ids and labels must be in it
  * @throws {UserError} if the file is missing or broken, or a row is not so: every fault with its line, up to ten
  */
 export const readPreTokenized = async (
   path: string,
   vocabulary: Vocabulary,
+  { labels = "required" }: { readonly labels?: "required" | "optional" } = {},
 ): Promise<PreTokenizedSet> => {
   const file = await readRecords(path);
   const faults: string[] = [];
+  const withoutLabels: string[] = [];
   const rows = file.records.flatMap(({ place, value }, row): EncodedRow[] => {
-    const encoded = parseRow(value, row, vocabulary);
+    const isUnlabelled = labels === "optional" && (value.labels ?? undefined) === undefined;
+    if (isUnlabelled) withoutLabels.push(place);
+    const encoded = parseRow(value, {
+      row,
+      vocabulary,
+      isUnlabelled,
+    });
     if (typeof encoded !== "string") return [encoded];
     faults.push(`${place}: ${encoded}`);
     return [];
@@ -33,21 +44,25 @@ export const readPreTokenized = async (
   throwFaults(
     path,
     faults,
-    'A row is {"input_ids": [...], "labels": [...]}, with labels as long as input_ids and -100 where there is no loss',
+    `A row is {"input_ids": [...], "labels": [...]}, with labels as long as input_ids and -100 where there is no loss${labels === "optional" ? "; without labels there are logits alone" : ""}`,
   );
-  return { rows, path, sha256: file.sha256 };
+  return { rows, path, sha256: file.sha256, withoutLabels };
 };
 
 /** The row, or what is wrong with it. */
 const parseRow = (
   value: Readonly<Record<string, unknown>>,
-  row: number,
-  vocabulary: Vocabulary,
+  {
+    row,
+    vocabulary,
+    isUnlabelled,
+  }: { readonly row: number; readonly vocabulary: Vocabulary; readonly isUnlabelled: boolean },
 ): EncodedRow | string => {
   const ids = tokenIdsOf(value, "input_ids", vocabulary);
   if (typeof ids === "string") return ids;
-  if (ids.length === 0) return "found an empty input_ids, expected at least two tokens";
-  const labels = tokenIdsOf(value, "labels", vocabulary);
+  if (ids.length === 0)
+    return `found an empty input_ids, expected at least ${isUnlabelled ? "one token" : "two tokens"}`;
+  const labels = isUnlabelled ? undefined : tokenIdsOf(value, "labels", vocabulary);
   if (typeof labels === "string") return labels;
   const mask = maskOf(value);
   if (typeof mask === "string") return mask;
@@ -58,15 +73,15 @@ const parseRow = (
     if (list !== undefined && list.length !== ids.length)
       return `found ${String(list.length)} ${name}, expected ${String(ids.length)} as in input_ids`;
   }
-  const firstLabel = labels.findIndex((label) => label !== noLoss);
+  const firstLabel = labels?.findIndex((label) => label !== noLoss) ?? -1;
   const encoded: EncodedRow = {
     row,
     ids: Int32Array.from(ids),
     contextLength: firstLabel < 0 ? ids.length : firstLabel,
-    labels: Int32Array.from(labels),
+    labels: labels && Int32Array.from(labels),
     attentionMask: mask === undefined ? undefined : Uint8Array.from(mask),
   };
-  return countLabels(encoded) > 0
+  return isUnlabelled || countLabels(encoded) > 0
     ? encoded
     : "found no label behind the first token, expected at least one that is not -100";
 };

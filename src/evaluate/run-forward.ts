@@ -69,9 +69,30 @@ const open = async (options: ForwardRunOptions, ui: ProgressUi): Promise<Opened>
   return { base, adapter, store: await fillStore(base, adapter, options, ui) };
 };
 
+/** @throws {UserError} if some rows have labels and others none, or gradients are asked of rows without them */
+const requireLabelsInAllOrNone = (
+  { input, gradients }: ForwardRunOptions,
+  rows: number,
+  withoutLabels: readonly string[],
+): void => {
+  const count = withoutLabels.length;
+  if (count === 0) return;
+  const listed = `${withoutLabels.slice(0, 10).join(", ")}${count > 10 ? `, and ${String(count - 10)} more` : ""}`;
+  if (count < rows)
+    throw new UserError(
+      `Cannot take ${input} as one batch: found ${String(count)} of ${String(rows)} rows without labels (${listed}), expected labels in all rows or in none`,
+      "Give these rows labels, -100 where there is no loss, or take the labels out of the others for logits alone",
+    );
+  if (gradients)
+    throw new UserError(
+      `Cannot compute --gradients on ${input}: found no labels in its rows, expected labels, of which the loss is made`,
+      "Leave --gradients out for logits alone",
+    );
+};
+
 /**
- * `hira forward`: the rows of a file as one batch, as given. Writes `logits` [batch, seq, vocab], `loss` (the mean over the
- * labelled tokens) and, with gradients, `grad.<parameter>` for everything that trains.
+ * `hira forward`: the rows of a file as one batch, as given. Writes `logits` [batch, seq, vocab], where the rows have labels
+ * `loss` (the mean over the labelled tokens) and, with gradients, `grad.<parameter>` for everything that trains.
  *
  * @throws {UserError} if the rows differ in length, or gradients are asked of a model on which nothing trains
  */
@@ -79,7 +100,10 @@ export const runForward = async (options: ForwardRunOptions, ui: ProgressUi): Pr
   await requireNewFiles([options.out], { flag: "--out", overwrite: options.overwrite });
   const { base, adapter, store } = await open(options, ui);
   const { config, tokenIds } = base.folder;
-  const { rows } = await readPreTokenized(options.input, vocabularyOf(base));
+  const { rows, withoutLabels } = await readPreTokenized(options.input, vocabularyOf(base), {
+    labels: "optional",
+  });
+  requireLabelsInAllOrNone(options, rows.length, withoutLabels);
   const lengths = [...new Set(rows.map(({ ids }) => ids.length))].sort((a, b) => a - b);
   if (lengths.length > 1)
     throw new UserError(
@@ -91,6 +115,7 @@ export const runForward = async (options: ForwardRunOptions, ui: ProgressUi): Pr
       "Cannot compute --gradients: found neither --peft_type nor --ckpt, expected something that trains",
       "Choose --peft_type=fft for the gradient of every weight",
     );
+  const hasLabels = withoutLabels.length === 0;
   const batch = buildBatch(rows, { layout: { kind: "right-padded" }, padId: tokenIds.padId ?? 0 });
   const session = await LossSession.create(
     {
@@ -106,7 +131,10 @@ export const runForward = async (options: ForwardRunOptions, ui: ProgressUi): Pr
     store,
     { threads: options.threads },
   );
-  const { loss, logits = new Float32Array() } = await session.run(batch, 1 / batch.labelledTokens);
+  const { loss, logits = new Float32Array() } = await session.run(
+    batch,
+    hasLabels ? 1 / batch.labelledTokens : 0,
+  );
   session.dispose();
   const gradients = [...(options.gradients ? (store?.gradients ?? []) : [])].map(
     ([name, tensor]): TensorToWrite => ({
@@ -123,9 +151,11 @@ export const runForward = async (options: ForwardRunOptions, ui: ProgressUi): Pr
       shape: [batch.batch, batch.seq, config.vocabSize],
       data: logits,
     },
-    { name: "loss", dtype: "float32", shape: [], data: Float32Array.of(loss) },
+    ...(hasLabels
+      ? [{ name: "loss", dtype: "float32" as const, shape: [], data: Float32Array.of(loss) }]
+      : []),
     ...gradients,
   ]);
-  ui.line(`loss ${String(loss)}`);
+  if (hasLabels) ui.line(`loss ${String(loss)}`);
   ui.line(`Wrote ${options.out}`);
 };

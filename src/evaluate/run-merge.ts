@@ -128,7 +128,11 @@ const readRows = async (
   { config }: Pick<ModelLayout, "config">,
 ): Promise<readonly EncodedRow[]> => {
   const { vocabSize, maxPositionEmbeddings } = config;
-  const { rows } = await readPreTokenized(input, { vocabularySize: vocabSize });
+  const { rows } = await readPreTokenized(
+    input,
+    { vocabularySize: vocabSize },
+    { labels: "optional" },
+  );
   const long = rows.find(({ ids }) => ids.length > maxPositionEmbeddings);
   if (long)
     throw new UserError(

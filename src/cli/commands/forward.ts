@@ -55,7 +55,7 @@ export const forwardCommand = (
     name: "forward",
     summary: "Write logits, loss and gradients of given rows",
     description:
-      "Takes all rows of the input as one batch, as they are; they must have one length. Writes logits [batch, seq, vocab], loss and, with --gradients, grad.<parameter> for everything that trains.",
+      "Takes all rows of the input as one batch, as they are; they must have one length. Writes logits [batch, seq, vocab], where the rows have labels the loss, and with --gradients grad.<parameter> for everything that trains.",
     flags: {
       ...pickFlags([
         ...modelFlagNames,
@@ -74,7 +74,7 @@ export const forwardCommand = (
       precision: precisionFlag,
       input: {
         ...flags.input,
-        help: "Rows of input_ids, labels and, optionally, attention_mask (.json or .jsonl)",
+        help: "Rows of input_ids and, optionally, labels and attention_mask (.json or .jsonl)",
       },
       out: { ...flags.out, placeholder: "file", help: "What to write (.safetensors)" },
     },

@@ -41,7 +41,7 @@ export const mergeCommand = (
       },
       input: {
         ...flags.input,
-        help: "Rows of input_ids and labels to compare logits on (.json or .jsonl); if not given, 4 random rows",
+        help: "Rows of input_ids to compare logits on (.json or .jsonl); if not given, 4 random rows",
       },
       out: { ...flags.out, placeholder: "folder", help: "Folder to write, new or empty" },
       ...pickFlags([...storageFlagNames, "threads"]),
