@@ -14,6 +14,19 @@ export interface AdapterInit {
 
 const aliases = adapterFormats.flatMap((format) => Object.entries(format.aliases));
 
+/**
+ * Our names of what makes virtual tokens in peft, by its name without `prompt_encoder.default.`: of p-tuning's encoder, of a prefix with a
+ * projection, and of the table alone.
+ *
+ * Source: PromptEncoder, PrefixEncoder and PromptEmbedding of peft 0.21.2.
+ */
+const encoderNames = (name: string): readonly string[] => {
+  if (name === "embedding.weight") return ["encoder.embedding", "table", "embedding"];
+  const layer = /^(?:mlp_head|transform)\.(.+)$/.exec(name)?.[1];
+  const lstm = /^lstm_head\.(.+)$/.exec(name)?.[1];
+  return [...(layer ? [`encoder.${layer}`] : []), ...(lstm ? [`encoder.lstm.${lstm}`] : [])];
+};
+
 /** Our names that a name in a file may stand for, the likeliest first. */
 const candidates = (fileName: string, method: string): string[] => {
   const name = fileName
@@ -23,14 +36,18 @@ const candidates = (fileName: string, method: string): string[] => {
   const renamed = aliases
     .filter(([suffix]) => name === suffix || name.endsWith(`.${suffix}`))
     .map(([suffix, ours]) => name.slice(0, name.length - suffix.length) + ours);
-  return [fileName, name, ...renamed, ...(name === "prefix" ? ["table"] : [])];
+  return [
+    ...[fileName, name, ...renamed],
+    ...encoderNames(name.replace(/^prompt_encoder\.[^.]+\./, "")),
+    ...(name === "prefix" ? ["table"] : []),
+  ];
 };
 
 /**
  * Reads start values for `--adapter_init`.
  *
  * Takes our names (`model.layers.0.self_attn.q_proj.A`), peft's (`base_model.model.<path>.hira_A`, `.lora_A.weight`,
- * `prompt_embeddings`), and those of stored reference values (`hira/<path>.A`, `<path>.B_start`, `prefix_start`).
+ * `prompt_embeddings`, `prompt_encoder.default.mlp_head.0.weight` with or without what stands in front), and those of stored reference values (`hira/<path>.A`, `<path>.B_start`, `prefix_start`).
  * A parameter that the file does not name keeps its own start value.
  * @param parameters shapes by our names
  * @param method the value of --peft_type, for names of the form `<method>/<name>`
@@ -52,12 +69,14 @@ export const readAdapterInit = async (
     const name = candidates(fileName, method).find((candidate) => parameters.has(candidate));
     const shape = name === undefined ? undefined : parameters.get(name);
     if (name === undefined || shape === undefined) {
-      if (await isOtherTable(entry, base)) {
+      const isOther = await isOtherTable(entry, base);
+      if (isOther === undefined) unused.push(fileName);
+      else if (isOther) {
         otherTables++;
         faults.push(
           `"${fileName}": found [${entry.shape.join(", ")}], the embedding or head that the adapter was trained beside, expected those of this run's model`,
         );
-      } else unused.push(fileName);
+      }
     } else if (values.has(name))
       faults.push(`"${fileName}": found a second value for ${name}, expected one`);
     else if (entry.shape.join() !== shape.join())

@@ -33,13 +33,14 @@ const tablePart = (fileName: string, saved: readonly string[]): TablePart | unde
   return { table, of: isSaved ? "adapter" : "base" };
 };
 
-/** Whether a tensor of an adapter's file holds other numbers than the base's embedding or head by the same name. */
+/** Whether a tensor of an adapter's file holds other numbers than the base's embedding or head; undefined if it is neither. */
 export const isOtherTable = async (
   entry: TensorEntry,
   { weights }: Pick<ModelFolder, "weights">,
-): Promise<boolean> => {
+): Promise<boolean | undefined> => {
   const part = tablePart(entry.name, []);
-  if (!part || part.of === "again") return false;
+  if (!part) return undefined;
+  if (part.of === "again") return false;
   const own = weights.get(part.table) ?? weights.get(EMBEDDINGS);
   return !own || !(await holdSameNumbers(own, entry));
 };
