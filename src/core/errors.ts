@@ -13,25 +13,84 @@ export class UserError extends Error {
   }
 }
 
+/** Of more faults of one kind than these the first is shown, and the others are counted. */
+const mostOfKind = 8;
+
+/** Where a fault is, and what it is: `"lm_head.weight": found nothing, expected [8, 4]`. */
+const faultParts = /^(.*?): ((?:found|expected|missing)\b[^]*)$/;
+
+/** What faults of one kind share: their words without the numbers, shapes and quotes in them. */
+const kindOf = (fault: string): string => {
+  const [, place = "", text = fault] = faultParts.exec(fault) ?? [];
+  // Flags are few, and each is for a person to mend.
+  if (place.startsWith("--")) return fault;
+  return text
+    .replaceAll(/"(?:[^"\\]|\\.)*"/g, '""')
+    .replaceAll(/\[[^\]]*\]/g, "[]")
+    .replaceAll(/-?\d[\d.,]*(?:e[+-]?\d+)?/gi, "0");
+};
+
+/** Lines of faults beyond these are counted, however different they are; but for flags. */
+const mostLines = 24;
+
 /**
- * One UserError for all faults of a kind: a single fault stands in the first line, more stand below it, one a line.
+ * The lines that tell faults: each its own, but of many of one kind the first, how many more there are, and where the last is.
+ *
+ * Faults are of one kind where they differ in their place, and in nothing but numbers, shapes and quotes beside it.
+ */
+export const linesOfFaults = (faults: readonly string[]): readonly string[] => {
+  const byKind = new Map<string, string[]>();
+  for (const fault of faults) {
+    const kind = kindOf(fault);
+    const others = byKind.get(kind);
+    if (others) others.push(fault);
+    else byKind.set(kind, [fault]);
+  }
+  const told = new Set<string>();
+  const lines = faults.flatMap((fault) => {
+    const kind = kindOf(fault);
+    const same = byKind.get(kind) ?? [];
+    if (same.length <= mostOfKind) return [fault];
+    if (told.has(kind)) return [];
+    told.add(kind);
+    const last = same.at(-1) ?? "";
+    return [
+      fault,
+      `and ${String(same.length - 1)} more of this kind, up to ${faultParts.exec(last)?.[1] ?? last}`,
+    ];
+  });
+  const shown = lines.filter((line, i) => i < mostLines || line.startsWith("--"));
+  const rest = lines.length - shown.length;
+  return rest > 0 ? [...shown, `and ${String(rest)} more`] : shown;
+};
+
+/**
+ * One UserError for all faults of a kind: a single fault stands in the first line, more stand below it, one a line; see
+ * linesOfFaults for many.
  *
  * @param task the words up to the colon, `Cannot load model/config.json`
  * @param faults at least one, each `found <this>, expected <that>`, with the place in front where there are several
+ * @param inCommon one sentence about many faults of one kind: their cause; shown only where there are so many
  */
 export const userErrorOfFaults = (
   task: string,
   faults: readonly string[],
   hint?: string,
-): UserError =>
-  faults.length === 1
-    ? new UserError(`${task}: ${faults[0] ?? ""}`, hint)
-    : new UserError(
-        [`${task}: found ${String(faults.length)} faults`, ...faults.map((f) => `  ${f}`)].join(
-          "\n",
-        ),
-        hint,
-      );
+  inCommon?: string,
+): UserError => {
+  if (faults.length === 1) return new UserError(`${task}: ${faults[0] ?? ""}`, hint);
+  const lines = linesOfFaults(faults);
+  const isLong = lines.length < faults.length;
+  return new UserError(
+    [
+      `${task}: found ${String(faults.length)} faults`,
+      ...[...lines, ...(isLong && inCommon !== undefined ? [inCommon] : [])].map(
+        (line) => `  ${line}`,
+      ),
+    ].join("\n"),
+    hint,
+  );
+};
 
 /**
  * What a call on the file system has found, by its code, as `found <this>` or `found <this>, expected <that>`.

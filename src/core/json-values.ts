@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
-import { messageOf, UserError } from "./errors.js";
+import { linesOfFaults, messageOf, UserError } from "./errors.js";
 import { lineAndColumn, tryParseJson } from "./json.js";
 
 /** One value of a file and where it stands. */
@@ -26,7 +26,6 @@ interface Parsed {
   readonly faults: readonly Fault[];
 }
 
-const maxListed = 10;
 const brokenHint =
   "The file is not valid JSON: mend that line, or fetch the file again if it was cut off";
 
@@ -122,7 +121,7 @@ const flatten = (values: readonly PlacedValue[]): readonly PlacedValue[] => {
  * other over any number of lines.
  *
  * @param where names the text in errors
- * @throws {UserError} if it is none of these, with the line and column of what is broken: of every line, up to ten, where
+ * @throws {UserError} if it is none of these, with the line and column of what is broken: of every line where
  *   most lines are whole values
  */
 export const parseJsonValues = (text: string, where: string): readonly PlacedValue[] => {
@@ -135,14 +134,9 @@ export const parseJsonValues = (text: string, where: string): readonly PlacedVal
   const sequence = parseSequence(text);
   if (sequence.faults.length === 0) return flatten(sequence.values);
   const { faults } = lines.values.length >= lines.faults.length ? lines : sequence;
-  const [first = "", ...others] = faults.slice(0, maxListed);
-  const rest = faults.length - maxListed;
+  const [first = "", ...others] = linesOfFaults(faults);
   throw new UserError(
-    [
-      `Cannot read ${where}, ${first}`,
-      ...others.map((fault) => `  ${fault}`),
-      ...(rest > 0 ? [`  and ${String(rest)} more`] : []),
-    ].join("\n"),
+    [`Cannot read ${where}, ${first}`, ...others.map((fault) => `  ${fault}`)].join("\n"),
     brokenHint,
   );
 };

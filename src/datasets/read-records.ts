@@ -1,4 +1,4 @@
-import { UserError } from "../core/errors.js";
+import { linesOfFaults, UserError } from "../core/errors.js";
 import { readJsonValues } from "../core/json-values.js";
 import { describeJson, isJsonObject } from "../core/json.js";
 
@@ -17,9 +17,6 @@ export interface RecordFile {
   /** SHA-256 of the file as stored (of the compressed bytes for .gz), 64 hexadecimal digits. */
   readonly sha256: string;
 }
-
-// An error message stays readable however many rows are wrong.
-const maxListed = 10;
 
 /**
  * Reads a file of objects. What is in it says which form it has, not its ending: a JSON array, JSON Lines (blank lines are
@@ -46,18 +43,17 @@ export const readRecords = async (path: string): Promise<RecordFile> => {
 };
 
 /**
- * Throws if there are faults: the first in the message, further ones below it, each with its place.
+ * Throws if there are faults: the first in the message, further ones below it, each with its place; see linesOfFaults.
  *
  * @throws {UserError}
  */
 export const throwFaults = (path: string, faults: readonly string[], hint?: string): void => {
-  if (faults.length === 0) return;
-  const listed = faults.slice(0, maxListed).map((fault, i) => (i === 0 ? fault : `  ${fault}`));
-  const rest = faults.length - listed.length;
-  throw new UserError(
-    `Cannot read ${path}, ${listed.join("\n")}${rest > 0 ? `\n  and ${String(rest)} more` : ""}`,
-    hint,
-  );
+  const [first, ...others] = linesOfFaults(faults);
+  if (first !== undefined)
+    throw new UserError(
+      [`Cannot read ${path}, ${first}`, ...others.map((line) => `  ${line}`)].join("\n"),
+      hint,
+    );
 };
 
 /**

@@ -1,5 +1,5 @@
 import { dtypes, elementCount, type TypedArray } from "../core/dtype.js";
-import { UserError } from "../core/errors.js";
+import { UserError, userErrorOfFaults } from "../core/errors.js";
 import { narrowFloat32 } from "../core/half.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
 import { unmergeable } from "../decode/merge-adapter.js";
@@ -12,6 +12,7 @@ import {
   readTensorData,
   type TensorEntry,
 } from "../models/weights/safetensors.js";
+import { shapeText } from "../models/weights/tensor-faults.js";
 import { unties } from "../peft/modules-to-save.js";
 import type { ProgressUi } from "../report/progress.js";
 import type { LogitSource } from "./compare-logits.js";
@@ -214,11 +215,12 @@ const openFineTuned = async (base: ModelFolder, folder: string): Promise<MergedT
     const found = base.weights.get(name)?.shape;
     return String(found) === String(shape)
       ? []
-      : [`"${name}" [${shape.join(", ")}], found ${found ? `[${found.join(", ")}]` : "nothing"}`];
+      : [`"${name}": found ${found ? shapeText(found) : "nothing"}, expected ${shapeText(shape)}`];
   });
   if (faults.length > 0)
-    throw new UserError(
-      `Cannot merge ${folder} into ${base.path}: expected ${faults.slice(0, 8).join("; ")}${faults.length > 8 ? "; ..." : ""}`,
+    throw userErrorOfFaults(
+      `Cannot merge ${folder} into ${base.path}`,
+      faults,
       "Give the model that was fine-tuned with --model",
     );
   return {

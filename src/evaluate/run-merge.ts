@@ -290,10 +290,7 @@ const unmerge = async (
   if (faults.length > 0)
     throw userErrorOfFaults(
       `Cannot unmerge ${path}: it is not ${base.path} with ${merged.method} of ${merged.folder}`,
-      [
-        ...faults.slice(0, 8),
-        ...(faults.length > 8 ? [`and ${String(faults.length - 8)} more tensors`] : []),
-      ],
+      faults,
       "Give the checkpoint that was merged, and the base model that it was merged into",
     );
   const write = async (folder: string): Promise<void> => {

@@ -5,6 +5,12 @@ import { quoteJson } from "../core/json-file.js";
 import { flag, JsonFields, positive, share, size } from "../core/json-fields.js";
 import { isJsonObject } from "../core/json.js";
 import type { TensorEntry } from "./weights/safetensors.js";
+import {
+  blocksOf,
+  compareTensors,
+  nameDifference,
+  type TensorFaults,
+} from "./weights/tensor-faults.js";
 
 /** The embedding's tensor, and the head's where it is not the same one. */
 export const EMBEDDINGS = "model.embed_tokens.weight";
@@ -255,10 +261,49 @@ export const llamaTensors = (config: LlamaConfig): ReadonlyMap<string, readonly 
   return tensors;
 };
 
-/** Tensors that some files hold although the model computes them. */
-const isRedundant = (name: string): boolean => name.endsWith(".rotary_emb.inv_freq");
+/** Tensors that some files hold although the model computes or shares them. */
+const isRedundant = (name: string, { tieWordEmbeddings }: LlamaConfig): boolean =>
+  name.endsWith(".rotary_emb.inv_freq") || (name === OUTPUT_HEAD && tieWordEmbeddings);
 
-const shapeText = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
+/** Sizes that a Llama's tensors show, by the words of config.json, beside what it says of them. */
+const shownSizes = (
+  config: LlamaConfig,
+  entries: ReadonlyMap<string, TensorEntry>,
+): readonly (readonly [name: string, says: number, shows: number | undefined])[] => {
+  const size = (name: string, axis: number): number | undefined => entries.get(name)?.shape[axis];
+  const block = "model.layers.0.";
+  return [
+    ["vocab_size", config.vocabSize, size(EMBEDDINGS, 0)],
+    ["hidden_size", config.hiddenSize, size("model.norm.weight", 0) ?? size(EMBEDDINGS, 1)],
+    ["intermediate_size", config.intermediateSize, size(`${block}mlp.gate_proj.weight`, 0)],
+    ["num_hidden_layers", config.layers, blocksOf(entries.keys()) || undefined],
+    [
+      "num_attention_heads times head_dim",
+      config.heads * config.headDim,
+      size(`${block}self_attn.q_proj.weight`, 0),
+    ],
+    [
+      "num_key_value_heads times head_dim",
+      config.kvHeads * config.headDim,
+      size(`${block}self_attn.k_proj.weight`, 0),
+    ],
+  ];
+};
+
+/** What faulty tensors have in common: their names, or sizes that config.json says and the weights do not show. */
+const inCommon = (
+  config: LlamaConfig,
+  entries: ReadonlyMap<string, TensorEntry>,
+  found: TensorFaults,
+): string | undefined => {
+  const names = nameDifference(found);
+  if (names !== undefined) return `In common: ${names}`;
+  const differing = shownSizes(config, entries).filter(
+    ([, says, shows]) => shows !== undefined && shows !== says,
+  );
+  if (differing.length === 0) return undefined;
+  return `In common: ${differing.map(([name, says, shows]) => `config.json says ${name} ${String(says)}, the weights have ${String(shows)}`).join("; ")}`;
+};
 
 const hintOf = (
   config: LlamaConfig,
@@ -267,7 +312,9 @@ const hintOf = (
   const key = entries.get("model.layers.0.self_attn.k_proj.weight")?.shape[0];
   if (key !== undefined && key !== config.kvHeads * config.headDim && key % config.headDim === 0)
     return `config.json says num_key_value_heads ${String(config.kvHeads)}, or nothing: give the value the model was trained with (here ${String(key / config.headDim)})`;
-  if (!config.tieWordEmbeddings && !entries.has(OUTPUT_HEAD))
+  if (entries.has("embed_tokens.weight") && !entries.has(EMBEDDINGS))
+    return "A model without its head was saved: load and save it once as a whole in transformers, with AutoModelForCausalLM";
+  if (!config.tieWordEmbeddings && entries.has(EMBEDDINGS) && !entries.has(OUTPUT_HEAD))
     return 'Where the output layer shares the embedding, config.json says "tie_word_embeddings": true';
   return undefined;
 };
@@ -283,21 +330,21 @@ export const checkLlamaTensors = (
   entries: ReadonlyMap<string, TensorEntry>,
   where: string,
 ): void => {
-  const expected = llamaTensors(config);
-  const faults: string[] = [];
-  for (const [name, shape] of expected) {
-    const entry = entries.get(name);
-    if (entry === undefined) faults.push(`"${name}": found nothing, expected ${shapeText(shape)}`);
-    else if (shapeText(entry.shape) !== shapeText(shape))
-      faults.push(`"${name}": found ${shapeText(entry.shape)}, expected ${shapeText(shape)}`);
-    else if (!isFloat(entry.dtype) || entry.dtype === "float64")
-      faults.push(`"${name}": found ${entry.dtype}, expected float32, float16 or bfloat16`);
-  }
-  for (const [name, { shape }] of entries)
-    if (!expected.has(name) && !isRedundant(name))
-      faults.push(`"${name}": found ${shapeText(shape)}, expected no such tensor in this model`);
-  if (faults.length > 0)
-    throw userErrorOfFaults(`Cannot load weights from ${where}`, faults, hintOf(config, entries));
+  const present = new Map([...entries].filter(([name]) => !isRedundant(name, config)));
+  const found = compareTensors(llamaTensors(config), present, {
+    types: {
+      accepts: (dtype) => isFloat(dtype) && dtype !== "float64",
+      words: "float32, float16 or bfloat16",
+    },
+    others: "no such tensor in this model",
+  });
+  if (found.lines.length > 0)
+    throw userErrorOfFaults(
+      `Cannot load weights from ${where}`,
+      found.lines,
+      hintOf(config, entries),
+      inCommon(config, entries, found),
+    );
 };
 
 /** Inverse frequencies [headDim / 2] before scaling, rounded to float32 after each step as PyTorch does. */

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { writeFileAtomically } from "../core/atomic-file.js";
-import { elementCount, isFloat } from "../core/dtype.js";
+import { elementCount } from "../core/dtype.js";
 import { didYouMean, UserError, userErrorOfFaults } from "../core/errors.js";
 import { listFolder } from "../core/folder.js";
 import type { JsonObject } from "../core/json-file.js";
@@ -11,7 +11,14 @@ import {
   readTensorAsFloat32,
   writeSafetensors,
 } from "../models/weights/safetensors.js";
-import type { AdapterBase, AdapterDescription, AdapterFormat } from "./formats/format.js";
+import { shapeText } from "../models/weights/tensor-faults.js";
+import { findMisfit, namesLayersOf, type AdapterMisfit } from "./adapter-misfit.js";
+import {
+  baseModelOf,
+  type AdapterBase,
+  type AdapterDescription,
+  type AdapterFormat,
+} from "./formats/format.js";
 import { adapterFormats } from "./adapter-formats.js";
 import { namesToSave } from "./modules-to-save.js";
 import { findBaseCopies, isBaseCopy, type BaseCopies } from "./base-copies.js";
@@ -29,8 +36,6 @@ export interface LoadedAdapter {
 
 const configName = "adapter_config.json";
 const weightsName = "adapter_model.safetensors";
-
-const shapeText = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
 
 const namesIn = (folder: string): Promise<readonly string[]> =>
   listFolder(folder, {
@@ -52,8 +57,7 @@ export const readAdapterConfig = async (
       `Cannot load an adapter from ${folder}: found no ${configName}, expected a folder that peft or hira wrote`,
     );
   const config = await readJsonObject(join(folder, configName));
-  const name = config.base_model_name_or_path;
-  return { config, baseModel: typeof name === "string" && name !== "" ? name : undefined };
+  return { config, baseModel: baseModelOf(config) };
 };
 
 const formatOf = (config: JsonObject, where: string): AdapterFormat => {
@@ -67,19 +71,42 @@ const formatOf = (config: JsonObject, where: string): AdapterFormat => {
   );
 };
 
+const otherModelHint = (baseModel: string | undefined): string =>
+  baseModel === undefined
+    ? "The adapter was made for another model: give that with --model"
+    : `The adapter was made for "${baseModel}": give that model with --model`;
+
 const describeAdapter = (
-  format: AdapterFormat,
   config: JsonObject,
-  base: AdapterBase,
-  where: string,
+  {
+    format,
+    base,
+    entries,
+    where,
+  }: {
+    readonly format: AdapterFormat;
+    readonly base: AdapterBase;
+    readonly entries: ReadonlyMap<string, TensorEntry>;
+    readonly where: string;
+  },
 ): AdapterDescription => {
   const faults: string[] = [];
   const adapter = format.parse(config, base, faults);
-  if (faults.length > 0) throw userErrorOfFaults(`Cannot load ${where} as ${format.title}`, faults);
+  const baseModel = baseModelOf(config);
+  // Virtual tokens tell the model's sizes in their config.
+  const isOfOtherModel = faults.some((fault) => fault.endsWith("for this model"));
+  if (faults.length > 0)
+    throw userErrorOfFaults(
+      `Cannot load ${where} as ${format.title}`,
+      faults,
+      isOfOtherModel ? otherModelHint(baseModel) : undefined,
+    );
   if ("modules" in adapter && adapter.modules.size === 0)
     throw new UserError(
       `Cannot load ${where}: found target_modules ${quoteJson(config.target_modules)}, which match no linear layer of the model, expected such as ${base.modules[0]?.path ?? "q_proj"}`,
-      "Give the model that the adapter was made for",
+      namesLayersOf(base, entries)
+        ? `The tensors beside it are of the model's layers: see whether ${configName} names them`
+        : otherModelHint(baseModel),
     );
   return adapter;
 };
@@ -98,30 +125,16 @@ const requireWeights = async (folder: string): Promise<string> => {
   );
 };
 
-const checkTensors = (
-  format: AdapterFormat,
-  adapter: AdapterDescription,
-  base: AdapterBase,
-  entries: ReadonlyMap<string, TensorEntry>,
-): string[] => {
-  const expected = format.tensors(adapter, base);
-  const faults: string[] = [];
-  for (const { fileName, shape } of expected) {
-    const entry = entries.get(fileName);
-    if (!entry) faults.push(`"${fileName}": found nothing, expected ${shapeText(shape)}`);
-    else if (shapeText(entry.shape) !== shapeText(shape))
-      faults.push(`"${fileName}": found ${shapeText(entry.shape)}, expected ${shapeText(shape)}`);
-    else if (!isFloat(entry.dtype))
-      faults.push(`"${fileName}": found ${entry.dtype}, expected a float dtype`);
-  }
-  const known = new Set(expected.map(({ fileName }) => fileName));
-  for (const [name, { shape }] of entries)
-    if (!known.has(name))
-      faults.push(
-        `"${name}": found ${shapeText(shape)}, expected no such tensor in ${format.title}`,
-      );
-  return faults;
-};
+/** What to do about an adapter that does not fit: another model only where its shapes say so. */
+const misfitHint = (
+  { isOfOtherModel, configFields }: AdapterMisfit,
+  baseModel: string | undefined,
+): string | undefined =>
+  isOfOtherModel
+    ? otherModelHint(baseModel)
+    : configFields.length > 0
+      ? `Config and tensors disagree: see whether ${configName} says ${configFields.join(" and ")}`
+      : undefined;
 
 /** The base's embedding and head in an adapter's file (see withBaseCopies). @throws {UserError} as readAdapter, if a file is missing */
 export const readBaseCopies = async (
@@ -156,23 +169,20 @@ export const readAdapter = async (
   const entries = copiesAreInBase
     ? new Map([...inFile].filter(([name]) => !isBaseCopy(name, saved)))
     : inFile;
-  let adapter = describeAdapter(format, config, base, where);
-  const faults = checkTensors(format, adapter, base, entries);
-  const otherConfig = faults.length > 0 ? format.otherReading?.(config) : undefined;
+  const described = { format, base, entries, where };
+  let adapter = describeAdapter(config, described);
+  let misfit = findMisfit(format, adapter, base, entries);
+  const otherConfig = misfit && format.otherReading?.(config);
   if (otherConfig) {
-    const other = describeAdapter(format, otherConfig, base, where);
-    if (checkTensors(format, other, base, entries).length === 0) {
-      adapter = other;
-      faults.length = 0;
-    }
+    const other = describeAdapter(otherConfig, described);
+    if (!findMisfit(format, other, base, entries)) [adapter, misfit] = [other, undefined];
   }
-  if (faults.length > 0)
+  if (misfit)
     throw userErrorOfFaults(
       `Cannot load weights from ${path}`,
-      faults,
-      baseModel === undefined
-        ? `The adapter was made for another model, or with other ranks than ${configName} says`
-        : `The adapter was made for "${baseModel}": give that model, or see whether ${configName} says its ranks`,
+      misfit.lines,
+      misfitHint(misfit, baseModel),
+      misfit.inCommon,
     );
   const values = new Map<string, AdapterValue>();
   for (const { name, fileName, shape } of format.tensors(adapter, base)) {

@@ -191,9 +191,6 @@ const readRow = (value: JsonObject, line: number, faults: string[]): PredictionR
   return undefined;
 };
 
-/** More faulty rows than this are counted only by the first ones. */
-const maxFaults = 10;
-
 const throwRowFaults = (path: string, faults: readonly string[]): void => {
   if (faults.length === 0) return;
   throw userErrorOfFaults(
@@ -274,7 +271,6 @@ export const readOutputJsonl = async (path: string): Promise<OutputFileRead> => 
     }
     const row = readRow(objectAt(path, line, value, "a row"), line, faults);
     if (row !== undefined) rows.push(row);
-    if (faults.length === maxFaults) break;
   }
   throwRowFaults(path, faults);
   return { ...parseHeader(path, header), rows };
@@ -292,7 +288,6 @@ export const readPredictionRows = async (path: string): Promise<PredictionRow[]>
     if (!isJsonObject(value) || !("context" in value)) continue;
     const row = readRow(value, line, faults);
     if (row !== undefined) rows.push(row);
-    if (faults.length === maxFaults) break;
   }
   throwRowFaults(path, faults);
   if (rows.length === 0)

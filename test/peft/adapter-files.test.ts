@@ -262,7 +262,9 @@ test("readAdapter lists missing, misshapen and unexpected tensors in one error",
     `  "${at(1)}.q_proj.hira_A": found [2, 8], expected no such tensor in peft's HiRA`,
     `  "${at(1)}.q_proj.hira_B": found [8, 2], expected no such tensor in peft's HiRA`,
   ]);
-  t.regex(hint ?? "", /made for "tiny-base"/);
+  // No shape is another model's (9.22).
+  t.notRegex(hint ?? "", /tiny-base/);
+  t.regex(hint ?? "", /whether adapter_config.json says its ranks \(.*\) and its layers \(/);
 });
 
 test("readAdapter lists every field of the config that it cannot honour", async (t) => {
@@ -299,6 +301,44 @@ test("readAdapter refuses ranks that differ from r without a rank_pattern, namin
     '  "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight": found [8, 1], expected [8, 2]',
   ]);
   t.regex(hint ?? "", /see whether adapter_config.json says its ranks/);
+  t.notRegex(hint ?? "", /give that model/);
+});
+
+test("readAdapter names the adapter's own model only where shapes say so (9.22)", async (t) => {
+  const base = await loadAdapterBase();
+  const hintOf = async (name: string, rename: (tensor: string) => string | undefined) => {
+    const folder = await copyOf(t, name);
+    await rewriteTensors(folder, rename);
+    return (await errorOf(t, folder)).hint ?? "";
+  };
+  const own = /made for "tiny-base": give that model/;
+  // Names, a lost tensor, one too many: nothing that another model would mend.
+  t.notRegex(await hintOf("lora", (name) => name.replace(".weight", ".default.weight")), own);
+  t.notRegex(await hintOf("lora", (name) => (/0.*q_proj/.test(name) ? undefined : name)), own);
+  t.notRegex(await hintOf("lora", (name) => name.replace("v_proj", "k_proj")), own);
+  // Layers that the model lacks, or has more of.
+  const thirdLayer = base.modules
+    .filter(({ path }) => path.includes("layers.1."))
+    .map((module) => ({ ...module, path: module.path.replace("layers.1.", "layers.2.") }));
+  const deeper = { ...base, layers: 3, modules: [...base.modules, ...thirdLayer] };
+  const shallow = {
+    ...base,
+    layers: 1,
+    modules: base.modules.filter(({ path }) => !/s\.1\./.test(path)),
+  };
+  for (const other of [deeper, shallow]) {
+    const error = await t.throwsAsync(readAdapter(peftFixture("hira"), other), {
+      instanceOf: UserError,
+    });
+    t.regex(error.hint ?? "", own);
+  }
+  const sizes = { inFeatures: 32, outFeatures: 32 };
+  const wider = { ...base, modules: base.modules.map((module) => ({ ...module, ...sizes })) };
+  const error = await t.throwsAsync(readAdapter(peftFixture("hira"), wider), {
+    instanceOf: UserError,
+  });
+  t.regex(error.hint ?? "", own);
+  t.regex(error.message, /In common: the adapter has sizes of 8 where the model has 32/);
 });
 
 test("readAdapter reads modules_to_save, layers_to_transform and an LSTM's config as peft writes them", async (t) => {

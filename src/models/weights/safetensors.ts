@@ -160,6 +160,24 @@ const checkTensor = (
   };
 };
 
+/** Of a file that ends too early: where, and what is behind its end; undefined for any other. */
+const cutOff = (
+  header: JsonObject,
+  data: { readonly start: number; readonly byteLength: number },
+): string | undefined => {
+  const ends = Object.entries(header).flatMap(([name, value]) => {
+    const offsets = isJsonObject(value) ? value.data_offsets : undefined;
+    return name !== "__metadata__" && isRange(offsets) ? [{ name, offsets }] : [];
+  });
+  const lost = ends
+    .filter(({ offsets: [, end] }) => end > data.byteLength)
+    .sort((a, b) => a.offsets[0] - b.offsets[0]);
+  const [first] = lost;
+  if (!first) return undefined;
+  const end = lost.reduce((most, { offsets }) => Math.max(most, offsets[1]), 0);
+  return `In common: the file ends at byte ${String(data.start + data.byteLength)} of ${String(data.start + end)}, and ${String(lost.length)} of its ${String(ends.length)} tensors, from "${first.name}" on, reach beyond that`;
+};
+
 /** Tensors must follow one another without overlap, gap or rest: two readers could otherwise see two different files. */
 const checkLayout = (
   sorted: readonly TensorEntry[],
@@ -274,6 +292,7 @@ const checkHeader = (source: {
       `Cannot read weights from ${path}`,
       faults,
       "The file was cut off or damaged: fetch it again, or write it again with its program",
+      cutOff(header, data),
     );
   return { path: real, entries: new Map(entries.map((entry) => [entry.name, entry])), metadata };
 };

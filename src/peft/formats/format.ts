@@ -63,6 +63,8 @@ export interface AdapterTensor {
   readonly name: string;
   readonly fileName: string;
   readonly shape: readonly number[];
+  /** The axes whose sizes the adapter's config says, as ranks; the model says the others. */
+  readonly ownAxes: readonly number[];
 }
 
 /** One way to lay out an adapter folder: which configs it reads, and what stands in the two files. */
@@ -117,8 +119,9 @@ export const checkTask = (fields: JsonFields): void => {
     fields.fault("task_type", '"CAUSAL_LM"');
 };
 
-export const baseModelOf = (config: JsonObject): string | undefined =>
-  typeof config.base_model_name_or_path === "string" ? config.base_model_name_or_path : undefined;
+/** Where the base model was when the adapter was made, if the config says so. */
+export const baseModelOf = ({ base_model_name_or_path: name }: JsonObject): string | undefined =>
+  typeof name === "string" && name !== "" ? name : undefined;
 
 export const commonConfig = (adapter: AdapterDescription): JsonObject => ({
   auto_mapping: null,

@@ -52,6 +52,15 @@ export interface TensorSuffixes {
   readonly embeddingSuffixes?: Readonly<Record<string, string>>;
 }
 
+/** The axes of a module's tensor that are as long as its rank says. */
+const rankAxes: Readonly<Record<string, readonly number[]>> = {
+  A: [0],
+  B: [1],
+  loraA: [0],
+  loraB: [1],
+  M: [0, 1],
+};
+
 /** The tensors of an adapter's modules, by their ends in the file, then those of the modules that it saves whole. */
 export const lowRankTensors = (
   adapter: LowRankAdapter,
@@ -68,12 +77,18 @@ export const lowRankTensors = (
       name: `${path}.${short}`,
       fileName: `base_model.model.${path}.${ends[short] ?? short}`,
       shape,
+      ownAxes: rankAxes[short] ?? [],
     }));
   });
   const saved = savedTensors(adapter.modulesToSave ?? [], base.saveable);
   return [
     ...ofLayers,
-    ...[...saved].map(([name, shape]) => ({ name, fileName: `base_model.model.${name}`, shape })),
+    ...[...saved].map(([name, shape]) => ({
+      name,
+      fileName: `base_model.model.${name}`,
+      shape,
+      ownAxes: [],
+    })),
   ];
 };
 

@@ -75,6 +75,7 @@ const promptFormat = (entry: {
       name: entry.parameter,
       fileName: "prompt_embeddings",
       shape: [virtualTokens, entry.widthOf(base)],
+      ownAxes: [0],
     },
   ],
   aliases: { prompt_embeddings: entry.parameter },
