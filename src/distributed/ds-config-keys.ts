@@ -10,7 +10,6 @@ export const passiveKeys = [
   "aio",
   "checkpoint",
   "communication_data_type",
-  "comms_logger",
   "data_parallel_group",
   "dataloader_drop_last",
   "disable_allgather",
@@ -28,6 +27,9 @@ export const passiveKeys = [
   "zero_allow_untested_optimizer",
   "zero_force_ds_cpu_optimizer",
 ] as const;
+
+/** Blocks about communication and monitoring, which one process has nothing to do with. */
+export const idleBlocks = ["comms_config", "comms_logger", "monitor_config"] as const;
 
 /** Blocks that change what is computed or written once their `enabled` is true. */
 export const switchedBlocks = [
@@ -71,6 +73,7 @@ export const topLevelKeys = [
   "fp16",
   "bf16",
   ...passiveKeys,
+  ...idleBlocks,
   ...switchedBlocks,
   ...unbuiltBlocks,
 ] as const;

@@ -10,6 +10,7 @@ import {
   schedulerParams,
   schedulerTypes,
   switchedBlocks,
+  idleBlocks,
   topLevelKeys,
   unbuiltBlocks,
   zeroKeys,
@@ -45,6 +46,8 @@ export interface DeepSpeedConfig {
   readonly totalSteps: number | undefined;
   /** The file with every "auto" replaced that is known by now. */
   readonly resolved: JsonObject;
+  /** What of the file has no effect here, a line each. */
+  readonly warnings: readonly string[];
 }
 
 /** Collects what is wrong with a file and what of it comes later, and the values that replace "auto". */
@@ -314,6 +317,27 @@ const readPrecision = (
   return chosen;
 };
 
+/** Top-level keys that nobody knows, which DeepSpeed passes over, and blocks about communication or monitoring alone. */
+const warningsOf = (path: string, file: JsonObject): readonly string[] => {
+  const keys = Object.keys(file);
+  const unknown = keys.filter((key) => !(topLevelKeys as readonly string[]).includes(key));
+  const idle = keys.filter((key) => (idleBlocks as readonly string[]).includes(key));
+  const named = (key: string): string => {
+    const hint = didYouMean(key, topLevelKeys);
+    return hint === undefined ? key : `${key} (${hint})`;
+  };
+  return [
+    ...(unknown.length > 0
+      ? [
+          `${path}: found ${unknown.map(named).join(", ")}, which DeepSpeed does not know: without effect`,
+        ]
+      : []),
+    ...(idle.length > 0
+      ? [`${path}: ${idle.join(", ")} ${idle.length === 1 ? "has" : "have"} nothing to do here`]
+      : []),
+  ];
+};
+
 /**
  * Reads a DeepSpeed configuration, replaces "auto" by the run's values, and checks that file and flags agree.
  *
@@ -321,7 +345,8 @@ const readPrecision = (
  * but inside an optimizer or scheduler block DeepSpeed's own defaults do, and are compared. Over a precision that no
  * flag asks for, the file's word counts.
  * Source: HfTrainerDeepSpeedConfig of transformers 4.41; DeepSpeedConfig of DeepSpeed.
- * @throws {UserError} listing every unknown key, wrong value and contradiction; or else what of it comes later
+ * A top-level key that DeepSpeed does not know is a warning, as there; within a block it is an error, as there.
+ * @throws {UserError} listing every unknown key of a block, wrong value and contradiction; or else what of it comes later
  */
 export const readDeepSpeedConfig = async (
   path: string,
@@ -334,7 +359,6 @@ export const readDeepSpeedConfig = async (
     delete resolved["bfloat16"];
   }
   const reading = new Reading();
-  reading.checkKeys(resolved, topLevelKeys, "");
   readBatch(resolved, settings, reading);
   readOptimizer(resolved, settings, reading);
   const totalSteps = readScheduler(resolved, settings, reading);
@@ -356,5 +380,5 @@ export const readDeepSpeedConfig = async (
       `Cannot use --ds_config ${path}: found ${reading.later.join(", ")}, whose work comes in a later version, ` +
         `expected ZeRO stages 0 to 2 in ${settings.precisions.join(" or ")}`,
     );
-  return { path, zeroStage, precision, totalSteps, resolved };
+  return { path, zeroStage, precision, totalSteps, resolved, warnings: warningsOf(path, resolved) };
 };

@@ -59,6 +59,7 @@ export const trainCommand = (work: TrainWork): Command =>
       const options = readTrainOptions(values, given, faults);
       throwFaults();
       const deepSpeed = await readDsConfig(options);
+      for (const warning of deepSpeed?.warnings ?? []) ui.warn(warning);
       const run: TrainOptions =
         deepSpeed === undefined
           ? options
