@@ -1,5 +1,5 @@
 import { mkdir, readdir } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { requireWritableFolder } from "../core/atomic-file.js";
 import { messageOf, UserError } from "../core/errors.js";
 import { makeFolder } from "../core/folder.js";
@@ -35,6 +35,21 @@ const timeStamp = (time: Date): string =>
 const lastPart = (path: string): string => path.replace(/[/\\]+$/, "").replace(/^.*[/\\]/s, "");
 
 /**
+ * The name of a model for people: the last part of its path or Hub id, as the original has it; of a path that ends in `.` or
+ * `..` the folder's own name; of a snapshot in the Hub's cache (`models--{org}--{name}/snapshots/{hash}`) the model's. A name
+ * never begins with a dot, which would hide the run's folder.
+ */
+export const modelNameOf = (path: string): string => {
+  const cached = /(?:^|[/\\])models--(?:[^/\\]*--)?([^/\\]+)[/\\]snapshots[/\\][^/\\]+$/;
+  const absolute = resolve(path);
+  const inCache = cached.exec(absolute)?.[1];
+  if (inCache !== undefined) return inCache;
+  const last = lastPart(path);
+  const name = /^\.{0,2}$/.test(last) ? basename(absolute) : last;
+  return name.replace(/^\.+/, "") || "model";
+};
+
+/**
  * `{model}-{dataset}-{peft_type}-lr={lr}-[{load_bit}bit-][r_ab=..-init=..-train=..-][seed=..-]{exp_name}-{time}`.
  *
  * `time` is printed in local time. Without an exp_name two dashes meet, as in the original. A data set given as a
@@ -49,7 +64,7 @@ export const runFolderName = (options: RunFolderOptions, time: Date): string => 
     .map((init) => init.trim().slice(0, 1))
     .join("");
   return [
-    lastPart(modelName),
+    modelNameOf(modelName),
     lastPart(dataset).replace(/\.jsonl?(\.gz)?$/, ""),
     peftType,
     `lr=${formatTwoDigitExponent(lr)}`,

@@ -3,6 +3,7 @@ import { dirname, join, resolve } from "node:path";
 import { UserError } from "../core/errors.js";
 import { listFolder } from "../core/folder.js";
 import { findCheckpointFaults, removeCheckpoint } from "./checkpoint.js";
+import { faultOfOuterFolder } from "./nested-folders.js";
 import { checkpointName, checkpointStep, readBestCheckpoint } from "./trainer-state.js";
 
 /** A complete checkpoint of a run folder. */
@@ -174,6 +175,8 @@ export const resolveCheckpoint = async (path: string): Promise<ResolvedFolder> =
     return { kind: "checkpoint", folder, runFolder: hasRun ? parent : undefined };
   }
   if (names.includes("adapter_config.json")) return { kind: "adapter", folder };
+  const outer = await faultOfOuterFolder(path, names);
+  if (outer) throw outer;
   if (isRunFolder(names)) return { kind: "run", folder };
   if (names.includes("config.json")) return { kind: "model", folder };
   throw new UserError(

@@ -1,9 +1,14 @@
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import test from "ava";
 import { UserError } from "../../src/core/errors.js";
-import { createRunFolder, findRunFolders, runFolderName } from "../../src/report/run-folder.js";
+import {
+  createRunFolder,
+  findRunFolders,
+  modelNameOf,
+  runFolderName,
+} from "../../src/report/run-folder.js";
 import type { RunFolderOptions } from "../../src/report/run-folder.js";
 
 const options: RunFolderOptions = {
@@ -84,4 +89,23 @@ test("findRunFolders gives the runs of these options and no others, the newest f
   await createRunFolder(folder, { ...options, expName: "other" }, later);
   t.deepEqual(await findRunFolders(folder, options), made.reverse());
   t.deepEqual(await findRunFolders(join(folder, "none"), options), []);
+});
+
+test("modelNameOf is the folder's real name, never hidden, and a cached snapshot's is the model's (9.30)", (t) => {
+  const here = basename(process.cwd());
+  const names = {
+    ".": here,
+    "./": here,
+    "..": basename(dirname(process.cwd())),
+    "models/SmolLM2/.": "SmolLM2",
+    "models/SmolLM2//": "SmolLM2",
+    "models/x/..": "models",
+    ".hidden": "hidden",
+    "meta-llama/Meta-Llama-3-8B": "Meta-Llama-3-8B",
+    "/": "model",
+    "/c/hub/models--HuggingFaceTB--SmolLM2-135M/snapshots/93efa2f0/": "SmolLM2-135M",
+    "/c/hub/models--gpt2/snapshots/93efa2f0": "gpt2",
+  };
+  for (const [path, name] of Object.entries(names)) t.is(modelNameOf(path), name, path);
+  t.regex(runFolderName({ ...options, modelName: "." }, noon), new RegExp(`^${here}-`));
 });
