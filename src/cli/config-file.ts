@@ -12,6 +12,7 @@ import {
 } from "yaml";
 import { didYouMean, messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
 import { quoteJson } from "../core/json-file.js";
+import { standInFault } from "../core/stand-in.js";
 import { foreignNameHint } from "./foreign-names.js";
 import { originalFlagNames } from "./options.js";
 import { defaultOf, readFlag, type Flag, type FlagFault, type Flags } from "./flag.js";
@@ -39,6 +40,8 @@ export const readYamlFile = async (path: string): Promise<YamlFile> => {
   } catch (error) {
     throw new UserError(`Cannot read ${path}: ${messageOf(error)}`);
   }
+  const standIn = standInFault(text, path);
+  if (standIn) throw standIn;
   const lines = new LineCounter();
   const document: Document.Parsed = parseDocument(text, {
     lineCounter: lines,

@@ -4,6 +4,7 @@ import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { linesOfFaults, messageOf, UserError } from "./errors.js";
 import { lineAndColumn, tryParseJson } from "./json.js";
+import { standInFault } from "./stand-in.js";
 
 /** One value of a file and where it stands. */
 export interface PlacedValue {
@@ -153,6 +154,8 @@ export const readJsonValues = async (path: string): Promise<JsonValuesFile> => {
   } catch (error) {
     throw new UserError(`Cannot read ${path}: ${messageOf(error)}`);
   }
+  const standIn = standInFault(stored, path);
+  if (standIn) throw standIn;
   const isPacked = path.endsWith(".gz") || (stored[0] === 0x1f && stored[1] === 0x8b);
   const text = decodeText(isPacked ? await unzip(stored, path) : stored, path);
   return {

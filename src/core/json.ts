@@ -1,4 +1,5 @@
 import { messageOf, UserError } from "./errors.js";
+import { standInFault } from "./stand-in.js";
 
 /** Where and how a text leaves the grammar of JSON. */
 export interface JsonProblem {
@@ -41,11 +42,13 @@ const problemOf = ({ offset, found, expected }: JsonFault, skipped: number): Jso
  *
  * A leading byte order mark is skipped. `where` names the text in the message, usually the path of its file.
  * `firstLine` is the number of the text's first line in that file.
- * @throws {UserError} if `text` is not JSON
+ * @throws {UserError} if `text` is not JSON; see standInFault for what stands in a file's place
  */
 export const parseJson = (text: string, where: string, firstLine = 1): unknown => {
   const parsed = tryParseJson(text);
   if ("value" in parsed) return parsed.value;
+  const standIn = firstLine === 1 ? standInFault(text, where) : undefined;
+  if (standIn) throw standIn;
   const { line, column } = lineAndColumn(text, parsed.offset);
   throw new UserError(
     `Cannot read ${where}, line ${String(firstLine + line - 1)}, column ${String(column)}: ${parsed.problem}`,

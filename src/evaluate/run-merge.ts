@@ -13,7 +13,11 @@ import { mergedForm } from "../decode/merge-adapter.js";
 import { loadModelFolder } from "../models/model-folder.js";
 import { openFrozenWeights } from "../models/weights/frozen-weights.js";
 import { readTensorData, toFloat32 } from "../models/weights/safetensors.js";
-import { copyCompanions, writeModelFolder } from "../models/write-model-folder.js";
+import {
+  copyCompanions,
+  requireCompanions,
+  writeModelFolder,
+} from "../models/write-model-folder.js";
 import type { ProgressUi } from "../report/progress.js";
 import type { BaseStorage } from "../train/load-base.js";
 import { compareLogits, sampleRows, sampleSize, type LogitComparison } from "./compare-logits.js";
@@ -53,6 +57,7 @@ export const runMerge = async (options: MergeRunOptions, ui: ProgressUi): Promis
   await requireFree(options.out);
   const merged = await openMergedTensors(options, ui);
   try {
+    await requireCompanions(merged.base.path, merged.tokenizerFolder);
     if (options.unmerge === undefined) await merge(merged, options, ui);
     else await unmerge(merged, options.unmerge, options.out, ui);
   } finally {

@@ -5,6 +5,7 @@ import { listFolder } from "../core/folder.js";
 import type { JsonObject } from "../core/json-file.js";
 import { quoteJson, readJsonObject } from "../core/json-file.js";
 import { isJsonObject } from "../core/json.js";
+import { StandInError } from "../core/stand-in.js";
 import { readGenerationConfig, type GenerationFile } from "./generation-config.js";
 import type { LlamaConfig } from "./llama-config.js";
 import { checkLlamaTensors, parseLlamaConfig, readTokenIds } from "./llama-config.js";
@@ -151,7 +152,7 @@ const readShards = async (folder: string): Promise<Weights> => {
         } else faults.push(`"${name}": found no such tensor in ${shard}, expected it there`);
       }
     } catch (error) {
-      if (!(error instanceof UserError)) throw error;
+      if (!(error instanceof UserError) || error instanceof StandInError) throw error;
       faults.push(error.message);
     }
   }

@@ -6,6 +6,7 @@ import { dtypes, elementCount, isFloat } from "../core/dtype.js";
 import { isNotFound, UserError } from "../core/errors.js";
 import { narrowFloat32 } from "../core/half.js";
 import type { JsonObject } from "../core/json-file.js";
+import { findStandIn } from "../core/stand-in.js";
 import { indexName, singleName } from "./model-folder.js";
 import { defaultShardSize, parseShardSize, planShards } from "./shards.js";
 import type { TensorToWrite } from "./weights/safetensors.js";
@@ -110,6 +111,17 @@ const configWithDType = (raw: JsonObject, dtype: StorageDType | undefined): Json
   if (dtype === undefined) return raw;
   // transformers 5 says dtype and reads both.
   return { ...raw, ["dtype" in raw ? "dtype" : "torch_dtype"]: dtype };
+};
+
+/** @throws {UserError} if one of the files that copyCompanions copies is a pointer of git-lfs */
+export const requireCompanions = async (model: string, tokenizer: string): Promise<void> => {
+  const paths = ["generation_config.json", ...tokenizerFiles].map((name) =>
+    join(name === "generation_config.json" ? model : tokenizer, name),
+  );
+  for (const path of paths) {
+    const standIn = await findStandIn(path);
+    if (standIn) throw standIn;
+  }
 };
 
 /** Copies generation_config.json and the tokenizer, by default that of the same model folder, as far as they are there. */

@@ -7,6 +7,7 @@ import type { FileHash } from "../core/file-hash.js";
 import { hashFile } from "../core/file-hash.js";
 import { quoteJson, readJsonObject } from "../core/json-file.js";
 import { isJsonObject } from "../core/json.js";
+import { findStandIn } from "../core/stand-in.js";
 import {
   readSafetensorsHeader,
   readTensorAsFloat32,
@@ -287,6 +288,8 @@ export const findCheckpointFaults = async (
       () => undefined,
     );
     if (size === undefined) faults.push(`${file}: missing`);
+    else if (size !== expected.bytes && (await findStandIn(path)))
+      faults.push(`${file}: found a pointer of git-lfs: git lfs pull fetches the file`);
     else if (size !== expected.bytes)
       faults.push(`${file}: found ${String(size)} bytes, expected ${String(expected.bytes)}`);
     else if (depth === "content" && (await hashFile(path)).sha256 !== expected.sha256)

@@ -8,6 +8,7 @@ import { widenBfloat16, widenFloat16 } from "../../core/half.js";
 import type { JsonObject } from "../../core/json-file.js";
 import { quoteJson } from "../../core/json-file.js";
 import { isJsonObject } from "../../core/json.js";
+import { findStandIn } from "../../core/stand-in.js";
 
 /** Where one tensor lies in a safetensors file. Nothing of it has been read. */
 export interface TensorEntry {
@@ -245,6 +246,8 @@ export const readSafetensorsHeader = async (path: string): Promise<SafetensorsFi
       throw new UserError(
         `Cannot read weights from ${path}: found no regular file, expected a safetensors file`,
       );
+    const standIn = await findStandIn(path);
+    if (standIn) throw standIn;
     const text = await readHeaderText(file, path, stats.size);
     const task = `Cannot read weights from ${path}`;
     let header: unknown;
