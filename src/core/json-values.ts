@@ -4,11 +4,12 @@ import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { linesOfFaults, messageOf, UserError } from "./errors.js";
 import { lineAndColumn, tryParseJson } from "./json.js";
+import { nameRow } from "./row-names.js";
 import { standInFault } from "./stand-in.js";
 
 /** One value of a file and where it stands. */
 export interface PlacedValue {
-  /** `row 3` of an array (from 0), `line 4` of a text with a value a line (from 1), `line 4, column 9` behind another value. */
+  /** `row 3` of an array, `line 4` of a text with a value a line, `line 4, column 9` behind another value; all from 1. */
   readonly place: string;
   readonly value: unknown;
 }
@@ -110,7 +111,7 @@ const flatten = (values: readonly PlacedValue[]): readonly PlacedValue[] => {
   return values.flatMap(({ place, value }) =>
     Array.isArray(value)
       ? value.map((item: unknown, i) => ({
-          place: only ? `row ${String(i)}` : `${place}, item ${String(i)}`,
+          place: only ? nameRow(i) : `${place}, item ${String(i + 1)}`,
           value: item,
         }))
       : [{ place, value }],

@@ -1,4 +1,4 @@
-import { listRows } from "./encode-rows.js";
+import { listRows } from "../core/row-names.js";
 import type { EncodedSet } from "./encode-rows.js";
 import { planBatches } from "./plan-batches.js";
 import { measurePadding } from "./build-batch.js";
@@ -174,7 +174,7 @@ export const formatAnalysis = (name: string, analysis: DatasetAnalysis): string 
   );
   const { limits, asOriginal } = analysis;
   return [
-    `${name}, lengths in tokens before cutting; rows are counted from 0`,
+    `${name}, lengths in tokens before cutting; rows are counted from 1`,
     ...table.map((line) => line.trimEnd()),
     "",
     ...analysis.splits.flatMap(({ split, rows, cutContexts, cutTargets, unlabelled }) => [

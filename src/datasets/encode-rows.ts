@@ -1,5 +1,6 @@
 import type { Compat } from "../core/compat.js";
 import { UserError } from "../core/errors.js";
+import { listRows } from "../core/row-names.js";
 import { encodeTexts } from "../tokenizer/encode-texts.js";
 import type { EncodeTextsOptions } from "../tokenizer/encode-texts.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
@@ -197,11 +198,4 @@ const requireLabels = (unlabelled: readonly number[], path: string): void => {
     `Cannot train on ${path}: found no labelled token in ${listRows(unlabelled)}, expected a target in every row`,
     "Fill in or remove these rows",
   );
-};
-
-/** `row 3`, `rows 3, 4, 9`, `rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 12 more`. */
-export const listRows = (rows: readonly number[]): string => {
-  const listed = rows.slice(0, 10).join(", ");
-  const rest = rows.length > 10 ? ` and ${String(rows.length - 10)} more` : "";
-  return `row${rows.length === 1 ? "" : "s"} ${listed}${rest}`;
 };

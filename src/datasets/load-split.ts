@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Compat } from "../core/compat.js";
 import { UserError } from "../core/errors.js";
-import { listRows } from "./encode-rows.js";
+import { listRows } from "../core/row-names.js";
 import { recordFileIfThere } from "./family.js";
 import type { Dataset } from "./registry.js";
 import type { LoadedRows, Split } from "./rows.js";

@@ -6,7 +6,7 @@ import { describeJson, isJsonObject } from "../core/json.js";
 export const recordFileEndings = [".json", ".jsonl", ".json.gz", ".jsonl.gz"] as const;
 
 export interface DataRecord {
-  /** `row 3` of an array (from 0), `line 4` of other forms (from 1): where error messages point; see PlacedValue. */
+  /** `row 3` of an array, `line 4` of other forms, both from 1: where error messages point; see PlacedValue. */
   readonly place: string;
   readonly value: Readonly<Record<string, unknown>>;
 }

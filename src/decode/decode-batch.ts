@@ -1,5 +1,6 @@
 import { UserError } from "../core/errors.js";
 import { randomStream } from "../core/random.js";
+import { nameRow } from "../core/row-names.js";
 import { beamSearch } from "./beam-search.js";
 import { sampleTokens } from "./sample.js";
 import {
@@ -50,7 +51,7 @@ export const newTokensOf = (
 const requireNumbers = ({ logProbs }: CandidateRow, row: number): void => {
   if (!Number.isNaN(logProbs[0] ?? NaN)) return;
   throw new UserError(
-    `Cannot decode row ${String(row)}: found NaN among the model's predictions, expected numbers`,
+    `Cannot decode ${nameRow(row)}: found NaN among the model's predictions, expected numbers`,
     "The weights or the adapter hold NaN or infinite values; load an earlier checkpoint",
   );
 };

@@ -1,4 +1,5 @@
 import { UserError } from "../core/errors.js";
+import { nameRow } from "../core/row-names.js";
 import { describeTokens, unknownIds } from "../core/unknown-tokens.js";
 import { decodeBatch, newTokensOf } from "./decode-batch.js";
 import type { Sequence, StopRule } from "./search.js";
@@ -115,7 +116,7 @@ const requireRoom = (prompts: readonly Prompt[], settings: DecodeSettings): void
     newTokensOf(prompt, settings) > 0
       ? []
       : [
-          `Cannot decode row ${String(row)}: found ${String((prompt.paddingColumns ?? 0) + prompt.ids.length)} tokens, expected fewer than the ${String(settings.maxLength)} of max_length`,
+          `Cannot decode ${nameRow(row)}: found ${String((prompt.paddingColumns ?? 0) + prompt.ids.length)} tokens, expected fewer than the ${String(settings.maxLength)} of max_length`,
         ],
   );
   if (faults.length > 0)
@@ -129,12 +130,12 @@ const requireRoom = (prompts: readonly Prompt[], settings: DecodeSettings): void
 const requireTokens = (prompts: readonly Prompt[], vocabularySize: number): void => {
   const faults = prompts.flatMap(({ ids }, row) => {
     if (ids.length === 0)
-      return [`Cannot decode row ${String(row)}: found no tokens, expected one at least`];
+      return [`Cannot decode ${nameRow(row)}: found no tokens, expected one at least`];
     const unknown = unknownIds(ids, vocabularySize);
     return unknown.size === 0
       ? []
       : [
-          `Cannot decode row ${String(row)}: found ${describeTokens(unknown)}, expected ids from 0 to ${String(vocabularySize - 1)}`,
+          `Cannot decode ${nameRow(row)}: found ${describeTokens(unknown)}, expected ids from 0 to ${String(vocabularySize - 1)}`,
         ];
   });
   if (faults.length > 0)

@@ -1,7 +1,8 @@
+import { listRows } from "../core/row-names.js";
 import type { UnknownTokens } from "../core/unknown-tokens.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
-import { encodePrompts, listRows } from "../datasets/encode-rows.js";
+import { encodePrompts } from "../datasets/encode-rows.js";
 import { inputWarning, loadSplit } from "../datasets/load-split.js";
 import type { Dataset } from "../datasets/registry.js";
 import type { Row } from "../datasets/rows.js";

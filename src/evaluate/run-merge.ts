@@ -7,6 +7,7 @@ import { listFolder } from "../core/folder.js";
 import { requireRoomFor } from "../core/new-file.js";
 import { UserError, userErrorOfFaults } from "../core/errors.js";
 import { countNonFinite } from "../core/half.js";
+import { nameRow } from "../core/row-names.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
 import { readPreTokenized } from "../datasets/pre-tokenized.js";
 import { mergedForm } from "../decode/merge-adapter.js";
@@ -141,7 +142,7 @@ const readRows = async (
   const long = rows.find(({ ids }) => ids.length > maxPositionEmbeddings);
   if (long)
     throw new UserError(
-      `Cannot compare logits on ${input}: found ${String(long.ids.length)} tokens in row ${String(long.row)}, expected at most the model's ${String(maxPositionEmbeddings)}`,
+      `Cannot compare logits on ${input}: found ${String(long.ids.length)} tokens in ${nameRow(long.row)}, expected at most the model's ${String(maxPositionEmbeddings)}`,
     );
   return rows;
 };

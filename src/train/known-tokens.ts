@@ -4,6 +4,7 @@ import {
   type UnknownTokens,
   type Vocabulary,
 } from "../core/unknown-tokens.js";
+import { nameRow } from "../core/row-names.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
 import type { ModelFolder } from "../models/model-folder.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
@@ -23,7 +24,7 @@ export const unknownTokensOfRows = (
 ): readonly UnknownTokens[] =>
   rows.flatMap(({ row, ids: all }) => {
     const ids = unknownIds(all, vocabularySize);
-    return ids.size === 0 ? [] : [{ where: `${path}, row ${String(row)}`, ids }];
+    return ids.size === 0 ? [] : [{ where: `${path}, ${nameRow(row)}`, ids }];
   });
 
 /** The special tokens of the model's files that it has no embedding for. What no file states does not count. */

@@ -1,5 +1,5 @@
 import { UserError } from "../core/errors.js";
-import { listRows } from "../datasets/encode-rows.js";
+import { listRows } from "../core/row-names.js";
 import type { StepMetrics } from "../report/metrics.js";
 import { peakMemoryBytes } from "../runtime/memory.js";
 import { clipFactor, type AdamW } from "./adamw.js";

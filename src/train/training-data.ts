@@ -1,11 +1,11 @@
 import type { Compat } from "../core/compat.js";
 import { UserError } from "../core/errors.js";
+import { listRows } from "../core/row-names.js";
 import type { UnknownTokens } from "../core/unknown-tokens.js";
 import { countLabels, type EncodedRow } from "../datasets/encoded-rows.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
 import {
   encodeTrainingRows,
-  listRows,
   targetTokensInTraining,
   type EncodedSet,
 } from "../datasets/encode-rows.js";

@@ -47,7 +47,7 @@ test("loadSplit drops a row's input and counts it, or keeps it (9.4)", async (t)
   t.deepEqual(dropped.droppedInputs, [0, 4]);
   t.regex(
     inputWarning(dropped) ?? "",
-    /test\.json: the "input" of 2 of 5 rows is dropped, as train_hira\.py does \(rows 0, 4\); --use_input puts/,
+    /test\.json: the "input" of 2 of 5 rows is dropped, as train_hira\.py does \(rows 1, 5\); --use_input puts/,
   );
   t.regex(inputWarning({ ...dropped, rows: dropped.rows.slice(0, 4) }) ?? "", /of 1 of 4 rows/);
   const kept = await loadSplit(boolq, "test", { root, useInput: true });
@@ -67,7 +67,7 @@ test("loadSplit takes no input that is not text (9.4)", async (t) => {
   t.deepEqual((await loadSplit(boolq, "test", { root })).droppedInputs, [0]);
   await t.throwsAsync(loadSplit(boolq, "test", { root, useInput: true }), {
     instanceOf: UserError,
-    message: /test\.json, row 0: found a number in input, expected text/,
+    message: /test\.json, row 1: found a number in input, expected text/,
   });
 });
 
@@ -131,7 +131,7 @@ test("loadSplit says which file is missing, and which row lacks a field", async 
   });
   await t.throwsAsync(loadSplit(boolq, "train", { root }), {
     instanceOf: UserError,
-    message: /train\.json, row 1: found fields question, expected/,
+    message: /train\.json, row 2: found fields question, expected/,
   });
 });
 

@@ -26,7 +26,7 @@ test("readRecords reads .json and .jsonl, packed or not", async (t) => {
     t.regex(sha256, /^[0-9a-f]{64}$/);
     t.deepEqual(
       records.map(({ place }) => place),
-      name.includes("jsonl") ? ["line 1", "line 3"] : ["row 0", "row 1"],
+      name.includes("jsonl") ? ["line 1", "line 3"] : ["row 1", "row 2"],
     );
   }
 });
@@ -65,7 +65,7 @@ for (const [name, content, message] of [
   [
     "mixed.json",
     '[{"a": 1}, 5, {}, ["b"], null]',
-    /mixed\.json, row 1: found a number, expected an object\n {2}row 3: found an array, .*\n {2}row 4: found null/,
+    /mixed\.json, row 2: found a number, expected an object\n {2}row 4: found an array, .*\n {2}row 5: found null/,
   ],
   ["mixed.jsonl", '{"a": 1}\n"text"\n', /mixed\.jsonl, line 2: found a string, expected an object/],
   ["empty.json", "[]", /empty\.json: found no rows/],
@@ -80,16 +80,16 @@ for (const [name, content, message] of [
 }
 
 const forms: readonly (readonly [form: string, text: string | Buffer, places: string])[] = [
-  ["an array", array, "row 0, row 1"],
-  ["an array in one line", JSON.stringify(rows), "row 0, row 1"],
+  ["an array", array, "row 1, row 2"],
+  ["an array in one line", JSON.stringify(rows), "row 1, row 2"],
   ["JSON Lines", lines, "line 1, line 3"],
-  ["a byte order mark before an array", `\ufeff${array}`, "row 0, row 1"],
+  ["a byte order mark before an array", `\ufeff${array}`, "row 1, row 2"],
   ["a byte order mark before every line", `\ufeff${lines.replace("\n\n", "\n\ufeff")}`, ""],
-  ["UTF-16 with its mark", Buffer.from(`\ufeff${array}`, "utf16le"), "row 0, row 1"],
+  ["UTF-16 with its mark", Buffer.from(`\ufeff${array}`, "utf16le"), "row 1, row 2"],
   ["objects side by side", rows.map((row) => JSON.stringify(row)).join(""), ""],
   ["objects over several lines", rows.map((row) => JSON.stringify(row, null, 1)).join("\n"), ""],
   ["arrays one behind the other", rows.map((row) => JSON.stringify([row], null, 1)).join("\n"), ""],
-  ["an array in gzip", gzipSync(array), "row 0, row 1"],
+  ["an array in gzip", gzipSync(array), "row 1, row 2"],
 ];
 for (const [form, text, places] of forms)
   for (const name of ["rows.json", "rows.jsonl"])
@@ -139,7 +139,7 @@ test("stringFields lists every row that lacks a field or has another type in it"
   });
   t.regex(
     error?.message ?? "",
-    /train\.json, row 1: found fields question, expected strings in instruction and output\n {2}row 2: found output as a number, .*\n {2}row 3: found no fields/,
+    /train\.json, row 2: found fields question, expected strings in instruction and output\n {2}row 3: found output as a number, .*\n {2}row 4: found no fields/,
   );
 });
 
@@ -148,6 +148,6 @@ test("stringFields counts many rows of one kind (9.29)", async (t) => {
   const folder = await makeFolder(t, { "train.json": text });
   const file = await readRecords(join(folder, "train.json"));
   t.throws(() => stringFields(file, ["a"]), {
-    message: /, row 0: found fields b, expected .*\n {2}and 24 more of this kind, up to row 24$/,
+    message: /, row 1: found fields b, expected .*\n {2}and 24 more of this kind, up to row 25$/,
   });
 });

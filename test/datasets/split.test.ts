@@ -53,7 +53,7 @@ test("splitCommonsense names rows without input, and refuses to hold out too man
   });
   await t.throwsAsync(splitCommonsense({ input: join(folder, "bad.json"), outFolder: folder }), {
     instanceOf: UserError,
-    message: /bad\.json, row 1: found fields instruction, expected input.*\n {2}row 2: /,
+    message: /bad\.json, row 2: found fields instruction, expected input.*\n {2}row 3: /,
   });
   await t.throwsAsync(splitCommonsense({ input: join(folder, "few.json"), outFolder: folder }), {
     instanceOf: UserError,

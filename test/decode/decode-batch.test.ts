@@ -141,6 +141,6 @@ test("decodeBatch refuses to search among predictions that are not numbers", asy
   };
   await t.throwsAsync(
     decodeBatch(broken, [{ ids: [1] }], { settings: base, rows: [17], seed: 0 }),
-    { message: /Cannot decode row 17: found NaN/ },
+    { message: /Cannot decode row 18: found NaN/ },
   );
 });

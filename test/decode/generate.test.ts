@@ -66,8 +66,8 @@ test("generate names every row with tokens that the model lacks", async (t) => {
     }),
   );
   t.deepEqual(error?.message.split("\n"), [
-    "Cannot decode row 1: found no tokens, expected one at least",
-    "Cannot decode row 2: found the token id 96, expected ids from 0 to 95",
+    "Cannot decode row 2: found no tokens, expected one at least",
+    "Cannot decode row 3: found the token id 96, expected ids from 0 to 95",
   ]);
 });
 

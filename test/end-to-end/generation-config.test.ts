@@ -266,7 +266,7 @@ test("hira generate refuses a field of a wrong type, out of its range, or withou
       { bad_words_ids: [[96]] },
       /generation_config\.json says: "bad_words_ids": found \[\[96\]\], expected/,
     ],
-    [{ max_length: 3 }, /row 0: found 3 tokens, expected fewer than the 3 of max_length/],
+    [{ max_length: 3 }, /row 1: found 3 tokens, expected fewer than the 3 of max_length/],
     [{ stop_strings: ["a"] }, /generation_config\.json says: found stop_strings and no tokenizer/],
   ];
   for (const [file, message] of cases) {

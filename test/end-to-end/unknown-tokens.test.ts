@@ -94,9 +94,9 @@ test("tokens beyond the model's vocabulary in train, validation and test rows ar
     other,
     await train(other),
     /found 5 that it has no embedding for, expected ids from 0 to 1119$/m,
-    /^ {2}\S+train\.json, row 3: "<\|im_start\|>" \(id 1120\) 2 times, "<\|im_end\|>" \(id 1121\)$/m,
-    /^ {2}\S+train\.json, row 7: "<\|im_end\|>" \(id 1121\)$/m,
-    /^ {2}\S+test\.json, row 1: "<\|im_start\|>" \(id 1120\)$/m,
+    /^ {2}\S+train\.json, row 4: "<\|im_start\|>" \(id 1120\) 2 times, "<\|im_end\|>" \(id 1121\)$/m,
+    /^ {2}\S+train\.json, row 8: "<\|im_end\|>" \(id 1121\)$/m,
+    /^ {2}\S+test\.json, row 2: "<\|im_start\|>" \(id 1120\)$/m,
     /resize_token_embeddings/,
   );
 });
@@ -110,7 +110,7 @@ test("tokens beyond the vocabulary stop an evaluation before its first answer (9
       ...[`--ckpt=${model}`, "--dataset=arcc", `--data_dir=${data}`, `--limit=${String(limit)}`],
       "--beam_size=1",
     );
-  await refuses(t, setting, await ask(3), /found 2 that/, /test\.json, row 0: .*1121/, /row 2: /);
+  await refuses(t, setting, await ask(3), /found 2 that/, /test\.json, row 1: .*1121/, /row 3: /);
   t.false((await readdir(model)).some((name) => name.startsWith("output")));
 });
 
