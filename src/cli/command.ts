@@ -39,6 +39,8 @@ export interface CommandInput<Table extends Flags> {
   readonly values: ValuesOf<Table>;
   /** The flags that somebody wrote, on the command line or in a --config file; the other values are defaults. */
   readonly given: ReadonlySet<string>;
+  /** Those of them that are somebody's choice and so have to be read, with where they stand. */
+  readonly typed: ReadonlyMap<string, Source>;
   /** The words that are no flags. */
   readonly words: readonly string[];
   readonly context: CommandContext;
@@ -111,6 +113,7 @@ export const readCommandInput = (
   },
 ): CommandInput<Flags> => {
   const faults: FlagFault[] = [...earlier];
+  const given = new Set(Object.keys(texts));
   const values: Record<string, boolean | number | string | null> = {};
   for (const [name, flag] of Object.entries(command.flags)) {
     const text = texts[name];
@@ -140,7 +143,7 @@ export const readCommandInput = (
   const unread = () => {
     const told = new Set([...faults, ...between].map(({ what }) => what.replace(/^--/, "")));
     const names = [...typed.keys()].filter((name) => !told.has(name));
-    return judgeUnread(unreadFlags(command.reads, values as ValuesOf<Flags>, names), typed);
+    return judgeUnread(unreadFlags(command.reads, values as ValuesOf<Flags>, names, given), typed);
   };
   const allFaults = (): readonly FlagFault[] => {
     const single = faults.map(placed);
@@ -154,7 +157,8 @@ export const readCommandInput = (
   };
   return {
     values: values as ValuesOf<Flags>,
-    given: new Set(Object.keys(texts)),
+    given,
+    typed,
     words,
     context,
     faults: between,

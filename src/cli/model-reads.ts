@@ -130,7 +130,7 @@ export const isQlora = onlyWith<"peft_type", string | null>(
 
 /** Whether the method that the flags choose reads a flag. */
 export const isReadByMethod = (flag: MethodFlagName, values: MethodValues): boolean =>
-  methodReads(flag).every((requirement) => requirement.isMet(values));
+  methodReads(flag).every((requirement) => requirement.isMet(values, new Set()));
 
 /** The base's linear layers are held in 4 bits. */
 export const inFourBits: Requirement<

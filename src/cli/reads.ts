@@ -5,7 +5,8 @@ import { originalFlagNames } from "./options.js";
 export interface Requirement<Values> {
   /** The flags that decide it, by their names. */
   readonly decidedBy: readonly string[];
-  isMet(values: Values): boolean;
+  /** @param written the flags that somebody wrote; the other values are defaults */
+  isMet(values: Values, written: ReadonlySet<string>): boolean;
   /** Where it is not met, what keeps the flag from being read: "with --ckpt", "without --do_sample=yes". */
   otherwise(values: Values): string;
   /** What the flag is for: "--peft_type=sparse-lora". */
@@ -51,7 +52,17 @@ export const where = <Values, Deciding>(
   requirement: Requirement<Values>,
 ): Requirement<Values & Deciding> => ({
   ...requirement,
-  isMet: (values) => !when(values) || requirement.isMet(values),
+  isMet: (values, written) => !when(values) || requirement.isMet(values, written),
+  otherwise: (values) => requirement.otherwise(values),
+});
+
+/** `requirement`, which counts only where somebody wrote the flag `name`: a default may yield to a file of the model. */
+export const whereWritten = <Values>(
+  name: string,
+  requirement: Requirement<Values>,
+): Requirement<Values> => ({
+  ...requirement,
+  isMet: (values, written) => !written.has(name) || requirement.isMet(values, written),
   otherwise: (values) => requirement.otherwise(values),
 });
 
@@ -64,14 +75,15 @@ export interface UnreadFlag {
   readonly goesWith?: string;
 }
 
-/** Those of `names` that are not read with these values, in their order. */
+/** Those of `names` that are not read with these values, of which somebody wrote those of `written`; in their order. */
 export const unreadFlags = (
   table: ReadTable<Flags>,
   values: ValuesOf<Flags>,
   names: Iterable<string>,
+  written: ReadonlySet<string> = new Set(names),
 ): readonly UnreadFlag[] =>
   [...names].flatMap((name) => {
-    const unmet = table[name]?.find((requirement) => !requirement.isMet(values));
+    const unmet = table[name]?.find((requirement) => !requirement.isMet(values, written));
     if (!unmet) return [];
     const { decidedBy, goesWith } = unmet;
     const because = unmet.otherwise(values);

@@ -26,6 +26,8 @@ export interface GenerationRunOptions
   extends Omit<DecodeSettings, "eosIds" | "padId">, BaseStorage {
   /** What somebody has written; the model's folder decides the others. */
   readonly given: ReadonlySet<GenerationField>;
+  /** The flags that somebody wrote to have an effect. */
+  readonly typed: ReadonlySet<string>;
   /** The model, or the base of what --ckpt names, that somebody has named. */
   readonly modelName: string | undefined;
   /** The flags that somebody wrote. */
@@ -70,6 +72,8 @@ export const runGeneration = async (
   const { tokenizer } = base;
   requireKnownTokensOf(base, [], { usesTokenizer: true });
   const followed = settingsOf(options, base);
+  if (options.typed.has("seed") && !followed.settings.doSample)
+    ui.warn("Without effect here: --seed (without --do_sample=yes)");
   announceFollowed([followed], base.folder.generation.path, ui);
   const { settings, stopStrings } = followed;
   const prompts = await readPromptRows(options.input, { tokenizer, ...vocabularyOf(base) });
@@ -129,10 +133,35 @@ const settingsOf = (
     );
   const { settings } = followed;
   requireSequences(settings);
+  requireEffect(settings, options, generation.path);
   const { temperature: warmth, topK: best, topP: mass } = defaultDecodeSettings;
   return settings.doSample
     ? followed
     : { ...followed, settings: { ...settings, temperature: warmth, topK: best, topP: mass } };
+};
+
+/** @throws {UserError} naming flags that are without effect as the model's folder has the rest decoded */
+const requireEffect = (
+  { doSample, numBeams }: DecodeSettings,
+  { typed }: Pick<GenerationRunOptions, "typed">,
+  path: string,
+): void => {
+  const written = (...names: readonly string[]): string =>
+    names
+      .filter((name) => typed.has(name))
+      .map((name) => `--${name}`)
+      .join(", ");
+  const drawing = doSample ? "" : written("temperature", "top_k", "top_p");
+  const searching = numBeams > 1 ? "" : written("early_stopping");
+  const found = [
+    ...(drawing === "" ? [] : [`${drawing} (without --do_sample=yes)`]),
+    ...(searching === "" ? [] : [`${searching} (without --beam_size above 1)`]),
+  ];
+  if (found.length > 0)
+    throw new UserError(
+      `Cannot use ${found.join(", ")}: found flags without effect here, expected a line without them`,
+      `Nor does ${path} ask for sampling or for beams`,
+    );
 };
 
 const requireSequences = ({ numReturnSequences, numBeams, doSample }: DecodeSettings): void => {

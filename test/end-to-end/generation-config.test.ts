@@ -224,6 +224,21 @@ test("hira generate reads sampling's flags where generation_config.json draws, a
   t.deepEqual(searched.lines, (await generateFrom(t, { file: null, rows, flags: same })).lines);
 });
 
+test("hira generate names flags of sampling and of beams that neither line nor generation_config.json asks for (9.2)", async (t) => {
+  for (const file of [null, { repetition_penalty: 1.1 }, { do_sample: false, num_beams: 1 }]) {
+    const flags = ["--temperature=1.4", "--top_k=30", "--early_stopping=true", "--seed=4"];
+    const { code, err } = await generateFrom(t, { file, rows, flags });
+    t.is(code, 2);
+    t.regex(
+      err,
+      /Cannot use --temperature, --top_k \(without --do_sample=yes\), --early_stopping \(without --beam_size above 1\): found/,
+    );
+    const seeded = await generateFrom(t, { file, rows, flags: ["--seed=4"] });
+    t.is(seeded.code, 0);
+    t.regex(seeded.err, /^warning: Without effect here: --seed \(without --do_sample=yes\)\n$/);
+  }
+});
+
 test("hira generate returns as many sequences as generation_config.json has beams for (9.5)", async (t) => {
   const beams = { num_beams: 4, max_new_tokens: 3 };
   const flags = ["--num_return_sequences=3"];

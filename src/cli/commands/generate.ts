@@ -7,7 +7,7 @@ import { defineCommand, type Command } from "../command.js";
 import { chosenModel, readGivenFlags } from "../given-flags.js";
 import { besideCheckpoint, draws, inFourBits } from "../model-reads.js";
 import { flags, pickFlags } from "../options.js";
-import { always, onlyWith } from "../reads.js";
+import { always, onlyWith, whereWritten } from "../reads.js";
 import { readDoSample, type DeviceOptions } from "../train-options.js";
 import type { BaseStorage } from "../../train/load-base.js";
 import { readBaseStorage, storageFlagNames } from "../storage-options.js";
@@ -41,6 +41,8 @@ export interface GenerateCommandOptions extends DeviceOptions, BaseStorage {
   readonly topP: number;
   /** Those of the fields above that somebody wrote. The model's folder decides the others. */
   readonly given: ReadonlySet<keyof GenerationConfig>;
+  /** The flags that have to have an effect. */
+  readonly typed: ReadonlySet<string>;
 }
 
 /** The flags that stand over what a model's folder says, each with its field there. */
@@ -56,6 +58,13 @@ const fieldOfFlag: Readonly<Record<string, keyof GenerationConfig>> = {
   top_k: "topK",
   top_p: "topP",
 };
+
+const mayDraw = whereWritten("do_sample", draws);
+const hasBeams = onlyWith<"beam_size", number | null>(
+  "beam_size",
+  (beams) => Number(beams) > 1,
+  "beam_size above 1",
+);
 
 /** `hira generate`: continues prompts, with scores. */
 export const generateCommand = (
@@ -103,17 +112,18 @@ export const generateCommand = (
       ckpt: always,
       load_order: [besideCheckpoint],
       batch: always,
-      seed: [draws],
+      // What nobody wrote, generation_config.json may decide: runGenerate looks once it has been read.
+      seed: [mayDraw],
       max_new_tokens: always,
       beam_size: always,
       num_return_sequences: always,
       length_penalty: always,
       no_repeat_ngram_size: always,
-      early_stopping: [onlyWith("beam_size", (beams) => Number(beams) > 1, "beam_size above 1")],
+      early_stopping: [whereWritten("beam_size", hasBeams)],
       do_sample: always,
-      temperature: [draws],
-      top_k: [draws],
-      top_p: [draws],
+      temperature: [mayDraw],
+      top_k: [mayDraw],
+      top_p: [mayDraw],
       device: always,
       threads: always,
       overwrite: always,
@@ -128,7 +138,7 @@ export const generateCommand = (
         "the best of four beams for every prompt",
       ],
     ],
-    async run({ values, given, context: { ui, interrupt }, faults, throwFaults }) {
+    async run({ values, given, typed, context: { ui, interrupt }, faults, throwFaults }) {
       const { early_stopping: earlyStopping } = values;
       const options: GenerateCommandOptions = {
         modelName: chosenModel(values, given),
@@ -155,6 +165,7 @@ export const generateCommand = (
         topK: values.top_k,
         topP: values.top_p,
         given: new Set([...given].flatMap((flag) => fieldOfFlag[flag] ?? [])),
+        typed: new Set(typed.keys()),
       };
       const { numBeams, numReturnSequences, doSample } = options;
       // What nobody wrote, the model's folder may say otherwise.
