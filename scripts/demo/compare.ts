@@ -1,6 +1,7 @@
 import { copyFile, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { formatTable } from "../../src/cli/table.js";
+import { columnsOf } from "../../src/cli/wrap-text.js";
 import { answeringFlags, tuningFlags } from "./recipe.js";
 import { hira, onlyRunIn, scoresOf, type Score } from "./hira.js";
 import { demoFolder, modelFiles } from "./paths.js";
@@ -62,6 +63,7 @@ export const scoreTable = (columns: Readonly<Record<string, Scores>>): string =>
       ]),
       ["mean", "", ...all.flatMap((scores) => [meanOf(scores), "", ""])],
     ],
+    { width: columnsOf(process.stdout, process.env) },
   );
   return lines.join("\n");
 };

@@ -1,23 +1,15 @@
-import { comparisonWarnings, type RunSummary } from "../evaluate/compare-runs.js";
-import { commonsenseNames, commonsenseSets } from "../evaluate/commonsense.js";
-import type { LeftOut } from "../evaluate/find-runs.js";
+import { comparisonWarnings, type ComparedRow } from "../evaluate/compared-rows.js";
+import { commonsenseNames } from "../evaluate/commonsense.js";
+import { figures, showSpread } from "./compare-figures.js";
+import { rankOf } from "./compare-rows.js";
 import type { Painter } from "./style-text.js";
-import { formatTable, type Column } from "./table.js";
+import { formatTable, tableWidth, type Column } from "./table.js";
+import { wrapText } from "./wrap-text.js";
 
 interface ComparedColumn extends Column {
   /** Undefined for what the run has not written. */
-  readonly cell: (run: RunSummary, index: number) => string | undefined;
+  readonly cell: (row: ComparedRow, index: number) => string | undefined;
 }
-
-const grouped = (value: number): string => Math.round(value).toLocaleString("en-US");
-const mebi = 2 ** 20;
-
-/** MiB, or KiB of what would hardly show in them. */
-const sizeOf = (bytes: number | undefined): string | undefined => {
-  if (bytes === undefined) return undefined;
-  if (bytes < 0.1 * mebi) return `${(bytes / 1024).toFixed(1)} KiB`;
-  return `${(bytes / mebi).toFixed(bytes < 100 * mebi ? 2 : 0)} MiB`;
-};
 
 const right = (heading: string, cell: ComparedColumn["cell"]): ComparedColumn => ({
   heading,
@@ -30,72 +22,129 @@ const left = (heading: string, cell: ComparedColumn["cell"]): ComparedColumn => 
   cell,
 });
 
-/** A star where the mean is over fewer than the eight sets. */
-const accuracyOf = ({ accuracy }: RunSummary): string | undefined =>
-  accuracy &&
-  `${accuracy.average.accuracy.toFixed(2)}${accuracy.average.sets < commonsenseNames.length ? "*" : ""}`;
+const isPartial = ({ runs }: ComparedRow): boolean =>
+  runs.some(({ accuracy }) => accuracy && accuracy.average.sets < commonsenseNames.length);
 
-const columnsOf = ({ perSet }: { readonly perSet: boolean }): readonly ComparedColumn[] => [
-  right("#", (_, index) => String(index + 1)),
-  left("method", ({ method }) => method),
-  right("trainable", ({ parameters }) => parameters && grouped(parameters.trainable)),
-  right(
-    "%",
-    ({ parameters }) => parameters && ((100 * parameters.trainable) / parameters.all).toFixed(3),
-  ),
-  right("val. loss", ({ best }) => best?.loss.toFixed(4)),
-  ...(perSet
-    ? commonsenseNames.map((name) =>
-        right(commonsenseSets[name].title, ({ accuracy }) =>
-          accuracy?.sets[name]?.score.accuracy.toFixed(2),
-        ),
-      )
-    : []),
-  right("accuracy", accuracyOf),
-  right("95 % interval", ({ accuracy }) => {
-    const interval = accuracy?.average.interval;
-    return interval && `${interval.low.toFixed(2)} – ${interval.high.toFixed(2)}`;
-  }),
-  right("step", ({ medianStepMs: ms }) => (ms === undefined ? undefined : `${grouped(ms)} ms`)),
-  right("tokens/s", ({ tokensPerSecond: rate }) =>
-    rate === undefined ? undefined : grouped(rate),
-  ),
-  right("peak memory", ({ peakMemoryBytes }) => sizeOf(peakMemoryBytes)),
-  right("adapter", ({ adapterBytes }) => sizeOf(adapterBytes)),
-];
+const hasSeveral = (rows: readonly ComparedRow[]): boolean =>
+  rows.some(({ runs }) => runs.length > 1);
+
+const number = right("#", (_, index) => String(index + 1));
+const name = left("run", (row) => row.name);
+
+/** The 95 % interval of one run's accuracy; a row of several has the spread over seeds in its place. */
+const interval = right("95 % interval", ({ runs }) => {
+  if (runs.length > 1) return "";
+  const found = runs[0]?.accuracy?.average.interval;
+  return found && `${found.low.toFixed(2)} – ${found.high.toFixed(2)}`;
+});
+
+/** All columns but the number and the name. */
+const figureColumns = (
+  rows: readonly ComparedRow[],
+  { perSet }: { readonly perSet: boolean },
+): readonly ComparedColumn[] => {
+  const namesMethod = rows.every((row) => {
+    const method = row.runs[0]?.method;
+    return (
+      method !== undefined && [method, `peft_type=${method}`].includes(row.name.split(",")[0] ?? "")
+    );
+  });
+  return [
+    ...(namesMethod ? [] : [left("method", ({ runs }) => runs[0]?.method)]),
+    right("rank", ({ runs }) => runs[0] && rankOf(runs[0])),
+    ...(hasSeveral(rows) ? [right("n", ({ runs }) => String(runs.length))] : []),
+    ...figures
+      .filter(({ ofSet }) => perSet || !ofSet)
+      .flatMap((figure) =>
+        figure.key === "accuracy"
+          ? [
+              // A star where the mean is over fewer than the eight sets.
+              right(figure.heading, (row) => {
+                const shown = showSpread(figure, row);
+                return shown && `${shown}${isPartial(row) ? "*" : ""}`;
+              }),
+              ...(rows.some(({ runs }) => runs.length === 1) ? [interval] : []),
+            ]
+          : [right(figure.heading, (row) => showSpread(figure, row))],
+      ),
+  ];
+};
 
 const cellsOf = (
-  runs: readonly RunSummary[],
+  rows: readonly ComparedRow[],
   columns: readonly ComparedColumn[],
 ): readonly (readonly string[])[] =>
-  runs.map((run, index) => columns.map(({ cell }) => cell(run, index) ?? "-"));
+  rows.map((row, index) => columns.map(({ cell }) => cell(row, index) ?? "-"));
 
-const legend = (runs: readonly RunSummary[]): readonly string[] => [
-  ...runs.map(({ name }, i) => `${String(i + 1)}  ${name}`),
-];
-
-const notes = (runs: readonly RunSummary[]): readonly string[] => [
-  "-: the run has not written it; step: median; peak memory: of the training process, with the pages of the model's files",
-  ...(runs.some(({ accuracy }) => accuracy && accuracy.average.sets < commonsenseNames.length)
-    ? ["*: mean over the sets that are there, fewer than eight"]
+const notes = (rows: readonly ComparedRow[]): readonly string[] => [
+  "-: the run has not written it, or its method has no rank; step: median; peak memory: of the training process, with the pages of the model's files",
+  ...(hasSeveral(rows)
+    ? ["n: runs that differ in seed alone; ±: their standard deviation (n - 1), beside the mean"]
     : []),
+  ...(rows.some(isPartial) ? ["*: mean over the sets that are there, fewer than eight"] : []),
 ];
 
-/** The comparison as lines for a terminal: the table, the runs' names, what the signs mean, warnings. */
-export const formatComparison = (
-  runs: readonly RunSummary[],
-  { perSet, paint }: { readonly perSet: boolean; readonly paint: Painter },
+/** `1  RUN`, a line a run; first the row's name where the table has no room for it. */
+const legend = (
+  rows: readonly ComparedRow[],
+  { named, folders, columns }: { named: boolean; folders: boolean; columns: number },
 ): readonly string[] => {
-  const columns = columnsOf({ perSet });
-  return [
-    ...formatTable(columns, cellsOf(runs, columns), {
+  const digits = String(rows.length).length;
+  const indent = " ".repeat(digits + 2);
+  return rows.flatMap((row, i) => {
+    const texts = [
+      ...(named ? [] : [row.name]),
+      ...(folders ? row.runs.map((run) => run.name) : []),
+    ];
+    return texts.flatMap((text, j) => {
+      const [first = "", ...others] = wrapText(text, columns - indent.length, "  ");
+      const start = j === 0 ? `${String(i + 1).padStart(digits)}  ` : indent;
+      return [start + first, ...others.map((line) => indent + line)];
+    });
+  });
+};
+
+/** How a comparison is shown on a terminal. */
+export interface ComparisonView {
+  readonly perSet: boolean;
+  readonly columns: number;
+  readonly paint: Painter;
+  /** Whether the names of the runs' folders stand below. */
+  readonly folders?: boolean;
+}
+
+/** The comparison as lines for a terminal: the table, the runs' folders, what the signs mean, warnings. */
+export const formatComparison = (
+  rows: readonly ComparedRow[],
+  { perSet, columns: width, paint, folders = true }: ComparisonView,
+): readonly string[] => {
+  const longest = Math.max(...rows.map((row) => row.name.length));
+  const unnamed = [number, ...figureColumns(rows, { perSet })];
+  const withNames = [number, name, ...figureColumns(rows, { perSet })];
+  const fits = (shown: readonly ComparedColumn[]): boolean =>
+    tableWidth(shown, cellsOf(rows, shown)) <= width;
+  // Names stand below the table where they are too long to leave figures room, or would cut a table that is whole without them.
+  const named = longest <= width / 2 && (fits(withNames) || !fits(unnamed));
+  const columns = named ? withNames : unnamed;
+  const names = legend(rows, { named, folders, columns: width });
+  const said = (lines: readonly string[], style: "dim" | "yellow", mark: string): string[] =>
+    lines
+      .flatMap((line) => wrapText(`${mark}${line}`, width, "  "))
+      .map((line) => paint(style, line));
+  const table = (keys: number): readonly string[] =>
+    formatTable(columns, cellsOf(rows, columns), {
+      width,
+      keys,
       paintHeading: (text) => paint("bold", text),
-    }),
+    });
+  // The name stands in every part of a table that has to be cut, unless that takes more parts.
+  const [narrow, wide] = [table(1), table(2)];
+  return [
+    ...(named && wide.length <= narrow.length ? wide : narrow),
     "",
-    ...legend(runs),
-    "",
-    ...notes(runs).map((line) => paint("dim", line)),
-    ...comparisonWarnings(runs).map((line) => paint("yellow", `! ${line}`)),
+    ...(names.length > 0 ? [...names, ""] : []),
+    ...said(notes(rows), "dim", ""),
+    ...said(comparisonWarnings(rows), "yellow", "! "),
   ];
 };
 
@@ -104,56 +153,20 @@ const escaped = (text: string): string => text.replaceAll("|", "\\|");
 
 /** The comparison as Markdown. */
 export const comparisonMarkdown = (
-  runs: readonly RunSummary[],
+  rows: readonly ComparedRow[],
   { perSet }: { readonly perSet: boolean },
 ): string => {
-  const columns = columnsOf({ perSet });
-  const row = (cells: readonly string[]): string => `| ${cells.map(escaped).join(" | ")} |`;
+  const columns = [number, name, ...figureColumns(rows, { perSet })];
+  const line = (cells: readonly string[]): string => `| ${cells.map(escaped).join(" | ")} |`;
   return [
-    row(columns.map(({ heading }) => heading)),
-    row(columns.map(({ align }) => (align === "left" ? "---" : "---:"))),
-    ...cellsOf(runs, columns).map(row),
+    line(columns.map(({ heading }) => heading)),
+    line(columns.map(({ align }) => (align === "left" ? "---" : "---:"))),
+    ...cellsOf(rows, columns).map(line),
     "",
-    ...runs.map(({ name }, i) => `${String(i + 1)}. ${name}`),
+    ...rows.map(({ runs }, i) => `${String(i + 1)}. ${runs.map((run) => run.name).join(", ")}`),
     "",
-    ...notes(runs),
-    ...comparisonWarnings(runs).map((line) => `\n**Warning:** ${line}`),
+    ...notes(rows).flatMap((note, i) => (i === 0 ? [note] : ["", note])),
+    ...comparisonWarnings(rows).map((warning) => `\n**Warning:** ${warning}`),
     "",
   ].join("\n");
 };
-
-/** The comparison for programs: null for what a run has not written. */
-export const comparisonJson = (
-  runs: readonly RunSummary[],
-  leftOut: readonly LeftOut[] = [],
-): string =>
-  JSON.stringify(
-    {
-      runs: runs.map((run) => ({
-        folder: run.folder,
-        method: run.method ?? null,
-        finished: run.finished,
-        trainable: run.parameters?.trainable ?? null,
-        all: run.parameters?.all ?? null,
-        eval_loss: run.best?.loss ?? null,
-        eval_step: run.best?.step ?? null,
-        accuracy: run.accuracy?.average ?? null,
-        sets: Object.fromEntries(
-          commonsenseNames.flatMap((name) => {
-            const score = run.accuracy?.sets[name]?.score;
-            return score ? [[name, score]] : [];
-          }),
-        ),
-        steps: run.steps ?? null,
-        median_step_ms: run.medianStepMs ?? null,
-        tokens_per_second: run.tokensPerSecond ?? null,
-        peak_memory_bytes: run.peakMemoryBytes ?? null,
-        adapter_bytes: run.adapterBytes ?? null,
-        conditions: run.conditions,
-      })),
-      left_out: leftOut,
-      warnings: comparisonWarnings(runs),
-    },
-    undefined,
-    2,
-  );

@@ -7,6 +7,7 @@ import { requireWritableFolder } from "../core/atomic-file.js";
 import { UserError } from "../core/errors.js";
 import {
   readSweepState,
+  sweepStateName,
   writeSweepState,
   type SweepRun,
   type SweepState,
@@ -38,8 +39,6 @@ export interface SweepResult {
   /** Runs that have failed, or whose answers have. */
   readonly failed: readonly string[];
 }
-
-const stateName = "sweep.json";
 
 /** Whether a process that an interrupted sweep has started is still at work in its folder. */
 const isAlive = (pid: number | undefined, out: string): boolean => {
@@ -186,7 +185,7 @@ const taskOf = async (
 export const planSweep = async (
   options: Pick<SweepOptions, "plan" | "out">,
 ): Promise<readonly SweepTask[]> => {
-  const state = await settle(await readSweepState(join(options.out, stateName)), options.out);
+  const state = await settle(await readSweepState(join(options.out, sweepStateName)), options.out);
   const tasks: SweepTask[] = [];
   for (const run of options.plan.runs) tasks.push(await taskOf(run, state.get(run.name), options));
   return tasks;
@@ -221,7 +220,7 @@ const requireStartable = (
   if (changed.length > 0)
     throw new UserError(
       `Cannot answer with other settings than before: found answers of ${changed.map(({ name }) => name).join(", ")} with other flags, expected those of evaluate`,
-      `Answers that are there are never overwritten: choose another --out, or remove these runs from ${join(out, stateName)} with their folders`,
+      `Answers that are there are never overwritten: choose another --out, or remove these runs from ${join(out, sweepStateName)} with their folders`,
     );
 };
 
@@ -234,7 +233,7 @@ const requireStartable = (
  */
 export const runSweep = async (options: SweepOptions): Promise<SweepResult> => {
   const { plan, out, program, interrupt, line } = options;
-  const path = join(out, stateName);
+  const path = join(out, sweepStateName);
   const state = new Map(await settle(await readSweepState(path), out));
   requireStartable(options, state);
   await requireWritableFolder(out, "Choose another --out");

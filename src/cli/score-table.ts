@@ -6,8 +6,9 @@ import {
   type Interval,
   type RunScore,
 } from "../evaluate/commonsense.js";
-import { formatTable, type Column } from "./table.js";
+import { formatTable, tableWidth, type Column } from "./table.js";
 import type { Painter } from "./style-text.js";
+import { wrapText } from "./wrap-text.js";
 
 const percent = (value: number): string => value.toFixed(2);
 const range = ({ low, high }: Interval): string => `${percent(low)} – ${percent(high)}`;
@@ -44,17 +45,28 @@ const remarks = (runs: readonly RunScore[]): string[] => {
   return lines;
 };
 
+/** What a table is written on. */
+interface Terminal {
+  readonly columns: number;
+  readonly paint: Painter;
+}
+
 /** The run's folder and, below it, its files with a star for the set. */
-const heading = ({ model, sets }: RunScore, paint: Painter): readonly string[] => {
+const heading = ({ model, sets }: RunScore, { columns, paint }: Terminal): readonly string[] => {
   const names = commonsenseNames.flatMap((set) => {
     const name = sets[set] && basename(sets[set].path);
     return name === undefined ? [] : [name.replace(set, "*")];
   });
-  return [paint("bold", basename(dirname(model))), paint("dim", [...new Set(names)].join(", "))];
+  const lines = (style: "bold" | "dim", text: string): readonly string[] =>
+    wrapText(text, columns, "  ").map((line) => paint(style, line));
+  return [
+    ...lines("bold", basename(dirname(model))),
+    ...lines("dim", [...new Set(names)].join(", ")),
+  ];
 };
 
 /** One run: a line a set, with interval, share without an answer and rows. */
-const oneRun = (run: RunScore, paint: Painter): readonly string[] => {
+const oneRun = (run: RunScore, { columns, paint }: Terminal): readonly string[] => {
   const rows = commonsenseNames.flatMap((name) => {
     const score = run.sets[name]?.score;
     if (score === undefined) return [];
@@ -90,6 +102,7 @@ const oneRun = (run: RunScore, paint: Painter): readonly string[] => {
     ],
     [...rows, averageRow],
     {
+      width: columns,
       paintHeading: (text) => paint("bold", text),
       paintRow: (row) => (text) => (row === rows.length ? paint("bold", text) : text),
     },
@@ -107,10 +120,7 @@ const runLabels = (runs: readonly RunScore[]): readonly string[] => {
 };
 
 /** Several runs: two lines each, accuracies and below them half the width of their intervals. */
-const manyRuns = (
-  runs: readonly RunScore[],
-  { columns, paint }: { readonly columns: number; readonly paint: Painter },
-): readonly string[] => {
+const manyRuns = (runs: readonly RunScore[], { columns, paint }: Terminal): readonly string[] => {
   const labels = runLabels(runs);
   const headings = [
     ...commonsenseNames.map((name) => right(commonsenseSets[name].title)),
@@ -134,39 +144,47 @@ const manyRuns = (
       ],
     ];
   });
-  const withLabels = (names: readonly string[]): readonly string[] =>
-    formatTable(
-      [left("run"), ...headings],
-      cells.map((row, i) => [i % 2 === 0 ? (names[i / 2] ?? "") : "", ...row]),
-      {
-        paintHeading: (text) => paint("bold", text),
-        paintRow: (row) => (text) => (row % 2 === 1 ? paint("dim", text) : text),
-      },
-    );
+  const shown = [left("run"), ...headings];
+  const withLabels = (names: readonly string[]): readonly (readonly string[])[] =>
+    cells.map((row, i) => [i % 2 === 0 ? (names[i / 2] ?? "") : "", ...row]);
+  const table = (rows: readonly (readonly string[])[]): readonly string[] =>
+    formatTable(shown, rows, {
+      width: columns,
+      paintHeading: (text) => paint("bold", text),
+      paintRow: (row) => (text) => (row % 2 === 1 ? paint("dim", text) : text),
+    });
+  const note = wrapText(
+    "±: half of the 95 % interval; none: rows without an answer, in percent",
+    columns,
+    "  ",
+  );
   const named = withLabels(labels);
-  const note = "±: half of the 95 % interval; none: rows without an answer, in percent";
-  if (Math.max(...named.map((line) => line.length)) <= columns) return [...named, "", note];
+  if (tableWidth(shown, named) <= columns) return [...table(named), "", ...note];
   // Names of runs are long: numbers stand in the table, and the names below it.
   const numbers = runs.map((_, i) => String(i + 1));
+  const indent = " ".repeat(String(runs.length).length + 2);
   return [
-    ...withLabels(numbers),
+    ...table(withLabels(numbers)),
     "",
-    ...labels.map((label, i) => `${numbers[i] ?? ""}  ${label}`),
+    ...labels.flatMap((label, i) => {
+      const [first = "", ...others] = wrapText(label, columns - indent.length, "  ");
+      return [
+        `${(numbers[i] ?? "").padEnd(indent.length)}${first}`,
+        ...others.map((line) => indent + line),
+      ];
+    }),
     "",
-    note,
+    ...note,
   ];
 };
 
 /** The results as lines for a terminal of so many columns. */
-export const formatScores = (
-  runs: readonly RunScore[],
-  terminal: { readonly columns: number; readonly paint: Painter },
-): readonly string[] => {
+export const formatScores = (runs: readonly RunScore[], terminal: Terminal): readonly string[] => {
   const [only] = runs;
   const table =
     runs.length === 1 && only !== undefined
-      ? [...heading(only, terminal.paint), "", ...oneRun(only, terminal.paint)]
+      ? [...heading(only, terminal), "", ...oneRun(only, terminal)]
       : manyRuns(runs, terminal);
-  const notes = remarks(runs);
+  const notes = remarks(runs).flatMap((line) => wrapText(line, terminal.columns, "  "));
   return notes.length === 0 ? table : [...table, ...(runs.length === 1 ? [""] : []), ...notes];
 };

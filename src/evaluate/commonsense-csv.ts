@@ -19,7 +19,7 @@ const columns = [
 ] as const satisfies readonly CommonsenseName[];
 
 /** One line of RFC 4180, ended as Python's csv module ends it. */
-const csvLine = (cells: readonly string[]): string =>
+export const csvLine = (cells: readonly string[]): string =>
   `${cells.map((cell) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell)).join(",")}\r\n`;
 
 /**

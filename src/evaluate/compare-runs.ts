@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { contentHash } from "../core/content-hash.js";
 import { UserError } from "../core/errors.js";
 import type { JsonObject } from "../core/json-file.js";
@@ -10,6 +10,7 @@ import { median } from "../core/median.js";
 import { readMetrics, type StepMetrics } from "../report/metrics.js";
 import { readOutputHeader } from "../report/output-jsonl.js";
 import { readRunFlags } from "../report/run-json.js";
+import { readSweepState, sweepStateName, type SweepState } from "../report/sweep-state.js";
 import { pickCheckpoint } from "../train/checkpoint-folder.js";
 import { describeLeftOut, findRuns, type LeftOut } from "./find-runs.js";
 import {
@@ -57,6 +58,10 @@ export interface RunSummary {
   /** The trained weights of the best checkpoint. */
   readonly adapterBytes: number | undefined;
   readonly conditions: Readonly<Partial<Record<ConditionName, string>>>;
+  /** The flags that the run has recorded, by their names. */
+  readonly flags: JsonObject;
+  /** Where the run is one of a sweep: the sweep's folder, and the sweep's own name for the run. */
+  readonly sweep: { readonly folder: string; readonly name: string } | undefined;
 }
 
 const textOf = (value: unknown): string | undefined =>
@@ -169,6 +174,21 @@ const conditionsOf = (
   return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
 };
 
+/** The sweep that knows the run's folder as that of one of its runs, with these runs' settings. */
+const readSweep = async (folder: string): Promise<RunSummary["sweep"]> => {
+  // Its folder holds one a run, and that the run's own; an --exp_name with "/" puts others in between.
+  for (let above = dirname(folder); above !== dirname(above); above = dirname(above)) {
+    const path = join(above, sweepStateName);
+    if (!existsSync(path)) continue;
+    const state = await readSweepState(path).catch((): SweepState => new Map());
+    const inSweep = relative(above, folder);
+    for (const [name, { runFolder }] of state)
+      if (runFolder === inSweep) return { folder: above, name };
+    return undefined;
+  }
+  return undefined;
+};
+
 const readRun = async (path: string): Promise<RunSummary> => {
   const folder = resolve(path);
   const recorded = join(folder, "run.json");
@@ -188,6 +208,8 @@ const readRun = async (path: string): Promise<RunSummary> => {
     ...steps,
     adapterBytes: await readAdapterBytes(folder),
     conditions: conditionsOf(json, flags, steps.steps),
+    flags,
+    sweep: await readSweep(folder),
   };
 };
 
@@ -225,42 +247,4 @@ export const readRuns = async (paths: readonly string[]): Promise<RunsRead> => {
       "Name the runs' own folders, as they were printed when the runs began, or a folder that holds them: hira compare results_hira",
     );
   return { runs, leftOut: all };
-};
-
-/** A line for every condition in which the runs differ, and for every run whose figures are not final. */
-export const comparisonWarnings = (runs: readonly RunSummary[]): readonly string[] => {
-  const label = (run: RunSummary): string => String(runs.indexOf(run) + 1);
-  const differing = conditionNames.flatMap((name) => {
-    const byValue = new Map<string, string[]>();
-    for (const run of runs) {
-      const value = run.conditions[name] ?? "not recorded";
-      byValue.set(value, [...(byValue.get(value) ?? []), label(run)]);
-    }
-    if (byValue.size < 2) return [];
-    const parts = [...byValue].map(([value, labels]) => `${value} (${labels.join(", ")})`);
-    return [`not comparable: the runs differ in ${name}: ${parts.join("; ")}`];
-  });
-  const unfinished = runs.filter(({ finished }) => !finished).map(label);
-  const setsOf = ({ accuracy }: RunSummary): string => Object.keys(accuracy?.sets ?? {}).join(", ");
-  const scored = runs.filter(({ accuracy }) => accuracy !== undefined);
-  return [
-    ...differing,
-    ...(unfinished.length > 0
-      ? [
-          `not finished (no output.jsonl): ${unfinished.join(", ")}; their figures are of the steps so far`,
-        ]
-      : []),
-    ...(new Set(scored.map(setsOf)).size > 1
-      ? [
-          `not comparable: accuracies over different sets: ${scored.map((run) => `${setsOf(run)} (${label(run)})`).join("; ")}`,
-        ]
-      : []),
-    ...runs.flatMap((run) =>
-      run.otherAnswers.length === 0
-        ? []
-        : [
-            `run ${label(run)} was answered in several ways: shown is ${basename(run.accuracy?.model ?? "")}, not ${run.otherAnswers.join(", ")}`,
-          ],
-    ),
-  ];
 };

@@ -4,6 +4,9 @@ import { UserError } from "../core/errors.js";
 import { quoteJson, readJsonObject, type JsonObject } from "../core/json-file.js";
 import { isJsonObject } from "../core/json.js";
 
+/** The file of a sweep's folder that says how far the sweep has come. */
+export const sweepStateName = "sweep.json";
+
 /** How far a run of a sweep has come. */
 export type SweepStatus = "running" | "done" | "failed" | "stopped";
 

@@ -4,7 +4,9 @@ import { UserError } from "../../core/errors.js";
 import { readRuns } from "../../evaluate/compare-runs.js";
 import { describeLeftOut } from "../../evaluate/find-runs.js";
 import { defineCommand } from "../command.js";
-import { comparisonJson, comparisonMarkdown, formatComparison } from "../compare-table.js";
+import { comparisonCsv, comparisonJson } from "../compare-data.js";
+import { comparedRows } from "../compare-rows.js";
+import { comparisonMarkdown, formatComparison } from "../compare-table.js";
 import { flags, pickFlags } from "../options.js";
 import { always } from "../reads.js";
 
@@ -13,7 +15,7 @@ export const compareCommand = defineCommand({
   name: "compare",
   summary: "Compare runs in a table",
   description:
-    "Reads what runs have written into their folders: method, trained parameters, best validation loss, accuracy with its 95 % interval, step time, tokens a second, peak memory, size of the adapter. What a run has not written is shown as -. A folder stands for the runs in it; what is no run is left out, and named. Warns where runs differ in model, data, seed, batch, steps, precision or mask.",
+    "Reads what runs have written into their folders: method, trained parameters, best validation loss, accuracy with its 95 % interval, step time, tokens a second, peak memory, size of the adapter. What a run has not written is shown as -. A folder stands for the runs in it; what is no run is left out, and named. A run goes by what differs; runs that differ in seed alone share a row, with mean and standard deviation. Warns where runs differ in model, data, seed, batch, steps, precision or mask.",
   words: { name: "<run|folder>...", help: "Runs' folders, or folders of runs" },
   flags: {
     per_set: {
@@ -26,18 +28,20 @@ export const compareCommand = defineCommand({
       group: "Files and output",
       help: "Print Markdown instead of a table for the terminal",
     },
+    csv: { ...flags.csv, help: "Print CSV instead of a table: a line a row, and one a run" },
     ...pickFlags(["json", "overwrite"]),
     out: { ...flags.out, placeholder: "file", help: "Markdown file to write the table to (.md)" },
   },
   reads: {
-    // JSON has the sets in any case.
+    // JSON and CSV have the sets in any case.
     per_set: [
       {
-        decidedBy: ["json", "out"],
-        isMet: ({ json, out }) => !json || out !== null,
-        otherwise: () => "with --json",
+        decidedBy: ["json", "csv", "out"],
+        isMet: ({ json, csv, out }) => !(json || csv) || out !== null,
+        otherwise: ({ json }) => `with --${json ? "json" : "csv"}`,
       },
     ],
+    csv: always,
     markdown: always,
     json: always,
     out: always,
@@ -48,8 +52,13 @@ export const compareCommand = defineCommand({
     ["hira compare RUN1 RUN2 --per_set --out=table.md", "two runs, set by set, as Markdown too"],
   ],
   async run({ values, words, context: { ui, terminal, note }, faults, throwFaults }) {
-    if (values.json && values.markdown)
-      faults.push({ what: "--json", found: "it beside --markdown", expected: "one of them" });
+    const forms = (["json", "csv", "markdown"] as const).filter((name) => values[name]);
+    if (forms.length > 1)
+      faults.push({
+        what: forms.map((name) => `--${name}`).join(", "),
+        found: "them beside one another",
+        expected: "one of them",
+      });
     if (values.overwrite && values.out === null)
       faults.push({ what: "--overwrite", found: "no --out", expected: "one beside it" });
     throwFaults();
@@ -62,13 +71,13 @@ export const compareCommand = defineCommand({
       await requireNewFiles([values.out], { flag: "--out", overwrite: values.overwrite });
     const { runs, leftOut } = await readRuns(words);
     if (leftOut.length > 0) ui.warn(`left out: ${describeLeftOut(leftOut)}`);
+    const rows = comparedRows(runs);
     const options = { perSet: values.per_set };
-    const markdown = comparisonMarkdown(runs, options);
-    if (values.json) ui.line(comparisonJson(runs, leftOut));
+    const markdown = comparisonMarkdown(rows, options);
+    if (values.json) ui.line(comparisonJson(rows, leftOut));
+    else if (values.csv) ui.line(comparisonCsv(rows).trimEnd());
     else if (values.markdown) ui.line(markdown.trimEnd());
-    else
-      for (const line of formatComparison(runs, { ...options, paint: terminal.paint }))
-        ui.line(line);
+    else for (const line of formatComparison(rows, { ...options, ...terminal })) ui.line(line);
     if (values.out === null) return;
     await writeFileAtomically(values.out, markdown);
     note(`wrote ${values.out}`);

@@ -5,6 +5,7 @@ import { readRuns } from "../../evaluate/compare-runs.js";
 import { describeLeftOut } from "../../evaluate/find-runs.js";
 import { activities } from "../../train/interrupt.js";
 import { defineCommand, type Command } from "../command.js";
+import { comparedRows } from "../compare-rows.js";
 import { comparisonMarkdown, formatComparison } from "../compare-table.js";
 import { faultsError } from "../flag.js";
 import { flags } from "../options.js";
@@ -96,11 +97,15 @@ export const sweepCommand = (program: () => readonly string[]): Command =>
       if (folders.length > 0) {
         const { runs: compared, leftOut } = await readRuns(folders);
         if (leftOut.length > 0) ui.warn(`left out: ${describeLeftOut(leftOut)}`);
-        const options = { perSet: values.per_set };
+        const rows = comparedRows(compared);
+        const options = { perSet: values.per_set, folders: false, ...terminal };
         ui.line("");
-        for (const line of formatComparison(compared, { ...options, paint: terminal.paint }))
-          ui.line(line);
-        await writeFileAtomically(join(out, "compare.md"), comparisonMarkdown(compared, options));
+        for (const line of formatComparison(rows, options)) ui.line(line);
+        const table = join(out, "compare.md");
+        await writeFileAtomically(table, comparisonMarkdown(rows, options));
+        ui.line("");
+        ui.line(`Runs: ${join(out, "<run>")}`);
+        ui.line(`Table: ${table}`);
       }
       for (const name of failed) ui.warn(`failed: ${name}`);
       return failed.length > 0 ? 1 : undefined;
