@@ -1,18 +1,19 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "../core/errors.js";
-import { findDataset, findSingleDataset } from "../datasets/registry.js";
+import { findDataset, findSingleDataset, type Dataset } from "../datasets/registry.js";
 import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { requireKnownTokensOf } from "../train/known-tokens.js";
 import type { BaseStorage } from "../train/load-base.js";
+import { isAnswered, loadAllSets } from "./answered-files.js";
 import { analyseAdapter, writeAdapterAnalysis } from "./adapter-analysis.js";
 import { openTrained, type TrainedModel } from "./open-trained.js";
 import type { GivenFlags } from "./recorded-flags.js";
 import { announceDecoding, openPredictor, predictSet, type PredictionSettings } from "./predict.js";
-import { loadQuestions, type Questions } from "./questions.js";
+import { loadQuestions } from "./questions.js";
 import { countParameters, outputConfigOf, type HiraFlags } from "./output-header.js";
 
 export interface EvaluationRunOptions extends PredictionSettings, BaseStorage {
@@ -53,7 +54,7 @@ export const evaluationFileName = (
 /**
  * --ckpt: answers the test split of a set (common_all: of eight) with what was trained, into files beside it.
  *
- * A file that is there is left as it is and its set skipped, unless --compute_rank or --compute_norm asks for more. compat
+ * A file that is there with all rows that are asked for is left as it is and its set skipped, unless --compute_rank or --compute_norm asks for more. compat
  * "exit": a folder that is not there is a warning, as in the original.
  * @param originalFlags line 1 of the files, for the flags that the trained model brings with it
  * @throws {UserError} if there is nothing complete to load, or the data are missing
@@ -75,12 +76,11 @@ export const runEvaluation = async (
     ui.warn(missing);
     return;
   }
-  const todo = names.map(findSingleDataset).filter((dataset) => {
+  const todo: Dataset[] = [];
+  for (const dataset of names.map(findSingleDataset)) {
     const path = join(ckpt, evaluationFileName(options, dataset.name));
-    if (analyses || !existsSync(path)) return true;
-    ui.line(`${path}: File exists, skipped.`);
-    return false;
-  });
+    if (analyses || !(await isAnswered(path, dataset, options, ui))) todo.push(dataset);
+  }
   if (todo.length === 0) return;
   const model = await openTrained({ ...options, ckpt, tokenizer: "required" }, ui);
   if (analyses) await writeAnalysis(model, ckpt, options, ui);
@@ -89,17 +89,10 @@ export const runEvaluation = async (
   const { folder } = model.base;
   const kind = model.adapted?.adapter.method.kind;
   const settings = { ...options, useInput: usesInput(model, options.useInput) };
-  const asked: Questions[] = [];
-  for (const dataset of todo)
-    asked.push(
-      await loadQuestions(
-        dataset,
-        model.base,
-        tokenizer,
-        settings,
-        model.runFlags && "as where this run was trained",
-      ),
-    );
+  const advice = model.runFlags && "as where this run was trained";
+  const asked = await loadAllSets(todo, (dataset) =>
+    loadQuestions(dataset, model.base, tokenizer, settings, advice),
+  );
   const unknown = asked.flatMap((questions) => questions.unknown);
   requireKnownTokensOf(model.base, unknown, { usesTokenizer: true });
   announceDecoding(todo, { folder, tokenizer, kind }, options, ui);

@@ -1,0 +1,90 @@
+import { existsSync } from "node:fs";
+import { rename } from "node:fs/promises";
+import { UserError, userErrorOfFaults } from "../core/errors.js";
+import { resolveDataRoot } from "../datasets/data-root.js";
+import { loadSplit } from "../datasets/load-split.js";
+import type { Dataset } from "../datasets/registry.js";
+import { readOutputJsonl } from "../report/output-jsonl.js";
+import type { ProgressUi } from "../report/progress.js";
+import type { PredictionSettings } from "./predict.js";
+
+type Asked = Pick<PredictionSettings, "compat" | "dataDir" | "datasetRatio" | "limit" | "useInput">;
+
+/**
+ * How many rows of a set are asked for; undefined where its data cannot be read.
+ *
+ * Without them nobody can say that a file lacks a row, so an evaluated run is shown without its data, too.
+ */
+const countAsked = async (dataset: Dataset, settings: Asked): Promise<number | undefined> => {
+  try {
+    const root = await resolveDataRoot({ dataDir: settings.dataDir });
+    const { datasetRatio: ratio, useInput, compat, limit } = settings;
+    const { rows } = await loadSplit(dataset, "test", { root, ratio, useInput, compat });
+    return Math.min(rows.length, limit ?? Infinity);
+  } catch (error) {
+    if (error instanceof UserError) return undefined;
+    throw error;
+  }
+};
+
+/**
+ * Whether a file of answers is there and has all rows that are asked for; says so, or why it is answered again.
+ *
+ * A file of fewer rows, which a run with --limit or --dataset_ratio has left, is answered again as a whole, so that it ends up
+ * as if the smaller run had never been. A file that is no file of answers is put aside under its name and `.torn`.
+ */
+export const isAnswered = async (
+  path: string,
+  dataset: Dataset,
+  settings: Asked,
+  ui: ProgressUi,
+): Promise<boolean> => {
+  if (!existsSync(path)) return false;
+  const asked = await countAsked(dataset, settings);
+  const found = await readOutputJsonl(path).then(
+    ({ rows }) => rows.length,
+    (error: unknown) => {
+      if (error instanceof UserError) return error;
+      throw error;
+    },
+  );
+  if (found instanceof UserError) {
+    await rename(path, `${path}.torn`);
+    ui.warn(`${found.message}. Put aside as ${path}.torn; the set is answered again`);
+    return false;
+  }
+  if (asked === undefined || found >= asked) {
+    const more = asked !== undefined && found > asked ? ` It has ${String(found)} rows.` : "";
+    ui.line(`${path}: File exists, skipped.${more}`);
+    return true;
+  }
+  ui.line(
+    `${path}: File exists with ${String(found)} of ${String(asked)} rows, answering all of them.`,
+  );
+  return false;
+};
+
+/** What `load` makes of each set, in order. @throws {UserError} with the faults of all sets, before any is worked on */
+export const loadAllSets = async <T>(
+  datasets: readonly Dataset[],
+  load: (dataset: Dataset) => Promise<T>,
+): Promise<readonly T[]> => {
+  const loaded: T[] = [];
+  const faults: UserError[] = [];
+  for (const dataset of datasets) {
+    try {
+      loaded.push(await load(dataset));
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      faults.push(error);
+    }
+  }
+  const [first] = faults;
+  if (first === undefined) return loaded;
+  if (faults.length === 1) throw first;
+  throw userErrorOfFaults(
+    "Cannot answer these sets",
+    faults.map(({ message }) => message.replaceAll("\n", "\n  ")),
+    first.hint,
+  );
+};
