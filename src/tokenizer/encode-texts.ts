@@ -31,7 +31,7 @@ export interface EncodedTexts {
 }
 
 // Raised when the meaning or the layout of a cached table changes.
-const cacheVersion = "1";
+const cacheVersion = "2";
 const textsAChunk = 256;
 
 /**

@@ -1,24 +1,26 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
+import type { EngineDecoder } from "./exact-decoder.js";
 
 /**
- * What is used of the engine's `Tokenizer` class.
+ * What is used of the engine's `Tokenizer` class: its parts, which do the work between added tokens.
  *
  * Declared here because its own declarations import without file extensions, which NodeNext resolves to nothing.
  */
 export interface TokenizerEngine {
-  encode(text: string, options: { readonly add_special_tokens: boolean }): { ids: number[] };
-  /** @throws {Error} if `ids` is empty */
-  decode(
-    ids: number[],
-    options: {
-      readonly skip_special_tokens: boolean;
-      readonly clean_up_tokenization_spaces: boolean;
-    },
-  ): string;
-  token_to_id(token: string): number | undefined;
-  get_vocab(withAddedTokens: boolean): Map<string, number>;
+  readonly normalizer: ((text: string) => string) | null;
+  /** `section_index` 0 says that the whole text begins with this part. */
+  readonly pre_tokenizer:
+    ((text: string, options: { readonly section_index: number }) => readonly string[]) | null;
+  /** From pre-tokens to tokens, by their texts. */
+  readonly model: ((preTokens: readonly string[]) => readonly string[]) & {
+    readonly tokens_to_ids: ReadonlyMap<string, number>;
+    /** By id; with holes where ids are left out. */
+    readonly vocab: readonly (string | undefined)[];
+    readonly unk_token_id: number | undefined;
+  };
+  readonly decoder: EngineDecoder | null;
 }
 
 /**
@@ -37,9 +39,33 @@ const engine = packageRequire(enginePath) as {
   readonly Tokenizer: new (tokenizerJson: object, config: object) => TokenizerEngine;
 };
 
+/** A pre-tokenizer of the engine, as far as it is mended. */
+interface EnginePreTokenizer {
+  readonly config?: { readonly type?: unknown };
+  /** Of a sequence. */
+  readonly tokenizers?: readonly EnginePreTokenizer[];
+  pattern?: RegExp;
+}
+
+/**
+ * GPT-2's pattern with Unicode's white space: JavaScript's \s has U+FEFF, and not U+0085.
+ *
+ * Source: tokenizers 0.23, pre_tokenizers/byte_level.rs.
+ */
+const byteLevelPattern =
+  /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
+
+const mendByteLevel = (preTokenizer: EnginePreTokenizer): void => {
+  for (const part of preTokenizer.tokenizers ?? []) mendByteLevel(part);
+  if (preTokenizer.config?.type === "ByteLevel") preTokenizer.pattern = byteLevelPattern;
+};
+
 /** @throws {Error} if the files describe a kind of tokenizer that the engine does not know */
-export const makeEngine = (tokenizerJson: object, config: object): TokenizerEngine =>
-  new engine.Tokenizer(tokenizerJson, config);
+export const makeEngine = (tokenizerJson: object, config: object): TokenizerEngine => {
+  const made = new engine.Tokenizer(tokenizerJson, config);
+  if (made.pre_tokenizer) mendByteLevel(made.pre_tokenizer as EnginePreTokenizer);
+  return made;
+};
 
 /** The engine's version: another one may give other ids, so it is part of every cache key. */
 export const engineVersion = (

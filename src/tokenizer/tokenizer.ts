@@ -1,6 +1,9 @@
 import { contentHash } from "../core/content-hash.js";
 import { messageOf, UserError, userErrorOfFaults } from "../core/errors.js";
+import { quoteJson } from "../core/json-file.js";
 import { isJsonObject, parseJson } from "../core/json.js";
+import { makeTextCutter, type AddedToken } from "./added-tokens.js";
+import { exactDecoder } from "./exact-decoder.js";
 import { makeEngine } from "./tokenizer-library.js";
 import type { TokenizerEngine } from "./tokenizer-library.js";
 
@@ -67,10 +70,16 @@ export const makeTokenizer = (source: TokenizerSource): Tokenizer => {
   const config = jsonObject(source.tokenizerConfigJson ?? "{}", `${name}/tokenizer_config.json`);
   const map = jsonObject(source.specialTokensMapJson ?? "{}", `${name}/special_tokens_map.json`);
 
+  const addedTokens = readAddedTokens(tokenizerJson.added_tokens, `${name}/tokenizer.json`);
   let engine: TokenizerEngine;
   try {
     engine = makeEngine(
-      { ...tokenizerJson, pre_tokenizer: splitAllDigits(tokenizerJson.pre_tokenizer) },
+      {
+        ...tokenizerJson,
+        // They are cut out beforehand: the engine would take them for words of its model.
+        added_tokens: [],
+        pre_tokenizer: splitAllDigits(tokenizerJson.pre_tokenizer),
+      },
       config,
     );
   } catch (error) {
@@ -79,6 +88,13 @@ export const makeTokenizer = (source: TokenizerSource): Tokenizer => {
       "Expected a tokenizer.json as the tokenizers library writes it (save_pretrained of a fast tokenizer)",
     );
   }
+
+  const vocabulary = readVocabulary(engine, addedTokens, `${name}/tokenizer.json`);
+  const { additional_special_tokens: more } = config;
+  const special = new Set([
+    ...addedTokens.flatMap((token) => (token.special ? [token.content] : [])),
+    ...(Array.isArray(more) ? more.map(tokenText) : []),
+  ]);
 
   const className =
     typeof config.tokenizer_class === "string" ? config.tokenizer_class.replace(/Fast$/, "") : "";
@@ -90,7 +106,7 @@ export const makeTokenizer = (source: TokenizerSource): Tokenizer => {
       .find((text) => text !== undefined);
     const text = stated ?? classDefaults[className]?.[which];
     if (text === undefined) return undefined;
-    const id = engine.token_to_id(text);
+    const id = vocabulary.idOf(text);
     if (id !== undefined) return { text, id };
     if (stated === undefined) return undefined;
     throw new UserError(
@@ -111,14 +127,20 @@ export const makeTokenizer = (source: TokenizerSource): Tokenizer => {
       'Name one in tokenizer_config.json, e.g. "pad_token": "</s>"',
     );
 
+  const { decoder } = engine;
+  const chain = decoder && exactDecoder(decoder);
+  const decodeTokens = (tokens: readonly string[]): string =>
+    chain ? chain(tokens).join("") : tokens.join(" ");
+
   return {
-    encode: (text) => (text === "" ? [] : engine.encode(text, { add_special_tokens: false }).ids),
+    encode: makeEncoder(engine, addedTokens, vocabulary),
     decode(ids, { skipSpecialTokens = false, cleanUpSpaces = false } = {}) {
-      if (ids.length === 0) return "";
-      return engine.decode([...ids], {
-        skip_special_tokens: skipSpecialTokens,
-        clean_up_tokenization_spaces: cleanUpSpaces,
+      const tokens = ids.flatMap((id) => {
+        const token = vocabulary.textOf(id);
+        return token === undefined || (skipSpecialTokens && special.has(token)) ? [] : [token];
       });
+      const text = decodeTokens(tokens);
+      return cleanUpSpaces ? cleanUp(text) : text;
     },
     bosToken: bos?.text,
     bosId: bos?.id,
@@ -126,7 +148,7 @@ export const makeTokenizer = (source: TokenizerSource): Tokenizer => {
     eosId: eos?.id,
     padToken: pad.text,
     padId: pad.id,
-    vocabularySize: vocabularySize(engine, name),
+    vocabularySize: vocabulary.size,
     cleansUpSpaces: config.clean_up_tokenization_spaces !== false,
     hash: contentHash([
       source.tokenizerJson,
@@ -168,17 +190,108 @@ const tokenText = (value: unknown): string | undefined => {
   return isJsonObject(value) && typeof value.content === "string" ? value.content : undefined;
 };
 
-/** @throws {UserError} naming the tokens whose ids are no ids */
-const vocabularySize = (engine: TokenizerEngine, name: string): number => {
-  let largest = -1;
+/** tokenizer.json's `added_tokens`; entries without a text are passed over, as the tokenizers library does. @throws {UserError} */
+const readAddedTokens = (value: unknown, where: string): readonly AddedToken[] => {
   const faults: string[] = [];
-  for (const [token, id] of engine.get_vocab(true)) {
+  const tokens = (Array.isArray(value) ? value : []).flatMap((entry: unknown, i): AddedToken[] => {
+    const { id, content, ...flags } = isJsonObject(entry) ? entry : {};
+    if (typeof content !== "string" || typeof id !== "number" || !Number.isInteger(id) || id < 0) {
+      faults.push(
+        `added_tokens[${String(i)}]: found ${quoteJson(entry)}, expected an object with content, a text, and id, a whole number from 0`,
+      );
+      return [];
+    }
+    if (content === "") return [];
+    const special = flags.special === true;
+    return [
+      {
+        id,
+        content,
+        special,
+        singleWord: flags.single_word === true,
+        lstrip: flags.lstrip === true,
+        rstrip: flags.rstrip === true,
+        normalized: typeof flags.normalized === "boolean" ? flags.normalized : !special,
+      },
+    ];
+  });
+  if (faults.length > 0) throw userErrorOfFaults(`Cannot use ${where}`, faults);
+  return tokens;
+};
+
+/** All tokens, those of the model and the added ones. */
+interface TokenVocabulary {
+  readonly idOf: (token: string) => number | undefined;
+  readonly textOf: (id: number) => string | undefined;
+  /** The largest id + 1. */
+  readonly size: number;
+}
+
+/** @throws {UserError} naming the tokens whose ids are no ids, and added tokens whose id or text the model gives to another */
+const readVocabulary = (
+  { model, normalizer }: TokenizerEngine,
+  addedTokens: readonly AddedToken[],
+  where: string,
+): TokenVocabulary => {
+  const faults: string[] = [];
+  let largest = -1;
+  for (const [token, id] of model.tokens_to_ids) {
     if (Number.isInteger(id) && id >= 0) largest = Math.max(largest, id);
     else
       faults.push(
         `found the id ${String(id)} for ${JSON.stringify(token)}, expected a whole number from 0`,
       );
   }
-  if (faults.length > 0) throw userErrorOfFaults(`Cannot use ${name}/tokenizer.json`, faults);
-  return largest + 1;
+  const [texts, ids] = [new Map<number, string>(), new Map<string, number>()];
+  for (const { id, content, normalized } of addedTokens) {
+    const [ofText, ofId] = [model.tokens_to_ids.get(content), model.vocab[id]];
+    if (ofText !== undefined && ofText !== id)
+      faults.push(
+        `found the added token ${JSON.stringify(content)} with id ${String(id)}, expected ${String(ofText)}, which the vocabulary gives it`,
+      );
+    else if (ofId !== undefined && ofId !== content)
+      faults.push(
+        `found the added token ${JSON.stringify(content)} with id ${String(id)}, which the vocabulary gives to ${JSON.stringify(ofId)}, expected an id of its own`,
+      );
+    largest = Math.max(largest, id);
+    // tokenizers 0.23 decodes a token as what it looks for.
+    texts.set(id, normalized && normalizer ? normalizer(content) : content);
+    ids.set(content, id);
+  }
+  if (faults.length > 0) throw userErrorOfFaults(`Cannot use ${where}`, faults);
+  return {
+    idOf: (token) => ids.get(token) ?? model.tokens_to_ids.get(token),
+    textOf: (id) => texts.get(id) ?? model.vocab[id],
+    size: largest + 1,
+  };
 };
+
+/** Cuts a text at added tokens, and has the engine's parts do the rest between them. */
+const makeEncoder = (
+  { normalizer, pre_tokenizer: preTokenize, model }: TokenizerEngine,
+  addedTokens: readonly AddedToken[],
+  { idOf }: TokenVocabulary,
+): ((text: string) => number[]) => {
+  const cut = makeTextCutter(addedTokens, (text) => (normalizer ? normalizer(text) : text));
+  const idsOf = (text: string, first: boolean): readonly number[] => {
+    const preTokens = preTokenize ? preTokenize(text, { section_index: first ? 0 : 1 }) : [text];
+    return (
+      preTokens
+        // One at a time: unknown letters are fused within a pre-token only.
+        .flatMap((preToken) => model([preToken]))
+        .flatMap(
+          (token) => model.tokens_to_ids.get(token) ?? model.unk_token_id ?? idOf(token) ?? [],
+        )
+    );
+  };
+  return (text) =>
+    cut(text).flatMap((part) => ("id" in part ? [part.id] : idsOf(part.text, part.first)));
+};
+
+/** Source: clean_up_tokenization of transformers' PreTrainedTokenizerBase. */
+const cleanUp = (text: string): string =>
+  [
+    ...[" .", " ?", " !", " ,"].map((space): [string, string] => [space, space.slice(1)]),
+    [" ' ", "'"] as const,
+    ...[" n't", " 'm", " 's", " 've", " 're"].map((end): [string, string] => [end, end.slice(1)]),
+  ].reduce((cleaned, [from, to]) => cleaned.replaceAll(from, to), text);
