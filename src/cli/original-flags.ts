@@ -61,8 +61,8 @@ export const trainHiraFlags = {
     kind: "number",
     group: "Training",
     default: 1,
-    above: 0,
-    help: "Passes over the training rows, not necessarily a whole number",
+    min: 0,
+    help: "Passes over the training rows, not necessarily a whole number; 0 answers the test rows with the model as it stands",
   },
   lr: {
     kind: "number",

@@ -77,8 +77,8 @@ export const ownFlags = {
     kind: "integer",
     group: "Training",
     default: null,
-    min: 1,
-    help: "Number of updates, in place of --epoch",
+    min: 0,
+    help: "Number of updates, in place of --epoch; 0 as there",
   },
   compat: {
     ours: true,

@@ -84,7 +84,9 @@ export const crossFaults = (values: TrainFlagValues, datasetFile: boolean): Flag
       found: `--dataset ${values.dataset}, which has its own validation rows`,
       expected: "a --dataset that is a file",
     });
-  if (datasetFile && trains && values.validation === null && evalStrategy !== "no")
+  const updates = values.max_steps ?? values.epoch;
+  const evaluates = trains && evalStrategy !== "no" && updates > 0;
+  if (datasetFile && values.validation === null && evaluates)
     faults.push({
       what: "--eval_strategy",
       found: `${JSON.stringify(evalStrategy)} without --validation`,

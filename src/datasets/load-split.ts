@@ -10,7 +10,7 @@ export interface LoadedSplit extends LoadedRows {
   readonly split: Split;
   /** Rows in the file, before --dataset_ratio. */
   readonly rowsInFile: number;
-  /** What the user has to know before believing a number from these rows, and what to do about it. */
+  /** What the user has to know before believing a checkpoint that these rows choose, and what to do about it. */
   readonly warning?: string | undefined;
 }
 

@@ -15,6 +15,8 @@ import { requireKnownTokensOf } from "../train/known-tokens.js";
 import { loadBase, packingOf, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { momentAllocator, type MomentAllocator } from "../train/optimizer.js";
 import { createParameterStore, type ParameterStore } from "../train/parameters.js";
+import { isEvaluationStep } from "../train/schedule.js";
+import { isPruned } from "../train/sparsity.js";
 import { loadTrainingData, type DataSettings, type TrainingData } from "../train/training-data.js";
 import { DEFAULT_SEED, planTraining, type TrainingSettings } from "../train/training-settings.js";
 import { announceDecoding, type PredictionSettings } from "./predict.js";
@@ -136,6 +138,8 @@ export const prepareRun = async (
   requireSameLength(options, data.train.length);
   requireNoDropout(base);
   const adapter = buildAdapter(peftType, config, options, options.compat, base.tokenizer);
+  if (data.choiceWarning !== undefined && choosesCheckpoint(options, data, adapter))
+    ui.warn(data.choiceWarning);
   const { tokenizer } = base;
   // Before training: what cannot be decoded afterwards is told now.
   if (options.datasetFile === undefined && tokenizer)
@@ -192,6 +196,21 @@ const quantizationConfig = (storage: BaseStorage): JsonObject | undefined => {
       : // LLM.int8() keeps columns of large activations in floats; here none are.
         { llm_int8_threshold: 0 }),
   };
+};
+
+/** Whether validation has a choice: there are two checkpoints at least that may be the run's result. */
+const choosesCheckpoint = (
+  options: TrainingRunOptions,
+  { train }: TrainingData,
+  adapter: Adapter,
+): boolean => {
+  const plan = planTraining(options, train.length);
+  const steps = Array.from({ length: plan.totalSteps }, (_, i) => i + 1);
+  const candidates = steps.filter(
+    (step) =>
+      isEvaluationStep(plan, step) && isPruned(adapter.options.sparsity, step, plan.totalSteps),
+  );
+  return candidates.length > 1;
 };
 
 /** A schedule that a ds_config gives its own length must have the run's. */

@@ -122,9 +122,9 @@ const finishRun = async (
   const { base, adapter, questions, options, record, runFolder, ui } = job;
   const result = await trainWithReports(job);
   if (result.interrupted) {
-    const { steps, totalSteps, inEvaluation } = result;
+    const { steps, totalSteps, inEvaluation, isSaved } = result;
     ui.line(
-      `Stopped after ${String(steps)} of ${String(totalSteps)} steps${inEvaluation ? ", in the validation" : ""}; ${steps > 0 ? `to go on: ${resumeCommand(runFolder)}` : "there is nothing to go on from"}`,
+      `Stopped after ${String(steps)} of ${String(totalSteps)} steps${inEvaluation ? ", in the validation" : ""}; ${isSaved ? `to go on: ${resumeCommand(runFolder)}` : "there is nothing to go on from"}`,
     );
     return;
   }

@@ -17,29 +17,30 @@ export interface CheckpointTarget {
   readonly positionAt: (step: number) => RunPosition;
 }
 
-/** Whether a run that nobody stops saves a checkpoint after update `step`. */
-const isPlannedCheckpoint = (plan: TrainingPlan, step: number): boolean =>
-  plan.strategy === "no" ? step === plan.totalSteps : isEvaluationStep(plan, step);
-
-/** Removes what interruptions have saved. @throws {UserError} if a folder cannot be removed */
-export const removeUnplannedCheckpoints = async ({
-  runFolder,
-  plan,
-}: Pick<CheckpointTarget, "runFolder" | "plan">): Promise<void> => {
-  await removeCheckpoints(runFolder, (step) => !isPlannedCheckpoint(plan, step));
+/**
+ * Removes what interruptions have saved.
+ *
+ * @param keptStep is not touched, whatever the plan says
+ * @throws {UserError} if a folder cannot be removed
+ */
+export const removeUnplannedCheckpoints = async (
+  { runFolder, plan }: Pick<CheckpointTarget, "runFolder" | "plan">,
+  keptStep?: number,
+): Promise<void> => {
+  await removeCheckpoints(runFolder, (step) => step !== keptStep && !isEvaluationStep(plan, step));
 };
 
 /**
  * Saves a run's state, and removes the checkpoints whose time is over.
  *
  * What an interruption saves takes no other checkpoint's place, and goes with the next one that is planned.
- * @param at.interrupted the run does not stand where the plan saves: nothing is removed
+ * @param at.isPlanned whether the run saves here also if nobody stops it; else nothing is removed
  * @throws {UserError} if something cannot be written or removed
  */
 export const saveCheckpoint = async (
   target: CheckpointTarget,
   state: TrainingState,
-  { trainSeconds, interrupted }: { readonly trainSeconds: number; readonly interrupted: boolean },
+  { trainSeconds, isPlanned }: { readonly trainSeconds: number; readonly isPlanned: boolean },
 ): Promise<void> => {
   const { runFolder, settings, plan, store, writeWeights, positionAt } = target;
   const { step, tokensSeen, evaluations, logHistory } = state;
@@ -61,8 +62,8 @@ export const saveCheckpoint = async (
     moments: momentsOf(store),
     writeWeights,
   });
-  if (interrupted || !isPlannedCheckpoint(plan, step)) return;
-  await removeUnplannedCheckpoints(target);
+  if (!isPlanned) return;
+  await removeUnplannedCheckpoints(target, step);
   await rotateCheckpoints(runFolder, settings.saveTotalLimit, evaluations.best?.step);
 };
 

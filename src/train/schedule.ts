@@ -68,6 +68,14 @@ export interface EvaluationPlan {
   readonly totalSteps: number;
 }
 
+/** How many evaluations a run has in its first `steps` updates; by default in all of them. */
+export const countEvaluations = (plan: EvaluationPlan, steps = plan.totalSteps): number => {
+  if (plan.strategy === "no" || steps === 0) return 0;
+  if (plan.strategy === "steps") return Math.floor(steps / plan.everySteps);
+  const ofLastPart = steps === plan.totalSteps && steps % plan.stepsPerEpoch !== 0 ? 1 : 0;
+  return Math.floor(steps / plan.stepsPerEpoch) + ofLastPart;
+};
+
 /**
  * Whether the loss is evaluated, and a checkpoint saved, after update `step` (from 1; never before the first one).
  *

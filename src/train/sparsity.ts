@@ -20,6 +20,13 @@ export const sparsityAt = (
   return sparsity * (1 - (1 - (step - start) / (end - start)) ** 3);
 };
 
+/** Whether an adapter that is to be pruned is, after `step` updates: before that it is no result, however low its loss. */
+export const isPruned = (
+  settings: SparsitySettings | undefined,
+  step: number,
+  totalSteps: number,
+): boolean => !settings || sparsityAt(settings, step, totalSteps) === settings.sparsity;
+
 /** How many of `size` elements a share comes to. */
 export const zeroCount = (share: number, size: number): number => Math.round(share * size);
 

@@ -24,7 +24,7 @@ import {
   type CheckpointTarget,
 } from "./save-checkpoint.js";
 import { isEvaluationStep, learningRate } from "./schedule.js";
-import { createSparsifier, sparsityAt } from "./sparsity.js";
+import { createSparsifier, isPruned } from "./sparsity.js";
 import { checkpointName } from "./trainer-state.js";
 import { mostLabels, type TrainingData } from "./training-data.js";
 import {
@@ -87,6 +87,8 @@ export interface TrainingResult {
   readonly evaluations: EvaluationRecord;
   /** Set where a signal ended the run. */
   readonly interrupted: InterruptName | undefined;
+  /** Whether a checkpoint holds the state that the run has reached. */
+  readonly isSaved: boolean;
   /** Whether the signal has ended an evaluation, which is still to be done. */
   readonly inEvaluation: boolean;
   /** The checkpoint that was loaded at the end, by its name in the run folder. */
@@ -269,8 +271,7 @@ const evaluate = async (
   const begun = performance.now();
   const loss = await evaluateLoss(evaluator.session, evaluator.options, job.interrupt?.stop);
   const seconds = (performance.now() - begun) / 1000;
-  // An adapter that is still to be pruned is no result, however low its loss.
-  const counts = !sparsity || sparsityAt(sparsity, step, plan.totalSteps) === sparsity.sparsity;
+  const counts = isPruned(sparsity, step, plan.totalSteps);
   const after = afterEvaluation(state, loss, { epoch, counts });
   const best = after.evaluations.best !== state.evaluations.best;
   const batches = Math.ceil(rows.length / batch);
@@ -279,26 +280,36 @@ const evaluate = async (
 };
 
 /** The state once it is saved, unless it is already. */
-const save = async (trainer: Trainer, state: TrainingState): Promise<TrainingState> => {
-  const { job, checkpoints } = trainer;
+const save = async (
+  trainer: Trainer,
+  state: TrainingState,
+  { lastIsResult = false }: { readonly lastIsResult?: boolean } = {},
+): Promise<TrainingState> => {
+  const { job, plan, checkpoints } = trainer;
   if (!checkpoints || state.savedStep === state.step) return state;
   await job.events.saving();
   await saveCheckpoint(checkpoints, state, {
     trainSeconds: trainer.trainSeconds(),
-    interrupted: awaitsEvaluation(trainer, state),
+    isPlanned:
+      lastIsResult || (isEvaluationStep(plan, state.step) && !awaitsEvaluation(trainer, state)),
   });
   return { ...state, savedStep: state.step };
 };
 
 /** Saves what no evaluation has saved, and loads the best checkpoint. */
-const finish = async (trainer: Trainer, state: TrainingState): Promise<TrainingResult> => {
-  const { job, plan, settings, checkpoints } = trainer;
+const finish = async (trainer: Trainer, reached: TrainingState): Promise<TrainingResult> => {
+  const { job, plan, checkpoints } = trainer;
   const interrupted = job.interrupt?.requested;
+  const { best } = reached.evaluations;
   // Without evaluations there is no best checkpoint: the last weights are the result, and are not thrown away.
-  if (state.step > 0 && (interrupted || settings.evalStrategy === "no")) await save(trainer, state);
-  if (!interrupted && checkpoints) await removeUnplannedCheckpoints(checkpoints);
+  const lastIsResult = !interrupted && best === undefined;
+  // What a signal finds before the first update, a new run has, too.
+  const isWorthSaving = interrupted && (reached.step > 0 || plan.totalSteps === 0);
+  const state =
+    lastIsResult || isWorthSaving ? await save(trainer, reached, { lastIsResult }) : reached;
+  if (!interrupted && checkpoints)
+    await removeUnplannedCheckpoints(checkpoints, lastIsResult ? state.step : undefined);
   const trainSeconds = trainer.trainSeconds();
-  const { best } = state.evaluations;
   const reload = !interrupted && best !== undefined && checkpoints !== undefined;
   if (reload && best.step !== state.step) await loadBest(job, checkpoints.runFolder, best.step);
   return {
@@ -308,6 +319,7 @@ const finish = async (trainer: Trainer, state: TrainingState): Promise<TrainingR
     meanLoss: state.lossSum / Math.max(1, state.step),
     evaluations: state.evaluations,
     interrupted,
+    isSaved: state.savedStep === state.step,
     inEvaluation: awaitsEvaluation(trainer, state),
     bestCheckpoint: reload ? checkpointName(best.step) : undefined,
   };

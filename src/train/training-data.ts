@@ -40,8 +40,10 @@ export interface TrainingData {
   readonly padId: number;
   /** Evaluation takes max(1, floor(--batch / this)) rows at a time. */
   readonly evaluationBatchDivisor: number;
-  /** What the person has to know: cut rows, test rows as validation. */
+  /** What the person has to know: rows that are cut, and what is dropped of them. */
   readonly warnings: readonly string[];
+  /** Likewise, where validation chooses among checkpoints: that its rows are the test's. */
+  readonly choiceWarning: string | undefined;
   /** Tokens that the model has no embedding for; see requireKnownTokensOf. */
   readonly unknown: readonly UnknownTokens[];
   /** SHA-256 of every file read, by path. */
@@ -105,6 +107,7 @@ export const loadTrainingData = async (
         ? [`${train.loaded.path}: no row has an input, so --use_input changes nothing`]
         : []),
     ],
+    choiceWarning: validation.loaded.warning,
     unknown: [train, validation].flatMap(({ loaded, encoded }) =>
       unknownTokensOfRows(encoded.rows, loaded.path, vocabularyOf(base)),
     ),
@@ -119,14 +122,13 @@ const warningsOf = (
   loaded: LoadedSplit,
   { cutContexts, cutTargets }: EncodedSet,
 ): readonly string[] => {
-  const { path, warning } = loaded;
+  const { path } = loaded;
   const dropped = inputWarning(loaded);
   const cut = (what: string, rows: readonly number[]) =>
     rows.length === 0
       ? []
       : [`${path}: ${String(rows.length)} ${what} cut at the length limit (${listRows(rows)})`];
   return [
-    ...(warning === undefined ? [] : [warning]),
     ...(dropped === undefined ? [] : [dropped]),
     ...cut("contexts are", cutContexts),
     ...cut("targets are", cutTargets),
@@ -153,6 +155,7 @@ const loadPreTokenized = async (
     padId: base.folder.tokenIds.padId ?? 0,
     evaluationBatchDivisor: 4,
     warnings: [],
+    choiceWarning: undefined,
     unknown: [],
     files: Object.fromEntries(sets.map((set) => [set.path, set.sha256])),
     longest: sets

@@ -233,7 +233,7 @@ const refusals: readonly (readonly [argv: readonly string[], message: RegExp])[]
   [[...needed, "--beam_size=0"], /--beam_size: found 0, expected a whole number of at least 1/],
   [[...needed, "--lr=0"], /--lr: found 0, expected a number above 0/],
   [[...needed, "--lr=inf"], /--lr: found "inf", expected a number above 0/],
-  [[...needed, "--epoch=-1"], /--epoch: found -1, expected a number above 0/],
+  [[...needed, "--epoch=-1"], /--epoch: found -1, expected a number of at least 0/],
   [[...needed, "--dataset_ratio=0"], /--dataset_ratio: found 0, expected a number above 0/],
   [[...needed, "--warmup=-1"], /--warmup: found -1, expected a whole number of at least 0/],
   [[...needed, "--top_p=1.1"], /--top_p: found 1\.1, expected a number above 0 and of at most 1/],

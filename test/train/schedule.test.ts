@@ -1,6 +1,7 @@
 import test from "ava";
 import { UserError } from "../../src/core/errors.js";
 import {
+  countEvaluations,
   countTotalSteps,
   isEvaluationStep,
   learningRate,
@@ -46,9 +47,23 @@ const evaluated = (plan: EvaluationPlan): number[] =>
     isEvaluationStep(plan, step),
   );
 
+test("countEvaluations counts the steps of isEvaluationStep, in any part of a run", (t) => {
+  for (const strategy of ["no", "steps", "epoch"] as const)
+    for (const totalSteps of [0, 3, 4, 10, 12]) {
+      const plan = { everySteps: 3, stepsPerEpoch: 4, totalSteps, strategy };
+      const steps = evaluated(plan);
+      for (let done = 0; done <= totalSteps; done++)
+        t.is(countEvaluations(plan, done), steps.filter((step) => step <= done).length);
+      t.is(countEvaluations(plan), steps.length);
+    }
+  // A share of no updates.
+  t.is(countEvaluations({ everySteps: 0, stepsPerEpoch: 4, totalSteps: 0, strategy: "steps" }), 0);
+});
+
 test("isEvaluationStep keeps to multiples for steps, and to the ends of epochs and run for epoch", (t) => {
   const plan = { everySteps: 4, stepsPerEpoch: 4, totalSteps: 10 };
   t.deepEqual(evaluated({ ...plan, strategy: "steps" }), [4, 8]);
   t.deepEqual(evaluated({ ...plan, strategy: "epoch" }), [4, 8, 10]);
   t.deepEqual(evaluated({ ...plan, strategy: "no" }), []);
+  t.deepEqual(evaluated({ ...plan, strategy: "epoch", totalSteps: 0 }), []);
 });
