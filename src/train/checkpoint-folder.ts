@@ -74,7 +74,7 @@ export const pickCheckpoint = async (
   if (checkpoints.length === 0)
     throw new UserError(
       `Cannot load a checkpoint from ${runFolder}: found ${nameList(list)}, expected at least one complete checkpoint-<step>`,
-      "A run with --eval_strategy=no saves none; folders that train_hira.py wrote hold pickled adapters, which are not read",
+      "A run that was stopped before its first checkpoint has none; folders that train_hira.py wrote hold pickled adapters, which are not read",
     );
   const picked = checkpoints.at(loadOrder);
   if (picked === undefined || !Number.isInteger(loadOrder))

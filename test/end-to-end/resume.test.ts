@@ -310,7 +310,10 @@ test("what cannot go on is an error that says why", async (t) => {
   await refused(/found output\.jsonl, with which a run ends/, `--resume=${whole}`);
   await refused(/found --ckpt beside it/, `--resume=${whole}`, `--ckpt=${whole}`);
   const copy = await copyAsKilled(whole, join(folder, "copy"), 4);
-  await refused(/found no checkpoint|Cannot read the folder/, `--resume=${copy}/checkpoint-99`);
+  await refused(
+    /checkpoint-99: found no such folder, expected a run's folder, one of its checkpoints/,
+    `--resume=${copy}/checkpoint-99`,
+  );
   const lock = JSON.stringify({ host: hostname(), pid: process.ppid });
   await writeFile(join(copy, ".running.json"), lock);
   await refused(/found process \d+ still at work on it/, `--resume=${copy}`);
