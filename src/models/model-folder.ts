@@ -9,6 +9,7 @@ import { StandInError } from "../core/stand-in.js";
 import { readGenerationConfig, type GenerationFile } from "./generation-config.js";
 import type { LlamaConfig } from "./llama-config.js";
 import { checkLlamaTensors, parseLlamaConfig, readTokenIds } from "./llama-config.js";
+import { requireUnquantizedConfig, requireUnquantizedNames } from "./quantized.js";
 import { resolveTiedHead } from "./tied-head.js";
 import type { TensorEntry } from "./weights/safetensors.js";
 import { readSafetensorsHeader } from "./weights/safetensors.js";
@@ -204,6 +205,7 @@ export const loadModelFolder = async (path: string): Promise<ModelFolder> => {
         : downloadHint(""),
     );
   const rawConfig = await readJsonObject(join(path, "config.json"));
+  requireUnquantizedConfig(rawConfig, join(path, "config.json"));
   const config = parseConfig(rawConfig, join(path, "config.json"));
   const generation = "generation_config.json";
   const hasGeneration = names.includes(generation);
@@ -214,6 +216,7 @@ export const loadModelFolder = async (path: string): Promise<ModelFolder> => {
     ? readGenerationConfig(rawGeneration, join(path, generation))
     : readGenerationConfig(rawConfig, join(path, "config.json"));
   const found = await readWeights(path, names);
+  requireUnquantizedNames(found.weights.keys(), path);
   const shards = [...new Set(found.shardOf.values())];
   const { model, warnings } = await resolveTiedHead({ config, rawConfig, ...found }, path);
   architectures[config.modelType].checkTensors(model.config, model.weights, path);

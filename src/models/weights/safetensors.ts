@@ -290,6 +290,12 @@ const checkHeader = (source: {
     .sort((a, b) => a.byteOffset - b.byteOffset || a.byteLength - b.byteLength);
   // The place of a faulty tensor is not known, so a gap would not be a second fault.
   if (entries.length === names.length) checkLayout(entries, data, faults);
+  const narrow = faults.map((fault) => /found dtype "(F[468]_?\w*)"/.exec(fault)?.[1]);
+  if (faults.length > 0 && narrow.every((dtype) => dtype !== undefined && dtype !== "F64"))
+    throw new UserError(
+      `Cannot read weights from ${path}: found weights that are quantized already (${[...new Set(narrow)].join(", ")}), expected float32, float16 or bfloat16`,
+      "Give the original model; --load_bit=4 or --load_bit=8 quantizes it here",
+    );
   if (faults.length > 0)
     throw userErrorOfFaults(
       `Cannot read weights from ${path}`,
