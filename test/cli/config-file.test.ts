@@ -75,7 +75,7 @@ test("--config tells all faults at once, with lines and suggestions", async (t) 
     "eval_strategy: steps",
     "eval_steps: 2.5", // 11
     "dataset: {name: boolq}",
-    "max_steps: 0", // 13
+    "max_steps: -1", // 13
     "config: other.yaml",
   ];
   const { code, stderr } = await train(t, lines, "--r_ab=0");
@@ -95,7 +95,7 @@ test("--config tells all faults at once, with lines and suggestions", async (t) 
     / epoch \(\S+, line 9\): found null, expected a number\n/,
     / eval_steps \(\S+, line 11\): found 2\.5, expected a whole number of updates, or a share below 1\n/,
     / dataset \(\S+, line 12\): found {"name":"boolq"}, expected text, in quotes\n/,
-    / max_steps \(\S+, line 13\): found 0, expected a whole number of at least 1\n/,
+    / max_steps \(\S+, line 13\): found -1, expected a whole number of at least 0\n/,
     / "config" \(\S+, line 14\): found an unknown name/,
   ];
   for (const line of expected) t.regex(stderr, line);

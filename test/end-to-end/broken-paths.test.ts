@@ -74,7 +74,12 @@ const cases: readonly PathCase[] = [
     what: "train --adapter_init",
     line: (path, folder) => [...train(folder), `--adapter_init=${path}`],
   },
-  { what: "train --ds_config", line: (path, folder) => [...train(folder), `--ds_config=${path}`] },
+  {
+    what: "train --ds_config",
+    // Its keys are unknown ones, which DeepSpeed passes over.
+    line: (path, folder) => [...train(folder), `--ds_config=${path}`],
+    good: isFile,
+  },
   {
     what: "train --output_folder",
     line: (path, folder) => [...train(folder), `--output_folder=${path}`],

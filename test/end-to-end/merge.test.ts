@@ -195,7 +195,7 @@ test("hira merge --unmerge allows another program's rounding, and nothing else",
   t.is(refused.code, 2);
   t.regex(
     refused.err,
-    /Cannot unmerge .*other: it is not .*base with lora of .*lora: found 9 faults/,
+    /Cannot unmerge .*other: it is not .*base with lora of .*lora: found 15 faults/,
   );
   t.regex(
     refused.err,
