@@ -6,7 +6,7 @@ import { readOutputJsonl } from "../../src/report/output-jsonl.js";
 import { runHira } from "../support/run-hira.js";
 import { makeTempFolder } from "../support/temp-folder.js";
 
-/** 8 rows of ARC-Challenge a split, of which rows 2 and 5 have an input. */
+/** 8 rows of ARC-Challenge a split, of which rows 3 and 6 (from 1) have an input. */
 const prepare = async (t: ExecutionContext): Promise<string> => {
   const folder = await makeTempFolder(t);
   for (const name of ["train.json", "test.json"]) {
@@ -51,7 +51,7 @@ test("an input that is dropped is told with count and rows, once a file (9.4)", 
     t.is(
       err.match(
         new RegExp(
-          `${name}\\.json: the "input" of 2 of 8 rows is dropped.*\\(rows 2, 5\\); --use_input puts`,
+          `${name}\\.json: the "input" of 2 of 8 rows is dropped.*\\(rows 3, 6\\); --use_input puts`,
           "g",
         ),
       )?.length,
@@ -121,7 +121,7 @@ test("--dataset_analysis and a plain model take --use_input (9.4)", async (t) =>
   t.regex((await contextsOf(path))[2] ?? "", /the cat 2$/);
   await rm(path);
   const plain = await runHira(...ask);
-  t.regex(plain.err, /of 1 of 3 rows is dropped.*\(row 2\); --use_input puts/);
+  t.regex(plain.err, /of 1 of 3 rows is dropped.*\(row 3\); --use_input puts/);
 });
 
 test("--use_input is refused for rows of token ids, and told where no row has an input (9.4)", async (t) => {
