@@ -76,10 +76,14 @@ export const embeddingUpdate = (
 export const loraScale = ({ alpha, rank, rankStabilized }: MethodOptions): number =>
   alpha / (rankStabilized ? Math.sqrt(rank) : rank);
 
-const loraMethod = (name: string, scaleOf: (options: MethodOptions) => number): LinearMethod => ({
+const loraMethod = (
+  name: string,
+  scaleOf: (options: MethodOptions) => number,
+  scaleReads: MethodReads,
+): LinearMethod => ({
   kind: "linear",
   name,
-  reads: { ...lowRankReads, alpha: true, rankStabilized: true, dropout: true },
+  reads: { ...lowRankReads, ...scaleReads, dropout: true },
   parameters: lowRankParameters,
   linear: (g, x, { weight, bias }, parameters, options, dropout) =>
     g.add(
@@ -104,13 +108,13 @@ const loraMethod = (name: string, scaleOf: (options: MethodOptions) => number): 
  * on the x that A sees. On the embedding W = W0 + alpha / rank * A^T B^T, A [rank, vocab], B [hidden, rank], and nothing is dropped.
  * Source: Hu et al., "LoRA", ICLR 2022; Embedding of tuners/lora/layer.py of peft 0.21.2.
  */
-export const lora = loraMethod("lora", loraScale);
+export const lora = loraMethod("lora", loraScale, { alpha: true, rankStabilized: true });
 
 /**
  * rsLoRA: LoRA with the scale alpha / sqrt(rank), under which large ranks go on learning.
  *
  * Source: Kalajdzievski, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA".
  */
-export const rslora = loraMethod("rslora", (options) =>
-  loraScale({ ...options, rankStabilized: true }),
-);
+export const rslora = loraMethod("rslora", ({ alpha, rank }) => alpha / Math.sqrt(rank), {
+  alpha: true,
+});

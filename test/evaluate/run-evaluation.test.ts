@@ -181,10 +181,12 @@ test("runEvaluation answers with the base that was named, whatever the adapter's
 
 test("runEvaluation skips a set whose file is there, without loading the model", async (t) => {
   const { run, ckpt, lines } = await prepare(t);
-  await writeFile(join(ckpt, boolqFile), "mine");
+  await run();
+  const answers = await readFile(join(ckpt, boolqFile), "utf8");
+  lines.length = 0;
   await run({ modelName: "no such model" });
   t.deepEqual(lines, [`${join(ckpt, boolqFile)}: File exists, skipped.`]);
-  t.is(await readFile(join(ckpt, boolqFile), "utf8"), "mine");
+  t.is(await readFile(join(ckpt, boolqFile), "utf8"), answers);
 });
 
 test("runEvaluation answers only the first rows with a limit, and one beam with --decoding=greedy", async (t) => {
