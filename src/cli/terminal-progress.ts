@@ -1,11 +1,12 @@
+import { Socket } from "node:net";
 import { SingleBar } from "cli-progress";
 import type {
-  EvaluationProgress,
   ProgressUi,
   StepProgress,
   TrainingProgress,
   WorkProgress,
 } from "../report/progress.js";
+import { trainingClock } from "./training-clock.js";
 import { painterFor, type OutputStream, type Painter } from "./style-text.js";
 import { columnsOf } from "./wrap-text.js";
 
@@ -58,7 +59,7 @@ const barLine = (
     readonly columns: number;
   },
 ): string => {
-  const left = value >= total ? "" : `  ${formatSeconds(secondsLeft)} left`;
+  const left = secondsLeft <= 0 ? "" : `  ${formatSeconds(secondsLeft)} left`;
   const rest = ` ${String(value)}/${String(total)}${left}${detail === "" ? "" : `  ${detail}`}`;
   const room = columns - 1 - label.length - 1 - rest.length;
   const width = Math.max(narrowestBar, Math.min(widestBar, room));
@@ -69,9 +70,11 @@ const barLine = (
   return line.length < columns ? line : `${line.slice(0, Math.max(0, columns - 2))}…`;
 };
 
-/** Seconds that the rest takes at the pace so far; infinity before the first part is done. */
-const estimateSeconds = (startMs: number, done: number, rest: number): number =>
-  done <= 0 ? Infinity : ((performance.now() - startMs) / 1000 / done) * rest;
+/** Long work says where it stands this often where nobody sees a bar. */
+const quietMs = 30_000;
+
+/** A pipe to another program, such as tee: what it prints would run into a bar. */
+const isPipe = (stream: OutputStream): boolean => stream.isTTY !== true && stream instanceof Socket;
 
 /** A ProgressUi on a terminal or a plain stream, which its owner closes at the end. */
 export interface TerminalProgress extends ProgressUi {
@@ -80,22 +83,27 @@ export interface TerminalProgress extends ProgressUi {
 }
 
 /**
- * Shows progress: bars on a terminal's stderr, plain lines on stdout elsewhere. Results go to stdout, warnings to stderr.
+ * Shows progress: bars on a terminal's stderr, plain lines on a stdout that is none; with a file there, both. Results go to
+ * stdout, warnings to stderr.
  *
- * Without a terminal a run prints a line every `logSteps` updates and one an evaluation; other work prints one when it
- * is done. NO_COLOR and TERM=dumb switch the colours off.
+ * A run's lines come every `logSteps` updates and with each evaluation; other work prints one when it is done, and all long
+ * work one every half minute. NO_COLOR and TERM=dumb switch the colours off.
  */
 export const terminalProgress = ({
   stdout,
   stderr,
   environment,
+  now = () => performance.now(),
 }: {
   readonly stdout: OutputStream;
   readonly stderr: OutputStream;
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** In milliseconds. */
+  readonly now?: () => number;
 }): TerminalProgress => {
   const paint: Painter = painterFor(stderr, environment);
-  const drawsBars = stderr.isTTY === true && environment["TERM"] !== "dumb";
+  const drawsBars = stderr.isTTY === true && environment["TERM"] !== "dumb" && !isPipe(stdout);
+  const printsLines = stdout.isTTY !== true || !drawsBars;
   let active: { readonly bar: SingleBar; readonly end: () => void } | undefined;
 
   /** Writes a whole line above the bar, which is drawn again below it. */
@@ -111,14 +119,14 @@ export const terminalProgress = ({
     writeLine(stderr, `${paint("yellow", "warning:")} ${text}`);
   };
 
-  /** A bar on the last line of the terminal; `show` says where the work stands. */
+  /** A bar on the last line of the terminal; `show` says where the work stands, and how many seconds are left. */
   const startBar = (
     label: string,
     total: number,
     start: number,
-  ): { show(value: number, detail: string): void; stop(): void } => {
+  ): { show(value: number, left: number, detail: string): void; stop(): void } => {
     active?.end();
-    const startMs = performance.now();
+    let secondsLeft = Infinity;
     const bar = new SingleBar({
       // The cursor's saved place would be restored at the end, over the lines written since.
       stream: withoutCursorMemory(stderr),
@@ -126,7 +134,7 @@ export const terminalProgress = ({
         barLine(label, {
           value,
           total: all,
-          secondsLeft: estimateSeconds(startMs, value - start, all - value),
+          secondsLeft,
           detail,
           columns: columnsOf(stderr, environment),
         }),
@@ -143,33 +151,52 @@ export const terminalProgress = ({
     };
     bar.start(total, start, { detail: "" });
     active = { bar, end: stop };
-    return { show: (value, detail) => bar.update(value, { detail }), stop };
-  };
-
-  const evaluationLine = ({ step, loss, best }: EvaluationProgress, total: number): void => {
-    line(
-      `step ${String(step)}/${String(total)}  eval_loss ${loss.toFixed(4)}${best ? "  best so far" : ""}`,
-    );
+    return {
+      show: (value, left, detail) => {
+        secondsLeft = left;
+        bar.update(value, { detail });
+      },
+      stop,
+    };
   };
 
   const training: ProgressUi["training"] = (total, options = {}): TrainingProgress => {
     const { start = 0, logSteps = 10 } = options;
     const bar = drawsBars ? startBar("train", total, start) : undefined;
-    const startMs = performance.now();
+    const clock = trainingClock(total, start, options.validation, now);
+    let [reached, detail, spokeMs] = [start, "", now()];
+    const say = (text: string): void => {
+      if (printsLines) line(`step ${String(reached)}/${String(total)}  ${text}`);
+      spokeMs = now();
+    };
+    const behind = (left: number): string => (left > 0 ? `  ${formatSeconds(left)} left` : "");
     return {
       step: (info) => {
         const { step } = info;
-        const parts = stepParts(info, bar === undefined).join("  ");
-        if (bar) bar.show(step, parts);
-        else if (step === start + 1 || step % logSteps === 0 || step === total) {
-          const left = formatSeconds(estimateSeconds(startMs, step - start, total - step));
-          line(
-            `step ${String(step)}/${String(total)}  ${parts}${step === total ? "" : `  ${left} left`}`,
-          );
-        }
+        reached = step;
+        clock.step(step);
+        const left = clock.secondsLeft();
+        detail = stepParts(info, false).join("  ");
+        bar?.show(step, left, detail);
+        if (step === start + 1 || step % logSteps === 0 || step === total)
+          say(`${stepParts(info, true).join("  ")}${behind(left)}`);
       },
-      evaluation: (info) => {
-        evaluationLine(info, total);
+      validating: (rows, ofRows) => {
+        if (rows === 0) spokeMs = now();
+        clock.validating(rows / ofRows);
+        const left = clock.secondsLeft();
+        const text = `validation ${String(rows)}/${String(ofRows)} rows`;
+        bar?.show(reached, left, text);
+        if (now() - spokeMs >= quietMs && rows < ofRows) say(`${text}${behind(left)}`);
+      },
+      evaluation: ({ step, loss, best }) => {
+        clock.validated();
+        reached = step;
+        bar?.show(step, clock.secondsLeft(), detail);
+        // A result, which a terminal shows above the bar.
+        line(
+          `step ${String(step)}/${String(total)}  eval_loss ${loss.toFixed(4)}${best ? "  best so far" : ""}`,
+        );
       },
       done: () => bar?.stop(),
     };
@@ -177,22 +204,27 @@ export const terminalProgress = ({
 
   const decoding: ProgressUi["decoding"] = (total, label, unit = "rows"): WorkProgress => {
     const bar = drawsBars ? startBar(label, total, 0) : undefined;
-    const startMs = performance.now();
-    let value = 0;
-    let detail = "";
+    const startMs = now();
+    let [value, detail, spokeMs] = [0, "", startMs];
+    const secondsLeft = (): number =>
+      value === 0 ? Infinity : ((now() - startMs) / 1000 / value) * (total - value);
+    const sayWhere = (time: string): void => {
+      line(
+        `${label}  ${String(value)}/${String(total)} ${unit}${time}${detail === "" ? "" : `  ${detail}`}`,
+      );
+      spokeMs = now();
+    };
     return {
       advance: (parts, newDetail = detail) => {
         value += parts;
         detail = newDetail;
-        bar?.show(value, detail);
+        bar?.show(value, secondsLeft(), detail);
+        if (printsLines && value < total && now() - spokeMs >= quietMs)
+          sayWhere(`  ${formatSeconds(secondsLeft())} left`);
       },
       done: () => {
         bar?.stop();
-        if (bar) return;
-        const seconds = formatSeconds((performance.now() - startMs) / 1000);
-        line(
-          `${label}  ${String(value)}/${String(total)} ${unit} in ${seconds}${detail === "" ? "" : `  ${detail}`}`,
-        );
+        if (printsLines) sayWhere(` in ${formatSeconds((now() - startMs) / 1000)}`);
       },
     };
   };

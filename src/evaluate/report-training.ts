@@ -15,6 +15,7 @@ import type { InterruptSignal } from "../train/interrupt.js";
 import type { BaseModel } from "../train/load-base.js";
 import type { ParameterStore } from "../train/parameters.js";
 import { trainAdapter, type TrainingEvents, type TrainingResult } from "../train/train-adapter.js";
+import { countEvaluations } from "../train/schedule.js";
 import { readTrainedWeights, writeTrainedWeights } from "../train/trained-weights.js";
 import type { TrainingData } from "../train/training-data.js";
 import { planTraining, type TrainingSettings } from "../train/training-settings.js";
@@ -59,6 +60,20 @@ const openBoard = async ({
   return board;
 };
 
+/** A forward pass is about a third of an update, which goes back as well. */
+const forwardShare = 1 / 3;
+
+/** How many updates a validation takes, by its tokens. */
+const updatesOfValidation = (
+  { train, validation = [] }: TrainingData,
+  { batch, gradAcc }: TrainingSettings,
+): number => {
+  const tokens = (rows: TrainingData["train"]): number =>
+    rows.reduce((sum, { ids }) => sum + ids.length, 0);
+  const perUpdate = (tokens(train) / train.length) * Math.min(train.length, batch * gradAcc);
+  return (forwardShare * tokens(validation)) / perUpdate;
+};
+
 /** Trains with metrics.jsonl, TensorBoard and the terminal looking on. A run that goes on goes on in the same files. */
 export const trainWithReports = async (job: ReportedTraining): Promise<TrainingResult> => {
   const { base, adapter, store, data, options, runFolder, resumeFrom, ui, interrupt } = job;
@@ -66,7 +81,14 @@ export const trainWithReports = async (job: ReportedTraining): Promise<TrainingR
   const start = resumeFrom?.step ?? 0;
   const metrics = await openMetrics(join(runFolder, "metrics.jsonl"), { afterStep: start });
   const board = await openBoard(job);
-  const progress = ui.training(plan.totalSteps, { start, logSteps: options.logSteps });
+  const progress = ui.training(plan.totalSteps, {
+    start,
+    logSteps: options.logSteps,
+    validation: {
+      from: (step) => countEvaluations(plan) - countEvaluations(plan, Math.max(0, step - 1)),
+      updatesEach: updatesOfValidation(data, options),
+    },
+  });
   const events: TrainingEvents = {
     async step(step, epoch, nextLearningRate) {
       await metrics.append(step);
@@ -83,6 +105,9 @@ export const trainWithReports = async (job: ReportedTraining): Promise<TrainingR
         tokensPerSecond: (1000 * step.tokens) / step.stepMs,
         memoryBytes: currentMemoryBytes(),
       });
+    },
+    validating(rows, total) {
+      progress.validating(rows, total);
     },
     async evaluation({ step, loss, best, seconds, rows, batches }, epoch) {
       await board.log(

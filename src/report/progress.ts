@@ -22,13 +22,22 @@ export interface EvaluationProgress {
 export interface TrainingProgressOptions {
   /** Updates done already, when a run is resumed. */
   readonly start?: number;
-  /** Without a terminal: updates between two lines. */
+  /** Where standard output is no terminal: updates between two lines. */
   readonly logSteps?: number;
+  /** What time left has to count beside the updates. */
+  readonly validation?: {
+    /** Validations at update `step` and after it. */
+    readonly from: (step: number) => number;
+    /** How many updates one is reckoned to take, until the first one has been timed. */
+    readonly updatesEach: number;
+  };
 }
 
 /** Shows a training run. `done` is called once, also when the run is cut short. */
 export interface TrainingProgress {
   step(info: StepProgress): void;
+  /** `rows` of `total` validation rows are done. */
+  validating(rows: number, total: number): void;
   evaluation(info: EvaluationProgress): void;
   done(): void;
 }

@@ -38,14 +38,24 @@ export function* evaluationBatches({
 export const evaluateLoss = async (
   session: LossSession,
   options: EvaluationOptions,
-  signal?: AbortSignal,
+  {
+    signal,
+    onProgress,
+  }: {
+    readonly signal?: AbortSignal | undefined;
+    /** Called with the rows that are done, first with none. */
+    readonly onProgress?: (rows: number) => void;
+  } = {},
 ): Promise<number> => {
-  let [total, weight] = [0, 0];
+  let [total, weight, rows] = [0, 0, 0];
+  onProgress?.(rows);
   for (const batch of evaluationBatches(options)) {
     const { loss } = await session.run(batch, 1 / Math.max(1, batch.labelledTokens), { signal });
     const share = options.mean === "rows" ? batch.batch : batch.labelledTokens;
     total += loss * share;
     weight += share;
+    rows += batch.batch;
+    onProgress?.(rows);
   }
   return total / weight;
 };

@@ -53,6 +53,8 @@ export interface EvaluationResult {
 /** Where the loop tells what happens; it waits for each of them. */
 export interface TrainingEvents {
   step(metrics: StepMetrics, epoch: number, nextLearningRate: number): Promise<void>;
+  /** `rows` of `total` validation rows are done; not waited for. */
+  validating(rows: number, total: number): void;
   evaluation(result: EvaluationResult, epoch: number): Promise<void>;
   /** Before a checkpoint is saved: records of the steps so far have to be on the disk, so that it never stands without them. */
   saving(): Promise<void>;
@@ -269,7 +271,12 @@ const evaluate = async (
   const { rows, batch } = evaluator.options;
   const epoch = step / plan.stepsPerEpoch;
   const begun = performance.now();
-  const loss = await evaluateLoss(evaluator.session, evaluator.options, job.interrupt?.stop);
+  const loss = await evaluateLoss(evaluator.session, evaluator.options, {
+    signal: job.interrupt?.stop,
+    onProgress: (done) => {
+      job.events.validating(done, rows.length);
+    },
+  });
   const seconds = (performance.now() - begun) / 1000;
   const counts = isPruned(sparsity, step, plan.totalSteps);
   const after = afterEvaluation(state, loss, { epoch, counts });

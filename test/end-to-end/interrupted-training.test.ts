@@ -95,7 +95,12 @@ for (const [signal, code, limit] of [
   );
 
 const silent = (step: () => void): ProgressUi => ({
-  training: () => ({ step, evaluation: () => undefined, done: () => undefined }),
+  training: () => ({
+    step,
+    validating: () => undefined,
+    evaluation: () => undefined,
+    done: () => undefined,
+  }),
   decoding: () => ({ advance: () => undefined, done: () => undefined }),
   line: () => undefined,
   warn: () => undefined,

@@ -97,7 +97,12 @@ const prepare = async (t: ExecutionContext): Promise<Surroundings> => {
   const lines: string[] = [];
   const work = { advance: () => undefined, done: () => undefined };
   const ui: ProgressUi = {
-    training: () => ({ step: work.done, evaluation: work.done, done: work.done }),
+    training: () => ({
+      step: work.done,
+      validating: work.done,
+      evaluation: work.done,
+      done: work.done,
+    }),
     decoding: () => work,
     line: (text) => void lines.push(text),
     warn: (text) => void lines.push(`warning: ${text}`),
