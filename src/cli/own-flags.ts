@@ -213,6 +213,15 @@ export const ownFlags = {
     min: 1,
     help: "Without a terminal: updates between two lines of progress",
   },
+  log_format: {
+    ours: true,
+    kind: "text",
+    group: "Files and output",
+    placeholder: "form",
+    default: "plain",
+    choices: ["plain", "hf"],
+    help: "Lines of a training run; hf prints the dicts of transformers' trainer, every --log_steps updates",
+  },
   csv: {
     ours: true,
     kind: "switch",

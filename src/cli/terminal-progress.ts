@@ -166,7 +166,8 @@ export const terminalProgress = ({
     const clock = trainingClock(total, start, options.validation, now);
     let [reached, detail, spokeMs] = [start, "", now()];
     const say = (text: string): void => {
-      if (printsLines) line(`step ${String(reached)}/${String(total)}  ${text}`);
+      if (printsLines && options.printsLines !== false)
+        line(`step ${String(reached)}/${String(total)}  ${text}`);
       spokeMs = now();
     };
     const behind = (left: number): string => (left > 0 ? `  ${formatSeconds(left)} left` : "");
@@ -193,6 +194,7 @@ export const terminalProgress = ({
         clock.validated();
         reached = step;
         bar?.show(step, clock.secondsLeft(), detail);
+        if (options.printsLines === false) return;
         // A result, which a terminal shows above the bar.
         line(
           `step ${String(step)}/${String(total)}  eval_loss ${loss.toFixed(4)}${best ? "  best so far" : ""}`,

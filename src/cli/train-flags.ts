@@ -25,6 +25,7 @@ export const trainFlags = pickFlags([
   "precision",
   "threads",
   "log_steps",
+  "log_format",
 ]);
 
 export type TrainFlagValues = ValuesOf<typeof trainFlags>;

@@ -59,6 +59,7 @@ export interface TrainOptions extends ModelOptions, DataOptions, DeviceOptions, 
   readonly deepSpeed?: DeepSpeedConfig;
   readonly localRank: number;
   readonly logSteps: number;
+  readonly logFormat: "plain" | "hf";
   readonly compat: Compat;
   /** The flags as they were parsed, under their own names. */
   readonly flags: TrainFlagValues;
@@ -160,6 +161,7 @@ export const readTrainOptions = (
     dsConfig: values.ds_config ?? undefined,
     localRank: values.local_rank,
     logSteps: values.log_steps,
+    logFormat: values.log_format as TrainOptions["logFormat"],
     flags: { ...values, load_bit: effectiveLoadBit(values.peft_type, values) },
   };
 };

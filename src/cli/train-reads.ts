@@ -176,4 +176,5 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   precision: [notInAnalysis],
   threads: [notInAnalysis],
   log_steps: [inTraining],
+  log_format: [inTraining],
 };

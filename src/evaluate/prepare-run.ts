@@ -34,6 +34,7 @@ export interface TrainingRunOptions
   readonly resumeFromCheckpoint: string | undefined;
   readonly expName: string;
   readonly logSteps: number;
+  readonly logFormat: "plain" | "hf";
   /** Of the weight files of full fine-tuning, at most. */
   readonly maxShardBytes: number;
   readonly deepSpeed?: { readonly totalSteps?: number | undefined } | undefined;

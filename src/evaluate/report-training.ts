@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Adapter } from "../peft/adapter.js";
+import { hfLog } from "../report/hf-log.js";
 import { openMetrics } from "../report/metrics.js";
 import type { OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
@@ -29,6 +30,7 @@ export interface ReportedTraining {
   readonly data: TrainingData;
   readonly options: TrainingSettings & {
     readonly logSteps: number;
+    readonly logFormat: "plain" | "hf";
     readonly maxShardBytes: number;
   };
   readonly record: { readonly originalFlags: OutputFile["flags"] };
@@ -84,11 +86,16 @@ export const trainWithReports = async (job: ReportedTraining): Promise<TrainingR
   const progress = ui.training(plan.totalSteps, {
     start,
     logSteps: options.logSteps,
+    printsLines: options.logFormat === "plain",
     validation: {
       from: (step) => countEvaluations(plan) - countEvaluations(plan, Math.max(0, step - 1)),
       updatesEach: updatesOfValidation(data, options),
     },
   });
+  const log = options.logFormat === "hf" ? hfLog(options.logSteps) : undefined;
+  const print = (text: string | undefined): void => {
+    if (text !== undefined) ui.line(text);
+  };
   const events: TrainingEvents = {
     async step(step, epoch, nextLearningRate) {
       await metrics.append(step);
@@ -105,6 +112,7 @@ export const trainWithReports = async (job: ReportedTraining): Promise<TrainingR
         tokensPerSecond: (1000 * step.tokens) / step.stepMs,
         memoryBytes: currentMemoryBytes(),
       });
+      print(log?.step({ ...step, nextLearningRate, epoch }));
     },
     validating(rows, total) {
       progress.validating(rows, total);
@@ -122,6 +130,7 @@ export const trainWithReports = async (job: ReportedTraining): Promise<TrainingR
         new Date(),
       );
       progress.evaluation({ step, loss, best });
+      print(log?.evaluation({ loss, seconds, rows, batches, epoch }));
     },
     async saving() {
       await metrics.flush();
@@ -144,18 +153,25 @@ export const trainWithReports = async (job: ReportedTraining): Promise<TrainingR
       interrupt,
     });
     if (result.interrupted) return result;
-    const { trainSeconds, steps, meanLoss } = result;
+    const { trainSeconds, steps, totalSteps, meanLoss } = result;
+    const epoch = steps / plan.stepsPerEpoch;
     await board.log(
       {
         train_runtime: trainSeconds,
         train_samples_per_second: (steps * options.batch * options.gradAcc) / trainSeconds,
         train_steps_per_second: steps / trainSeconds,
         train_loss: meanLoss,
-        epoch: steps / plan.stepsPerEpoch,
+        epoch,
       },
       steps,
       new Date(),
     );
+    // The trainer counts what was planned, also where the run has stopped early.
+    const samples =
+      options.maxSteps === undefined
+        ? data.train.length * options.epoch
+        : totalSteps * options.batch * options.gradAcc;
+    print(log?.end({ seconds: trainSeconds, samples, steps: totalSteps, meanLoss, epoch }));
     return result;
   } finally {
     progress.done();

@@ -96,6 +96,7 @@ const freeFlags: ReadonlySet<string> = new Set([
   "save_total_limit",
   "max_shard_size",
   "log_steps",
+  "log_format",
   "num_workers",
   "threads",
   "local_rank",

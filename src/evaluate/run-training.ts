@@ -23,6 +23,7 @@ import {
   type TrainingRunOptions,
 } from "./prepare-run.js";
 import type { Questions } from "./questions.js";
+import { trainingSummary } from "./training-summary.js";
 import { trainWithReports, type ReportedTraining } from "./report-training.js";
 import {
   describeSurroundings,
@@ -149,6 +150,7 @@ const finishRun = async (
     parameters: countParameters(base, adapter),
     rows,
   });
+  for (const line of trainingSummary({ runFolder, result, adapter, options, rows })) ui.line(line);
 };
 
 const trainLetters = ({ trainAb }: AdapterSettings): string =>

@@ -24,6 +24,8 @@ export interface TrainingProgressOptions {
   readonly start?: number;
   /** Where standard output is no terminal: updates between two lines. */
   readonly logSteps?: number;
+  /** False where somebody else prints what happens. */
+  readonly printsLines?: boolean;
   /** What time left has to count beside the updates. */
   readonly validation?: {
     /** Validations at update `step` and after it. */

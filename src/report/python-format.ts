@@ -68,6 +68,22 @@ export const formatTwoDigitExponent = (value: number): string => {
   return `${signOf(value)}${mantissa}${exponentText(Number(exponent))}`;
 };
 
+/**
+ * Python's round(value, digits): to the nearest, and an exact tie to the even digit, which toFixed takes upwards.
+ *
+ * 100 decimals show every tie, as in {@link formatTwoDigitExponent}.
+ */
+export const pythonRound = (value: number, digits: number): number => {
+  const size = Math.abs(value);
+  if (!Number.isFinite(value) || size >= 1e21) return value;
+  const exact = size.toFixed(100);
+  const end = exact.indexOf(".") + 1 + digits;
+  const isTie = /^50*$/.test(exact.slice(end));
+  const isEven = Number(exact.slice(0, end).replace(".", "").at(-1)) % 2 === 0;
+  const rounded = Number(isTie && isEven ? exact.slice(0, end) : size.toFixed(digits));
+  return value < 0 || Object.is(value, -0) ? -rounded : rounded;
+};
+
 /** A float as json.dumps spells it: as repr, but NaN, Infinity, -Infinity. */
 const jsonFloat = (value: number): string => {
   if (Number.isNaN(value)) return "NaN";
