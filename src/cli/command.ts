@@ -41,6 +41,8 @@ export interface CommandInput<Table extends Flags> {
   readonly given: ReadonlySet<string>;
   /** Those of them that are somebody's choice and so have to be read, with where they stand. */
   readonly typed: ReadonlyMap<string, Source>;
+  /** Where the model is that a --config file of a run names; undefined where the line names one. */
+  readonly modelFolder: string | undefined;
   /** The words that are no flags. */
   readonly words: readonly string[];
   readonly context: CommandContext;
@@ -100,6 +102,7 @@ export const readCommandInput = (
     earlier,
     places = {},
     typed = new Map(),
+    modelFolder,
     context,
   }: {
     readonly texts: Readonly<Record<string, string | true>>;
@@ -109,6 +112,7 @@ export const readCommandInput = (
     readonly places?: Readonly<Record<string, string>>;
     /** The flags that are somebody's choice, which have to be read. */
     readonly typed?: ReadonlyMap<string, Source>;
+    readonly modelFolder?: string | undefined;
     readonly context: CommandContext;
   },
 ): CommandInput<Flags> => {
@@ -158,6 +162,7 @@ export const readCommandInput = (
   return {
     values: values as ValuesOf<Flags>,
     given,
+    modelFolder,
     typed,
     words,
     context,

@@ -1,4 +1,6 @@
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { isAbsolute } from "node:path";
 import {
   isAlias,
   isMap,
@@ -14,6 +16,7 @@ import { didYouMean, messageOf, UserError, userErrorOfFaults } from "../core/err
 import { quoteJson } from "../core/json-file.js";
 import { standInFault } from "../core/stand-in.js";
 import { foreignNameHint } from "./foreign-names.js";
+import { foundAtKey } from "../report/run-config.js";
 import { originalFlagNames } from "./options.js";
 import { defaultOf, readFlag, type Flag, type FlagFault, type Flags } from "./flag.js";
 
@@ -90,6 +93,8 @@ export interface Settings {
    * train_hira.py, which only a run writes (config.yaml).
    */
   readonly chosen: readonly string[];
+  /** The model's folder, where a run's file says it and it is still there; the texts keep the name that was given. */
+  readonly modelFolder?: string;
   readonly faults: readonly FlagFault[];
 }
 
@@ -223,6 +228,32 @@ export const readSettings = (file: YamlFile, map: YAMLMap, flags: Flags): Settin
   return { texts, places, chosen, faults };
 };
 
+/** The absolute paths that a run's file has, by their flags' names, as far as they are still there. */
+const readFoundAt = (node: Node | undefined): Readonly<Record<string, string>> => {
+  if (!isMap(node)) return {};
+  const value = node.toJSON() as Readonly<Record<string, unknown>>;
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([name, path]) =>
+      typeof path === "string" && isAbsolute(path) && existsSync(path) ? [[name, path]] : [],
+    ),
+  );
+};
+
+/** The settings of a run's file, its paths those that are known to lead to its files. */
+const withFoundPaths = (
+  settings: Settings,
+  foundAt: Readonly<Record<string, string>>,
+  flags: Flags,
+): Settings => {
+  const { model_name: modelFolder, ...others } = foundAt;
+  const known = Object.entries(others).filter(([name]) => Object.hasOwn(flags, name));
+  return {
+    ...settings,
+    texts: { ...settings.texts, ...Object.fromEntries(known) },
+    ...(modelFolder !== undefined && { modelFolder }),
+  };
+};
+
 /**
  * Reads a --config file: a flag's name a key, without its dashes; numbers and true or false for what they are, lists where the
  * flag takes names with commas between them, null for a flag that is not given.
@@ -237,5 +268,11 @@ export const readConfigFile = async (path: string, flags: Flags): Promise<Settin
     throw new UserError(
       `Cannot read ${path}: found ${quoteJson(file.root.toJSON())}, expected a flag and its value a line, such as "lr: 1e-3"`,
     );
-  return readSettings(file, file.root, flags);
+  const key = file.root.items.findIndex(
+    (item) => isScalar(item.key) && item.key.value === foundAtKey,
+  );
+  if (key < 0) return readSettings(file, file.root, flags);
+  const [pair] = file.root.items.splice(key, 1);
+  const foundAt = readFoundAt(file.resolve(pair?.value));
+  return withFoundPaths(readSettings(file, file.root, flags), foundAt, flags);
 };

@@ -149,6 +149,7 @@ const runCommandLine = async (
             earlier: [...(read?.faults ?? []), ...(file?.faults ?? [])],
             places: fromFile(file?.places),
             typed,
+            modelFolder: isOpen("model_name") ? file?.modelFolder : undefined,
             context,
           },
         ),

@@ -38,6 +38,8 @@ export interface DeviceOptions {
 
 /** All that `hira train` was asked for, checked. */
 export interface TrainOptions extends ModelOptions, DataOptions, DeviceOptions, TrainingSettings {
+  /** Where the model of this name is, as the --config file of a run says. */
+  readonly modelFolder?: string | undefined;
   readonly ckpt: string | undefined;
   readonly loadOrder: number;
   readonly computeRank: boolean;

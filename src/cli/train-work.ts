@@ -86,7 +86,9 @@ export const trainWork: TrainWork = {
   async analyseDataset(options, ui) {
     const found = findDataset(options.dataset);
     const sets = found.kind === "group" ? found.members.map(findSingleDataset) : [found];
-    const tokenizer = await loadTokenizer(requireModelName(options.modelName));
+    const tokenizer = await loadTokenizer(
+      options.modelFolder ?? requireModelName(options.modelName),
+    );
     for (const [i, dataset] of sets.entries())
       ui.line(`${i === 0 ? "" : "\n"}${await analyseSplits(dataset, tokenizer, options, ui)}`);
   },

@@ -1,5 +1,7 @@
+import { resolve } from "node:path";
 import { UserError } from "../core/errors.js";
 import type { JsonObject } from "../core/json-file.js";
+import { resolveDataRoot } from "../datasets/data-root.js";
 import { findSingleDataset } from "../datasets/registry.js";
 import { hashModelFiles } from "../models/model-folder.js";
 import { float32Tensors } from "../models/weights/frozen-weights.js";
@@ -28,6 +30,8 @@ export interface TrainingRunOptions
   readonly peftType: string | undefined;
   /** Undefined where nobody has named one. */
   readonly modelName: string | undefined;
+  /** Where the model of this name is; undefined: at its name. */
+  readonly modelFolder?: string | undefined;
   readonly adapterInit: string | undefined;
   readonly outputFolder: string;
   /** A run's folder, one of its checkpoints, or "true" or "latest" for the newest run of this name that was stopped. */
@@ -212,6 +216,22 @@ const choosesCheckpoint = (
       isEvaluationStep(plan, step) && isPruned(adapter.options.sparsity, step, plan.totalSteps),
   );
   return candidates.length > 1;
+};
+
+/** Absolute paths of what the flags name, by the flags' names. */
+export const foundPaths = async (
+  options: TrainingRunOptions,
+  { model, flags }: Pick<RunFacts, "model" | "flags">,
+): Promise<Readonly<Record<string, string>>> => {
+  const named = ["validation", "adapter_init", "ds_config"].flatMap((name) => {
+    const path = flags[name];
+    return typeof path === "string" ? [[name, resolve(path)] as const] : [];
+  });
+  const data =
+    options.datasetFile === undefined
+      ? { data_dir: await resolveDataRoot({ dataDir: options.dataDir }) }
+      : { dataset: resolve(options.datasetFile) };
+  return { model_name: model.folder, ...data, ...Object.fromEntries(named) };
 };
 
 /** A schedule that a ds_config gives its own length must have the run's. */

@@ -15,6 +15,7 @@ import { requireModelName } from "../train/model-name.js";
 import { countParameters, outputConfigOf } from "./output-header.js";
 import { openPredictor, predictSet } from "./predict.js";
 import {
+  foundPaths,
   prepareRun,
   requirePeftType,
   type NamedOptions,
@@ -43,7 +44,7 @@ const openNewRun = async (
   const runFolder = await createRunFolder(options.outputFolder, name, facts.startedAt);
   const release = await lockRunFolder(runFolder);
   await writeRunJson(runFolder, facts);
-  await writeRunConfig(runFolder, facts.flags);
+  await writeRunConfig(runFolder, facts.flags, await foundPaths(options, facts));
   return { runFolder, release };
 };
 

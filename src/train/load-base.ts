@@ -29,6 +29,8 @@ export interface BaseModel {
 }
 
 export interface LoadBaseOptions extends BaseStorage {
+  /** Where the model of this name is; undefined: at its name. */
+  readonly modelFolder?: string | undefined;
   /** "optional" where rows of token ids are at hand: then a folder without one will do. */
   readonly tokenizer: "required" | "optional";
   /**
@@ -72,10 +74,10 @@ const packingPlan = ({ config }: ModelFolder, storage: BaseStorage): PackingPlan
  */
 export const loadBase = async (
   modelName: string,
-  { tokenizer, adapterFolder, ...storage }: LoadBaseOptions,
+  { tokenizer, adapterFolder, modelFolder, ...storage }: LoadBaseOptions,
   ui: Pick<ProgressUi, "line" | "warn">,
 ): Promise<BaseModel> => {
-  const original = await loadModelFolder(modelName);
+  const original = await loadModelFolder(modelFolder ?? modelName);
   for (const warning of original.warnings) ui.warn(warning);
   const folder =
     adapterFolder === undefined ? original : await withCopiesOf(adapterFolder, original, ui);

@@ -55,8 +55,15 @@ export const trainCommand = (work: TrainWork): Command =>
         "answer BoolQ with the run's best checkpoint",
       ],
     ],
-    async run({ values, given, context: { ui, interrupt, outputIsLog }, faults, throwFaults }) {
-      const options = readTrainOptions(values, given, faults);
+    async run({
+      values,
+      given,
+      modelFolder,
+      context: { ui, interrupt, outputIsLog },
+      faults,
+      throwFaults,
+    }) {
+      const options = { ...readTrainOptions(values, given, faults), modelFolder };
       throwFaults();
       const deepSpeed = await readDsConfig(options);
       for (const warning of deepSpeed?.warnings ?? []) ui.warn(warning);
