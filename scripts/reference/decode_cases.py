@@ -75,54 +75,42 @@ def disturbed(model):
     return copies
 
 
-def cases_of(model, others, lengths, eos, seed):
+def answers_of(grid, model, others, lengths, eos, seed):
+    """What the model answers to drawn prompts of these lengths, by each setting that all disturbed copies agree on."""
     g = torch.Generator().manual_seed(seed)
     rows = [torch.randint(8, VOCAB, (n,), generator=g).tolist() for n in lengths]
     wide = max(lengths)
     ids = torch.tensor([[PAD] * (wide - len(r)) + r for r in rows])
     mask = torch.tensor([[0] * (wide - len(r)) + [1] * len(r) for r in rows])
-    cases, dropped = [], 0
-    grid = itertools.product((2, 3, 5), (False, True, "never"), (-0.5, 0.0, 1.0, 2.0), (0, 3), (6, 20))
-    for i, (beams, early, penalty, ngram, new) in enumerate(grid):
-        case = {"num_beams": beams, "num_return_sequences": (1, beams)[i % 2], "early_stopping": early,
-                "length_penalty": penalty, "no_repeat_ngram_size": ngram, "max_new_tokens": new}
-        if i % 3 != seed % 3:          # a third of the grid for each set keeps the file small
-            continue
+    cases = []
+    for case in grid:
         got, *again = [m.generate(input_ids=ids, attention_mask=mask, do_sample=False, eos_token_id=eos,
                                   pad_token_id=PAD, return_dict_in_generate=True, output_scores=True, **case)
                        for m in (model, *others)]
         if any(a.sequences.shape != got.sequences.shape or (a.sequences != got.sequences).any() for a in again):
-            dropped += 1
             continue
         cases.append({**case, "new_tokens": got.sequences[:, wide:].tolist(),
                       "sequences_scores": [round(s, 6) for s in got.sequences_scores.tolist()]})
-    print(f"eos {eos}: {len(cases)} cases kept, {dropped} dropped", file=sys.stderr)
+    print(f"prompts of {lengths}, eos {eos}: {len(cases)} of {len(grid)} cases kept", file=sys.stderr)
     return {"input_ids": ids.tolist(), "attention_mask": mask.tolist(), "pad_token_id": PAD, "eos_token_id": eos,
             "cases": cases}
+
+
+def cases_of(model, others, lengths, eos, seed):
+    """Every combination of the search's settings, a third of them for each set to keep the file small."""
+    grid = itertools.product((2, 3, 5), (False, True, "never"), (-0.5, 0.0, 1.0, 2.0), (0, 3), (6, 20))
+    return answers_of([{"num_beams": beams, "num_return_sequences": (1, beams)[i % 2], "early_stopping": early,
+                        "length_penalty": penalty, "no_repeat_ngram_size": ngram, "max_new_tokens": new}
+                       for i, (beams, early, penalty, ngram, new) in enumerate(grid) if i % 3 == seed % 3],
+                      model, others, lengths, eos, seed)
 
 
 def wide_cases_of(model, others, lengths, eos, seed):
     """More beams than columns: up to twice the vocabulary, down to prompts of one token and one new token."""
-    g = torch.Generator().manual_seed(seed)
-    rows = [torch.randint(8, VOCAB, (n,), generator=g).tolist() for n in lengths]
-    wide = max(lengths)
-    ids = torch.tensor([[PAD] * (wide - len(r)) + r for r in rows])
-    mask = torch.tensor([[0] * (wide - len(r)) + [1] * len(r) for r in rows])
-    cases, dropped = [], 0
-    for beams, new, early in itertools.product((4, 8, 40, 96, 97, 200), (1, 2, 5), (False, True)):
-        case = {"num_beams": beams, "num_return_sequences": min(beams, 6), "early_stopping": early,
-                "length_penalty": 1.0, "no_repeat_ngram_size": 0, "max_new_tokens": new}
-        got, *again = [m.generate(input_ids=ids, attention_mask=mask, do_sample=False, eos_token_id=eos,
-                                  pad_token_id=PAD, return_dict_in_generate=True, output_scores=True, **case)
-                       for m in (model, *others)]
-        if any(a.sequences.shape != got.sequences.shape or (a.sequences != got.sequences).any() for a in again):
-            dropped += 1
-            continue
-        cases.append({**case, "new_tokens": got.sequences[:, wide:].tolist(),
-                      "sequences_scores": [round(s, 6) for s in got.sequences_scores.tolist()]})
-    print(f"prompts of {lengths}, eos {eos}: {len(cases)} wide cases kept, {dropped} dropped", file=sys.stderr)
-    return {"input_ids": ids.tolist(), "attention_mask": mask.tolist(), "pad_token_id": PAD, "eos_token_id": eos,
-            "cases": cases}
+    grid = itertools.product((4, 8, 40, 96, 97, 200), (1, 2, 5), (False, True))
+    return answers_of([{"num_beams": beams, "num_return_sequences": min(beams, 6), "early_stopping": early,
+                        "length_penalty": 1.0, "no_repeat_ngram_size": 0, "max_new_tokens": new}
+                       for beams, new, early in grid], model, others, lengths, eos, seed)
 
 
 def warper_cases():

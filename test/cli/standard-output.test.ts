@@ -2,12 +2,10 @@ import { spawn } from "node:child_process";
 import { existsSync, openSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import test from "ava";
 import { demoFolder } from "../../scripts/demo/paths.js";
 import { makeTempFolder } from "../support/temp-folder.js";
-
-const program = fileURLToPath(new URL("../support/hira-process.ts", import.meta.url));
+import { hiraProgram } from "../support/start-hira.js";
 
 type Sink = "pipe" | "full";
 
@@ -18,7 +16,7 @@ const run = async (
 ): Promise<{ readonly code: number | null; readonly err: string }> => {
   const sink = (kind: Sink): "pipe" | number =>
     kind === "pipe" ? "pipe" : openSync("/dev/full", "w");
-  const child = spawn(process.execPath, ["--import=tsx", program, ...argv], {
+  const child = spawn(process.execPath, ["--import=tsx", hiraProgram, ...argv], {
     stdio: ["ignore", sink(stdout), sink(stderr)],
   });
   let err = "";

@@ -2,12 +2,12 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { cp, mkdir, readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import test, { type ExecutionContext } from "ava";
 import { readSafetensorsHeader, writeSafetensors } from "../../src/models/weights/safetensors.js";
 import { peftFixture } from "../support/adapter-base.js";
 import { runHira } from "../support/run-hira.js";
 import { makeTempFolder } from "../support/temp-folder.js";
+import { hiraProgram } from "../support/start-hira.js";
 
 const row = (ids: readonly number[]) => JSON.stringify({ input_ids: ids, labels: ids });
 const ROWS = [row([1, 5, 6, 7]), row([1, 8, 9, 4]), row([1, 3, 5, 2]), row([1, 2, 2, 6])];
@@ -185,10 +185,9 @@ test("a loss that is not finite stops the run, names step and rows, and keeps th
 
 test("SIGINT finishes the step, saves a checkpoint and exits with 130", async (t) => {
   const { folder, flags } = await prepare(t);
-  const program = fileURLToPath(new URL("../support/hira-process.ts", import.meta.url));
   const child = spawn(
     process.execPath,
-    ["--import=tsx", program, ...flags, "--max_steps=100000", "--log_steps=1"],
+    ["--import=tsx", hiraProgram, ...flags, "--max_steps=100000", "--log_steps=1"],
     { stdio: ["ignore", "pipe", "pipe"] },
   );
   let out = "";

@@ -1,7 +1,6 @@
 import { execFile } from "node:child_process";
 import { cp, mkdir, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import test from "ava";
 import { demoFolder } from "../../scripts/demo/paths.js";
@@ -11,14 +10,14 @@ import { runFolderIn } from "../support/resumed-runs.js";
 import { runHira } from "../support/run-hira.js";
 import { makeTempFolder } from "../support/temp-folder.js";
 import { tinyRunFlags, trainTiny, writeTinyRows } from "../support/tiny-runs.js";
+import { hiraProgram } from "../support/start-hira.js";
 
 const run = promisify(execFile);
-const program = fileURLToPath(new URL("../support/hira-process.ts", import.meta.url));
 
 /** Runs `hira` as a process in a folder; resolves to the run's folder. */
 const runIn = async (folder: string, ...argv: readonly string[]): Promise<string> => {
   const tsx = import.meta.resolve("tsx");
-  const { stdout } = await run(process.execPath, [`--import=${tsx}`, program, ...argv], {
+  const { stdout } = await run(process.execPath, [`--import=${tsx}`, hiraProgram, ...argv], {
     cwd: folder,
   });
   return join(folder, runFolderIn(stdout));

@@ -1,8 +1,5 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import test, { type ExecutionContext } from "ava";
 import { runTraining } from "../../src/evaluate/run-training.js";
 import type { ProgressUi } from "../../src/report/progress.js";
@@ -10,8 +7,7 @@ import { InterruptSignal } from "../../src/train/interrupt.js";
 import { runTrain } from "../cli/support.js";
 import { prepareRuns, resultsOf, runFolderIn } from "../support/resumed-runs.js";
 import { runHira } from "../support/run-hira.js";
-
-const program = fileURLToPath(new URL("../support/hira-process.ts", import.meta.url));
+import { startHira } from "../support/start-hira.js";
 
 /** Starts `hira`, and sends a signal as soon as metrics.jsonl has a row of step `step`. */
 const stopAfter = async (
@@ -19,20 +15,11 @@ const stopAfter = async (
   argv: readonly string[],
   step: number,
   signal: NodeJS.Signals,
-): Promise<{
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-  /** From the signal to the end. */
-  readonly seconds: number;
-}> => {
-  const child = spawn(process.execPath, ["--import=tsx", program, ...argv]);
-  t.teardown(() => child.kill("SIGKILL"));
-  let [out, err, sentMs] = ["", "", NaN];
-  child.stdout.on("data", (text: Buffer) => (out += text.toString()));
-  child.stderr.on("data", (text: Buffer) => (err += text.toString()));
+) => {
+  const { child, printed, ended } = startHira(t, argv);
+  let sentMs = NaN;
   const timer = setInterval(() => {
-    readFile(join(runFolderIn(out), "metrics.jsonl"), "utf8").then(
+    readFile(join(runFolderIn(printed.out), "metrics.jsonl"), "utf8").then(
       (text) => {
         if (!Number.isNaN(sentMs) || !text.includes(`"step":${String(step)},`)) return;
         sentMs = performance.now();
@@ -41,9 +28,11 @@ const stopAfter = async (
       () => undefined,
     );
   }, 5);
-  const [code] = (await once(child, "close")) as [number | null];
+  const end = await ended;
   clearInterval(timer);
-  return { code, out, err, seconds: (performance.now() - sentMs) / 1000 };
+  /** From the signal to the end. */
+  const seconds = (performance.now() - sentMs) / 1000;
+  return { ...end, seconds };
 };
 
 const stateOf = async (

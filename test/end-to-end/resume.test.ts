@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { appendFile, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import test, { type ExecutionContext } from "ava";
 import { elementCount } from "../../src/core/dtype.js";
 import { readSafetensorsHeader, readTensorData } from "../../src/models/weights/safetensors.js";
@@ -11,8 +10,7 @@ import { defaultSparsity } from "../../src/peft/method.js";
 import { sparsityAt, zeroCount } from "../../src/train/sparsity.js";
 import { copyAsKilled, prepareRuns, resultsOf, runFolderIn } from "../support/resumed-runs.js";
 import { runHira } from "../support/run-hira.js";
-
-const program = fileURLToPath(new URL("../support/hira-process.ts", import.meta.url));
+import { hiraProgram } from "../support/start-hira.js";
 
 const succeed = async (t: ExecutionContext, ...argv: readonly string[]): Promise<string> => {
   const { code, out, err } = await runHira(...argv);
@@ -26,7 +24,7 @@ const stopAt = async (
   rows: number,
   signal: "SIGKILL" | "SIGINT" | "SIGTERM",
 ): Promise<{ readonly code: number | null; readonly runFolder: string; readonly out: string }> => {
-  const child = spawn(process.execPath, ["--import=tsx", program, ...argv], {
+  const child = spawn(process.execPath, ["--import=tsx", hiraProgram, ...argv], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   let out = "";

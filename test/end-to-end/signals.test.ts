@@ -2,29 +2,21 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import test, { type ExecutionContext } from "ava";
 import { prepareRuns, runFolderIn } from "../support/resumed-runs.js";
-
-const program = fileURLToPath(new URL("../support/hira-process.ts", import.meta.url));
+import { startHira } from "../support/start-hira.js";
 
 /** Starts `hira`, and sends a signal when `ready` is in what it printed. */
-const signalWhen = async (
+const signalWhen = (
   t: ExecutionContext,
   argv: readonly string[],
   ready: RegExp,
   signal: NodeJS.Signals,
-): Promise<{ readonly code: number | null; readonly out: string; readonly err: string }> => {
-  const child = spawn(process.execPath, ["--import=tsx", program, ...argv]);
-  t.teardown(() => child.kill("SIGKILL"));
-  let [out, err, sent] = ["", "", false];
-  child.stderr.on("data", (text: Buffer) => (err += text.toString()));
-  child.stdout.on("data", (text: Buffer) => {
-    out += text.toString();
-    if (!sent && ready.test(out)) sent = child.kill(signal);
-  });
-  const [code] = (await once(child, "close")) as [number | null];
-  return { code, out, err };
+) => {
+  let sent = false;
+  return startHira(t, argv, ({ child, printed }) => {
+    if (!sent && ready.test(printed.out)) sent = child.kill(signal);
+  }).ended;
 };
 
 const long = ["--peft_type=hira", "--r_ab=2", "--max_steps=100000", "--log_steps=1"];

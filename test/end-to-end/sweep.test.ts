@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import test, { type ExecutionContext } from "ava";
 import { demoFolder } from "../../scripts/demo/paths.js";
 import { readOutputJsonl } from "../../src/report/output-jsonl.js";
@@ -11,13 +10,12 @@ import { readSweepState, type SweepState } from "../../src/report/sweep-state.js
 import { peftFixture } from "../support/adapter-base.js";
 import { makeTempFolder } from "../support/temp-folder.js";
 import { writeTinyRows } from "../support/tiny-runs.js";
-
-const program = fileURLToPath(new URL("../support/hira-process.ts", import.meta.url));
+import { hiraProgram } from "../support/start-hira.js";
 
 /** Starts `hira sweep` of a file in a folder, as a process of its own. */
 const start = (t: ExecutionContext, folder: string): ChildProcess => {
   const args = ["sweep", join(folder, "study.yaml"), `--out=${join(folder, "out")}`];
-  const child = spawn(process.execPath, ["--import=tsx", program, ...args], {
+  const child = spawn(process.execPath, ["--import=tsx", hiraProgram, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
   });
   t.teardown(() => child.kill("SIGKILL"));

@@ -4,7 +4,6 @@ import { UserError } from "../../src/core/errors.js";
 import { LlamaEngine } from "../../src/decode/engine.js";
 import { generate } from "../../src/decode/generate.js";
 import { mergedForm, mergedModel } from "../../src/decode/merge-adapter.js";
-import { openEngine } from "../../src/decode/open-engine.js";
 import { defaultDecodeSettings } from "../../src/decode/settings.js";
 import { readAdapter } from "../../src/peft/adapter-files.js";
 import {
@@ -27,6 +26,7 @@ import {
 } from "../support/adapted-model.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import { defaultAdapterSettings } from "../support/adapter-settings.js";
+import { checkGreedyDecoding } from "../support/greedy-decoding.js";
 import { makeTempFolder } from "../support/temp-folder.js";
 
 const ids = [1, 5, 9, 13, 2, 7];
@@ -131,17 +131,7 @@ for (const [title, variant] of Object.entries(linear))
   test(`decoding computes it beside the weights where memory is short: ${title}`, async (t) => {
     const { model, adapter } = await open(variant);
     const adapted = { adapter, values: drawnStore(adapter, model).values };
-    const engine = await openEngine({ ...model, adapted, maxPositions: 8, memoryBytes: 0 });
-    const [row] = await generate({
-      engine,
-      prompts: [{ ids }],
-      settings: { ...defaultDecodeSettings, maxNewTokens: 1, eosIds: [], padId: 3 },
-      batch: 1,
-    });
-    engine.dispose();
-    const logits = await logitsOf(model, ids, adapted);
-    const last = Array.from(logits.subarray(-16));
-    t.is(row?.[0]?.tokens[0], last.indexOf(Math.max(...last)));
+    await checkGreedyDecoding(t, { model, adapted }, { ids, tokens: 1, memoryBytes: 0 });
   });
 
 for (const [title, variant] of Object.entries({ ...linear, ...virtual })) {

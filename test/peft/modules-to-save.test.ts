@@ -1,8 +1,5 @@
 import test from "ava";
 import { UserError } from "../../src/core/errors.js";
-import { generate } from "../../src/decode/generate.js";
-import { openEngine } from "../../src/decode/open-engine.js";
-import { defaultDecodeSettings } from "../../src/decode/settings.js";
 import { replaceWeights } from "../../src/models/weights/frozen-weights.js";
 import { buildAdapter, type AdapterSettings } from "../../src/peft/build-adapter.js";
 import { savedTensors, saveableTensors } from "../../src/peft/modules-to-save.js";
@@ -16,6 +13,7 @@ import {
   logitsOf,
   startStore,
 } from "../support/adapted-model.js";
+import { checkGreedyDecoding } from "../support/greedy-decoding.js";
 
 const ids = [1, 5, 9, 13, 2, 7];
 
@@ -88,23 +86,8 @@ for (const [base, modulesToSave] of [
   test(`decoding uses saved modules, merged and not: ${modulesToSave.join(", ")} on ${base}`, async (t) => {
     const { model, adapter } = await open({ modulesToSave }, { base });
     const adapted = { adapter, values: drawnStore(adapter, model).values };
-    for (const memoryBytes of [0, 2 ** 30]) {
-      const engine = await openEngine({ ...model, adapted, maxPositions: 12, memoryBytes });
-      const [row] = await generate({
-        engine,
-        prompts: [{ ids }],
-        settings: { ...defaultDecodeSettings, maxNewTokens: 4, eosIds: [], padId: 3 },
-        batch: 1,
-      });
-      engine.dispose();
-      const text = [...ids, ...(row?.[0]?.tokens ?? [])];
-      t.is(text.length, 10);
-      const logits = await logitsOf(model, text, adapted);
-      for (let at = ids.length; at < text.length; at++) {
-        const scores = Array.from(logits.subarray((at - 1) * 16, at * 16));
-        t.is(text[at], scores.indexOf(Math.max(...scores)), `memory ${String(memoryBytes)}`);
-      }
-    }
+    for (const memoryBytes of [0, 2 ** 30])
+      await checkGreedyDecoding(t, { model, adapted }, { ids, tokens: 4, memoryBytes });
   });
 
 test("Sparse LoRA prunes A and B alone, not what is saved whole", async (t) => {

@@ -2,9 +2,6 @@ import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
 import { UserError } from "../../src/core/errors.js";
-import { generate } from "../../src/decode/generate.js";
-import { openEngine } from "../../src/decode/open-engine.js";
-import { defaultDecodeSettings } from "../../src/decode/settings.js";
 import { analyseAdapter } from "../../src/evaluate/adapter-analysis.js";
 import { float32Tensors } from "../../src/models/weights/frozen-weights.js";
 import { readAdapter } from "../../src/peft/adapter-files.js";
@@ -15,12 +12,12 @@ import {
   drawnStore,
   largestDifference,
   loadTinyBase,
-  logitsOf,
   startStore,
 } from "../support/adapted-model.js";
 import { loadAdapterBase, peftFixture } from "../support/adapter-base.js";
 import { defaultAdapterSettings } from "../support/adapter-settings.js";
 import { runHira } from "../support/run-hira.js";
+import { checkGreedyDecoding } from "../support/greedy-decoding.js";
 import { makeTempFolder } from "../support/temp-folder.js";
 import { tinyRunFlags, trainTiny, writeTinyRows } from "../support/tiny-runs.js";
 import { forwardLogits } from "../support/forward-logits.js";
@@ -39,23 +36,8 @@ for (const peftType of ["lora", "dora"] as const)
     test(`decoding adapts embedding and head, merged and not: ${peftType} on ${base} (9.20)`, async (t) => {
       const { model, adapter } = await open(peftType, base);
       const adapted = { adapter, values: drawnStore(adapter, model).values };
-      for (const memoryBytes of [0, 2 ** 30]) {
-        const engine = await openEngine({ ...model, adapted, maxPositions: 12, memoryBytes });
-        const [row] = await generate({
-          engine,
-          prompts: [{ ids }],
-          settings: { ...defaultDecodeSettings, maxNewTokens: 4, eosIds: [], padId: 3 },
-          batch: 1,
-        });
-        engine.dispose();
-        const text = [...ids, ...(row?.[0]?.tokens ?? [])];
-        t.is(text.length, 10);
-        const logits = await logitsOf(model, text, adapted);
-        for (let at = ids.length; at < text.length; at++) {
-          const scores = Array.from(logits.subarray((at - 1) * 16, at * 16));
-          t.is(text[at], scores.indexOf(Math.max(...scores)), `memory ${String(memoryBytes)}`);
-        }
-      }
+      for (const memoryBytes of [0, 2 ** 30])
+        await checkGreedyDecoding(t, { model, adapted }, { ids, tokens: 4, memoryBytes });
     });
 
 test("an adapter starts on the embedding as peft's does: A zero, B normal (9.20)", async (t) => {
