@@ -76,14 +76,11 @@ export const embeddingUpdate = (
 export const loraScale = ({ alpha, rank, rankStabilized }: MethodOptions): number =>
   alpha / (rankStabilized ? Math.sqrt(rank) : rank);
 
-const loraMethod = (
-  name: string,
-  scaleOf: (options: MethodOptions) => number,
-  scaleReads: MethodReads,
-): LinearMethod => ({
+const loraMethod = (name: string, scaleOf: (options: MethodOptions) => number): LinearMethod => ({
   kind: "linear",
   name,
-  reads: { ...lowRankReads, ...scaleReads, dropout: true },
+  // Of rsLoRA buildAdapter reads the third, which says there what the method says already.
+  reads: { ...lowRankReads, alpha: true, rankStabilized: true, dropout: true },
   parameters: lowRankParameters,
   linear: (g, x, { weight, bias }, parameters, options, dropout) =>
     g.add(
@@ -108,13 +105,11 @@ const loraMethod = (
  * on the x that A sees. On the embedding W = W0 + alpha / rank * A^T B^T, A [rank, vocab], B [hidden, rank], and nothing is dropped.
  * Source: Hu et al., "LoRA", ICLR 2022; Embedding of tuners/lora/layer.py of peft 0.21.2.
  */
-export const lora = loraMethod("lora", loraScale, { alpha: true, rankStabilized: true });
+export const lora = loraMethod("lora", loraScale);
 
 /**
  * rsLoRA: LoRA with the scale alpha / sqrt(rank), under which large ranks go on learning.
  *
  * Source: Kalajdzievski, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA".
  */
-export const rslora = loraMethod("rslora", ({ alpha, rank }) => alpha / Math.sqrt(rank), {
-  alpha: true,
-});
+export const rslora = loraMethod("rslora", ({ alpha, rank }) => alpha / Math.sqrt(rank));
