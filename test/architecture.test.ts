@@ -7,6 +7,7 @@ import ts from "typescript";
 /** A folder of src may import from those before it. */
 const rooms = [
   "core",
+  "metrics",
   "graph",
   "runtime",
   "models",
@@ -17,6 +18,7 @@ const rooms = [
   "report",
   "train",
   "decode",
+  "score",
   "evaluate",
   "cli",
 ];
