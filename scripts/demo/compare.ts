@@ -1,10 +1,9 @@
-import { copyFile, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { formatTable } from "../../src/cli/table.js";
 import { columnsOf } from "../../src/cli/wrap-text.js";
 import { answeringFlags, tuningFlags } from "./recipe.js";
 import { hira, onlyRunIn, scoresOf, type Score } from "./hira.js";
-import { demoFolder, modelFiles } from "./paths.js";
+import { demoFolder } from "./paths.js";
 import { optionCounts, taskNames, type TaskName } from "./tasks.js";
 
 export type Scores = Readonly<Partial<Record<TaskName, Score>>>;
@@ -18,13 +17,14 @@ export const tuneAndAnswer = async (dataRoot: string, workFolder: string): Promi
   return scoresOf(run);
 };
 
-/** Answers the eight sets with the model as it is; answers are written beside it, so in a copy. */
+/** Answers the eight sets with the model as it is. */
 export const answerUntuned = async (workFolder: string): Promise<Scores> => {
-  const copy = join(workFolder, "base");
-  await mkdir(copy, { recursive: true });
-  for (const file of modelFiles) await copyFile(join(demoFolder, file), join(copy, file));
-  await hira(...answeringFlags, `--ckpt=${copy}`, `--data_dir=${demoFolder}`);
-  return scoresOf(copy);
+  const base = join(workFolder, "base");
+  await hira(
+    ...answeringFlags,
+    ...[`--ckpt=${demoFolder}`, `--data_dir=${demoFolder}`, `--output_folder=${base}`],
+  );
+  return scoresOf(base);
 };
 
 /** What guessing gets on a set, in percent. */

@@ -129,7 +129,7 @@ export const trainHiraFlags = {
     group: "Files and output",
     placeholder: "folder",
     default: "results_hira",
-    help: "Where the run's own folder is made",
+    help: "Where the run's own folder is made; with --ckpt, a folder for the answers",
   },
   load_bit: {
     kind: "integer",

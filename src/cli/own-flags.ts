@@ -18,6 +18,14 @@ export const ownFlags = {
     bare: "true",
     help: "Go on with a run that was stopped, from its newest checkpoint: its folder, or one checkpoint's; true, latest or nothing for the newest run of these flags",
   },
+  output_file: {
+    ours: true,
+    kind: "text",
+    group: "Files and output",
+    placeholder: "file",
+    default: null,
+    help: "With --ckpt: where the answers go (.jsonl); if not given, beside what is evaluated",
+  },
   max_shard_size: {
     ours: true,
     kind: "text",

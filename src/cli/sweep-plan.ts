@@ -230,7 +230,7 @@ const check = (
     { texts: given(texts), words: [], earlier: [], places: Object.fromEntries(own), context },
   );
   const values = input.values as TrainFlagValues;
-  readTrainOptions(values, input.given, input.faults);
+  readTrainOptions(values, input, input.faults);
   faults.push(...input.allFaults());
   return { texts, values, unread: unreadFlags(trainReads, values, Object.keys(given(texts))) };
 };

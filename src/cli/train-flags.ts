@@ -6,6 +6,7 @@ import { flags, originalFlagNames, pickFlags } from "./options.js";
 export const trainFlags = pickFlags([
   ...originalFlagNames,
   "resume_from_checkpoint",
+  "output_file",
   "max_shard_size",
   "data_dir",
   "validation",
@@ -78,6 +79,12 @@ export const crossFaults = (values: TrainFlagValues, datasetFile: boolean): Flag
       found: '"common_all" without --ckpt',
       expected: "a set to train on",
       hint: "common_all answers the eight commonsense sets with a trained adapter; train on common_170k",
+    });
+  if (values.output_file !== null && values.dataset === "common_all")
+    faults.push({
+      what: "--output_file",
+      found: "--dataset common_all beside it, which has a file for each of its sets",
+      expected: "one set, or --output_folder",
     });
   if (values.validation !== null && !datasetFile)
     faults.push({

@@ -10,6 +10,7 @@ import { readCompat } from "./compat-option.js";
 import type { FlagFault } from "./flag.js";
 import { readModelOptions, type ModelOptions } from "./model-options.js";
 import { originalFlagNames, type OriginalFlags } from "./options.js";
+import type { Source } from "./reads.js";
 import { effectiveLoadBit } from "./storage-options.js";
 import { crossFaults, type TrainFlagValues } from "./train-flags.js";
 
@@ -52,6 +53,12 @@ export interface TrainOptions extends ModelOptions, DataOptions, DeviceOptions, 
   readonly topK: number;
   readonly topP: number;
   readonly outputFolder: string;
+  /** The flags that have to have an effect. */
+  readonly typed: ReadonlySet<string>;
+  /** Whether it stands on the command line. */
+  readonly outputFolderIsAsked: boolean;
+  /** --ckpt: the file of the answers. */
+  readonly outputFile: string | undefined;
   readonly resumeFromCheckpoint: string | undefined;
   /** In bytes. */
   readonly maxShardBytes: number;
@@ -107,7 +114,10 @@ const readShardSize = (text: string, faults: FlagFault[]): number => {
 /** The options of `hira train` from its flags. What is wrong is added to `faults`; the options then serve no purpose. */
 export const readTrainOptions = (
   values: TrainFlagValues,
-  given: ReadonlySet<string>,
+  {
+    given,
+    typed = new Map(),
+  }: { readonly given: ReadonlySet<string>; readonly typed?: ReadonlyMap<string, Source> },
   faults: FlagFault[],
 ): TrainOptions => {
   const compat = readCompat(values.compat, faults);
@@ -157,6 +167,9 @@ export const readTrainOptions = (
     topK: values.top_k,
     topP: values.top_p,
     outputFolder: values.output_folder,
+    typed: new Set(typed.keys()),
+    outputFolderIsAsked: typed.get("output_folder") === "line",
+    outputFile: values.output_file ?? undefined,
     resumeFromCheckpoint: values.resume_from_checkpoint ?? undefined,
     maxShardBytes: readShardSize(values.max_shard_size, faults),
     expName: values.exp_name,

@@ -84,6 +84,12 @@ const changesSplits = onlyWith<"compat", string | null>(
   "compat=splits",
 );
 
+/** train_hira.py writes the answers of --ckpt beside what is evaluated, whatever the folder. */
+const movesAnswers = notWith<"compat", string | null>(
+  "compat",
+  (names) => names !== null && /\b(?:reference|names)\b/.test(names),
+);
+
 const ofLayers = [notInAnalysis, where(trains, changesLayers)] as const;
 
 /** Which flags of `hira train` are read, in training, in evaluation (--ckpt) and by --dataset_analysis. */
@@ -105,7 +111,14 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   // Launchers add it to every line.
   local_rank: always,
   ds_config: [inTraining],
-  output_folder: [inTraining],
+  output_folder: [
+    notInAnalysis,
+    where(
+      evaluatesOnly,
+      notWith<"output_file", string | null>("output_file", (file) => file !== null),
+    ),
+    where(evaluatesOnly, movesAnswers),
+  ],
   load_bit: [notInAnalysis],
   r_ab: toldByCheckpoint("r_ab"),
   target_modules: ofLayers,
@@ -136,6 +149,7 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   early_stop_patience: [inTraining, evaluates],
 
   resume_from_checkpoint: [inTraining],
+  output_file: [inEvaluation],
   max_shard_size: [inTraining, trainsAllWeights],
   data_dir: [namedSet],
   validation: [inTraining, evaluates],

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { constants } from "node:fs";
+import { constants, existsSync } from "node:fs";
 import { open, rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { messageOf, UserError } from "./errors.js";
@@ -96,5 +96,21 @@ export const requireWritableFolder = async (
     await probeFolder(folder);
   } catch (error) {
     throw new UserError(`Cannot write to ${folder}: ${messageOf(error)}`, hint);
+  }
+};
+
+/**
+ * Finds out before the work whether a file can be written at its end: makes and removes a probe in the file's folder, or in the nearest
+ * folder above it that is there. Leaves nothing behind.
+ *
+ * @throws {UserError} if it cannot
+ */
+export const requireWritablePath = async (path: string, hint: string): Promise<void> => {
+  let folder = dirname(resolve(path));
+  while (!existsSync(folder) && folder !== dirname(folder)) folder = dirname(folder);
+  try {
+    await probeFolder(folder);
+  } catch (error) {
+    throw new UserError(`Cannot write ${path}: ${messageOf(error)}`, hint);
   }
 };

@@ -24,7 +24,14 @@ export interface GenerateOptions {
   readonly seed?: number;
   /** Ends texts besides eos and length. */
   readonly stops?: StopRule | undefined;
+  /** Ends a batch where it is. */
   readonly signal?: AbortSignal | undefined;
+  /** Ends the work between two batches. */
+  readonly stop?: AbortSignal | undefined;
+  /** What an earlier call has found, by prompt number; a batch of which all is known is not decoded again. */
+  readonly known?: ReadonlyMap<number, readonly Sequence[]>;
+  /** Is told what a batch has found, by prompt number, and waited for. */
+  readonly onBatch?: (found: ReadonlyMap<number, readonly Sequence[]>) => Promise<void>;
   readonly onProgress?: (progress: GenerateProgress) => void;
 }
 
@@ -55,9 +62,10 @@ export const planDecodeBatches = (
 /**
  * Decodes any number of prompts: per prompt its sequences, best first, in the order of the input.
  *
- * A text depends on model, prompt, settings and seed, not on `batch` (up to ties within float32 rounding).
+ * A text depends on model, prompt, settings and seed, not on `batch` (up to ties within float32 rounding). With `known`, what is
+ * left is decoded in the batches of the first call, so that the results have its bits.
  * @throws {UserError} on settings out of range, an empty prompt, or a model that predicts NaN
- * @throws the reason of `signal` once it is aborted
+ * @throws the reason of `signal` or `stop` once it is aborted; nothing of a batch that was cut short is told to `onBatch`
  */
 export const generate = async ({
   engine,
@@ -68,6 +76,9 @@ export const generate = async ({
   seed = 0,
   stops,
   signal,
+  stop,
+  known = new Map(),
+  onBatch,
   onProgress,
 }: GenerateOptions): Promise<readonly (readonly Sequence[])[]> => {
   checkDecodeSettings(settings);
@@ -85,6 +96,13 @@ export const generate = async ({
     newSlots: beams * mostNewTokens(prompts, settings),
   });
   for (const rows of batches) {
+    if (rows.every((row) => known.has(row))) {
+      for (const row of rows) found[row] = known.get(row) ?? [];
+      finished += rows.length;
+      onProgress?.({ finished, total });
+      continue;
+    }
+    stop?.throwIfAborted();
     const results = await decodeBatch(
       engine,
       rows.flatMap((row) => prompts[row] ?? []),
@@ -100,6 +118,7 @@ export const generate = async ({
     rows.forEach((row, place) => {
       found[row] = results[place] ?? [];
     });
+    await onBatch?.(new Map(rows.map((row) => [row, found[row] ?? []])));
   }
   return found;
 };

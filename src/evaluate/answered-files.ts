@@ -1,10 +1,10 @@
 import { existsSync } from "node:fs";
-import { rename } from "node:fs/promises";
+import { realpath, rename } from "node:fs/promises";
 import { UserError, userErrorOfFaults } from "../core/errors.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
 import { loadSplit } from "../datasets/load-split.js";
 import type { Dataset } from "../datasets/registry.js";
-import { readOutputJsonl } from "../report/output-jsonl.js";
+import { readOutputHeader, readOutputJsonl } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import type { PredictionSettings } from "./predict.js";
 
@@ -62,6 +62,25 @@ export const isAnswered = async (
     `${path}: File exists with ${String(found)} of ${String(asked)} rows, answering all of them.`,
   );
   return false;
+};
+
+/**
+ * @throws {UserError} if a file holds the answers of something else than `ckpt`, as far as can be seen from here: two models of one
+ *   name would share it
+ */
+export const requireAnswersOf = async (ckpt: string, path: string): Promise<void> => {
+  if (!existsSync(path)) return;
+  const header = await readOutputHeader(path).catch(() => undefined);
+  const recorded = header?.flags.ckpt;
+  if (typeof recorded !== "string") return;
+  const [found, asked] = await Promise.all(
+    [recorded, ckpt].map((folder) => realpath(folder).catch(() => undefined)),
+  );
+  if (found === undefined || asked === undefined || found === asked) return;
+  throw new UserError(
+    `Cannot answer into ${path}: found the answers of ${recorded}, expected those of ${ckpt}`,
+    "Give these an --output_folder of their own, or move the file away",
+  );
 };
 
 /** What `load` makes of each set, in order. @throws {UserError} with the faults of all sets, before any is worked on */

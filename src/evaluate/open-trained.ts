@@ -10,6 +10,7 @@ import { readAdapter } from "../peft/adapter-files.js";
 import { adapterBaseOf, adapterOfDescription } from "../peft/build-adapter.js";
 import { fft } from "../peft/fft.js";
 import { zeros } from "../peft/init.js";
+import type { PeftMethod } from "../peft/method.js";
 import type { ProgressUi } from "../report/progress.js";
 import { readRunFlags } from "../report/run-json.js";
 import { Tensor } from "../runtime/tensor.js";
@@ -17,7 +18,12 @@ import { readCheckpoint } from "../train/checkpoint.js";
 import { pickCheckpoint, resolveCheckpoint } from "../train/checkpoint-folder.js";
 import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { findBase, isSameModel, type TrainedFolder } from "./find-base.js";
-import { adapterFlagFaults, runFlagFaults, type GivenFlags } from "./recorded-flags.js";
+import {
+  adapterFlagFaults,
+  flagsWithoutEffect,
+  runFlagFaults,
+  type GivenFlags,
+} from "./recorded-flags.js";
 
 /** The storage counts where no run says otherwise, see storageOf. */
 export interface TrainedModelOptions extends BaseStorage {
@@ -28,6 +34,8 @@ export interface TrainedModelOptions extends BaseStorage {
   readonly modelName: string | undefined;
   /** Other flags that somebody wrote: what was trained must not contradict them. */
   readonly givenFlags?: GivenFlags;
+  /** Those of them that have to have an effect. */
+  readonly typed?: ReadonlySet<string>;
   readonly compat: Compat;
   readonly tokenizer: "required" | "optional";
 }
@@ -139,6 +147,7 @@ export const openTrained = async (
   const runFlags = run?.flags;
   if (holds === "plain model") {
     await requirePlain(folder, options, ui);
+    tellUnread(undefined, options, ui);
     const base = await loadBase(folder, options, ui);
     return { base, adapted: undefined, modelName: folder, folder, runFlags };
   }
@@ -146,6 +155,7 @@ export const openTrained = async (
     const faults = flagFaults(trained, options);
     if (options.modelName !== undefined) await requireBase(trained, options);
     else if (faults.length > 0) throw contradiction(trained, faults);
+    tellUnread(fft, options, ui);
     return openFull(folder, options, runFlags, ui);
   }
   const modelName = await requireBase(trained, options);
@@ -158,10 +168,24 @@ export const openTrained = async (
   const faults = run ? [] : adapterFlagFaults(description, options.givenFlags ?? {});
   if (faults.length > 0) throw contradiction(trained, faults);
   const adapter = adapterOfDescription(description, config, options.compat);
+  tellUnread(adapter.method, options, ui);
   const tensors = [...values].map(
     ([name, { shape, data }]) => [name, Tensor.fromArray("float32", shape, data)] as const,
   );
   return { base, adapted: { adapter, values: new Map(tensors) }, modelName, folder, runFlags };
+};
+
+/** Names the flags that set what the loaded method does not have. */
+const tellUnread = (
+  method: PeftMethod | undefined,
+  { typed = new Set() }: Pick<TrainedModelOptions, "typed">,
+  ui: ProgressUi,
+): void => {
+  const unread = flagsWithoutEffect(method, typed).map((name) => `--${name}`);
+  if (unread.length > 0)
+    ui.warn(
+      `Without effect here: ${unread.join(", ")} (${method ? `what is loaded was trained with ${method.name}` : "what is loaded is a plain model"})`,
+    );
 };
 
 /** Nothing was trained on a plain model: another model beside it, or a method, would be without effect. */

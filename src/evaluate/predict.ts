@@ -9,7 +9,6 @@ import {
   type FollowedSettings,
   type GenerationField,
 } from "../decode/generation-settings.js";
-import { generate } from "../decode/generate.js";
 import { openEngine } from "../decode/open-engine.js";
 import { defaultDecodeSettings, type DecodeSettings } from "../decode/settings.js";
 import { stopStringRule } from "../decode/stop-strings.js";
@@ -19,7 +18,9 @@ import type { PredictionRow } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { BaseModel } from "../train/load-base.js";
+import type { InterruptSignal } from "../train/interrupt.js";
 import { DEFAULT_SEED } from "../train/training-settings.js";
+import { generateKeeping, type Answerer } from "./kept-answers.js";
 import { predictionText } from "./prediction-text.js";
 import type { Questions } from "./questions.js";
 
@@ -47,6 +48,7 @@ export interface PredictionSettings {
 
 /** A model that answers: its engine, and what turns text into tokens and back. */
 export interface Predictor {
+  readonly answerer: Answerer;
   readonly engine: LlamaEngine;
   readonly tokenizer: Tokenizer;
   /** Tokens that end an answer. */
@@ -104,6 +106,7 @@ export const openPredictor = async (
   });
   const kind = adapted?.adapter.method.kind;
   return {
+    answerer: { base, adapted },
     engine,
     tokenizer,
     ...endsOf({ folder: base.folder, tokenizer, kind }, settings.compat),
@@ -214,17 +217,27 @@ export const announceFollowed = (
 };
 
 /**
- * Answers the questions of a set: a row for each, in the file's order.
+ * Answers the questions of a set, and writes the answers: a row for each, in the file's order.
  *
- * Rows at a time are --batch, divided as the original divides it.
- * @throws the reason of `signal` once it is aborted
+ * Rows at a time are --batch, divided as the original divides it. Answers are kept beside `path` until `write` has written them,
+ * see generateKeeping.
+ * @throws {InterruptedError} after a signal
  */
-export const predictSet = async (
+export const answerSet = async (
   { dataset, rows, prompts }: Questions,
   predictor: Predictor,
   settings: PredictionSettings,
-  ui: ProgressUi,
-  signal?: AbortSignal,
+  {
+    path,
+    write,
+    ui,
+    interrupt,
+  }: {
+    readonly path: string;
+    readonly write: (rows: readonly PredictionRow[]) => Promise<void>;
+    readonly ui: ProgressUi;
+    readonly interrupt: InterruptSignal;
+  },
 ): Promise<readonly PredictionRow[]> => {
   const { tokenizer, engine } = predictor;
   const { member, name } = dataset;
@@ -234,33 +247,28 @@ export const predictSet = async (
     padId: tokenizer.padId,
     vocabularySize: engine.vocabularySize,
   });
-  const progress = ui.decoding(rows.length, name, "rows");
-  let shown = 0;
-  try {
-    const sequences = await generate({
+  const { sequences, done } = await generateKeeping(
+    {
       engine,
       prompts,
       settings: decoding,
       ...(stopStrings.length > 0 && { stops: stopStringRule(stopStrings, tokenizer) }),
       batch: Math.max(1, Math.floor(settings.batch / member.evaluationBatchDivisor)),
       seed: settings.seed ?? DEFAULT_SEED,
-      signal,
-      onProgress: ({ finished }) => {
-        progress.advance(finished - shown);
-        shown = finished;
-      },
-    });
-    return rows.map((row, i) => {
-      const best = sequences[i]?.[0];
-      const tokens = best?.tokens ?? [];
-      const ended = best?.stoppedBy === "eos" && !compat.has("text");
-      return {
-        context: questionOf(row),
-        pred: predictionText(ended ? tokens.slice(0, -1) : tokens, tokenizer, compat),
-        gt: row.target,
-      };
-    });
-  } finally {
-    progress.done();
-  }
+    },
+    { path, told: name, unit: "rows", answerer: predictor.answerer, stopStrings, ui, interrupt },
+  );
+  const answers = rows.map((row, i) => {
+    const best = sequences[i]?.[0];
+    const tokens = best?.tokens ?? [];
+    const ended = best?.stoppedBy === "eos" && !compat.has("text");
+    return {
+      context: questionOf(row),
+      pred: predictionText(ended ? tokens.slice(0, -1) : tokens, tokenizer, compat),
+      gt: row.target,
+    };
+  });
+  await write(answers);
+  await done();
+  return answers;
 };

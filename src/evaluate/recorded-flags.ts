@@ -45,6 +45,16 @@ const methodOfRun = (run: JsonObject): PeftMethod | undefined => {
   return peftType && methodOf(peftType, adapter);
 };
 
+/** The flags of `typed` that set what a loaded model's method, or a plain model, does not have. */
+export const flagsWithoutEffect = (
+  method: PeftMethod | undefined,
+  typed: Iterable<string>,
+): readonly string[] => {
+  const known = new Set(flagsOf(method));
+  const ofMethods = new Set([...Object.keys(optionFlags), ...layerFlags]);
+  return [...typed].filter((name) => ofMethods.has(name) && !known.has(name));
+};
+
 const flagsOf = (method: PeftMethod | undefined): readonly string[] => {
   if (!method) return [];
   const ofOptions = (Object.keys(optionFlags) as (keyof typeof optionFlags)[]).filter((flag) =>

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { requireWritablePath } from "../core/atomic-file.js";
 import { UserError } from "../core/errors.js";
 import { findDataset, findSingleDataset, type Dataset } from "../datasets/registry.js";
 import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
@@ -8,21 +8,25 @@ import { currentMemoryBytes } from "../runtime/memory.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { requireKnownTokensOf } from "../train/known-tokens.js";
 import type { BaseStorage } from "../train/load-base.js";
-import { isAnswered, loadAllSets } from "./answered-files.js";
+import { isAnswered, loadAllSets, requireAnswersOf } from "./answered-files.js";
+import { placeOfAnswers, type AnswersPlaceOptions } from "./answers-place.js";
 import { analyseAdapter, writeAdapterAnalysis } from "./adapter-analysis.js";
 import { openTrained, type TrainedModel } from "./open-trained.js";
 import type { GivenFlags } from "./recorded-flags.js";
-import { announceDecoding, openPredictor, predictSet, type PredictionSettings } from "./predict.js";
+import { announceDecoding, answerSet, openPredictor, type PredictionSettings } from "./predict.js";
 import { loadQuestions } from "./questions.js";
 import { countParameters, outputConfigOf, type HiraFlags } from "./output-header.js";
 
-export interface EvaluationRunOptions extends PredictionSettings, BaseStorage {
+export interface EvaluationRunOptions
+  extends PredictionSettings, BaseStorage, Omit<AnswersPlaceOptions, "ckpt"> {
   readonly ckpt: string | undefined;
   readonly loadOrder: number;
   /** The base model that somebody has named; see findBase. */
   readonly modelName: string | undefined;
   /** The flags that somebody wrote. */
   readonly givenFlags?: GivenFlags;
+  /** Those of them that have to have an effect. */
+  readonly typed?: ReadonlySet<string>;
   readonly dataset: string;
   readonly computeRank: boolean;
   readonly computeNorm: boolean;
@@ -52,7 +56,8 @@ export const evaluationFileName = (
   ].join("_");
 
 /**
- * --ckpt: answers the test split of a set (common_all: of eight) with what was trained, into files beside it.
+ * --ckpt: answers the test split of a set (common_all: of eight) with what was trained, into files beside it, or where
+ * placeOfAnswers says.
  *
  * A file that is there with all rows that are asked for is left as it is and its set skipped, unless --compute_rank or --compute_norm asks for more. compat
  * "exit": a folder that is not there is a warning, as in the original.
@@ -76,14 +81,22 @@ export const runEvaluation = async (
     ui.warn(missing);
     return;
   }
+  const place = await placeOfAnswers({ ...options, ckpt });
+  const pathOf = (name: string): string => place.fileOf(evaluationFileName(options, name));
   const todo: Dataset[] = [];
   for (const dataset of names.map(findSingleDataset)) {
-    const path = join(ckpt, evaluationFileName(options, dataset.name));
+    const path = pathOf(dataset.name);
+    if (place.isElsewhere) await requireAnswersOf(ckpt, path);
     if (analyses || !(await isAnswered(path, dataset, options, ui))) todo.push(dataset);
   }
   if (todo.length === 0) return;
+  // Before hours of decoding.
+  await requireWritablePath(
+    pathOf(options.dataset),
+    "Put the answers elsewhere: --output_folder=DIR, or for one set --output_file=FILE",
+  );
   const model = await openTrained({ ...options, ckpt, tokenizer: "required" }, ui);
-  if (analyses) await writeAnalysis(model, ckpt, options, ui);
+  if (analyses) await writeAnalysis(model, pathOf(options.dataset), options, ui);
   const { tokenizer } = model.base;
   if (!tokenizer) throw new RangeError("Cannot answer rows without a tokenizer");
   const { folder } = model.base;
@@ -101,21 +114,22 @@ export const runEvaluation = async (
     for (const questions of asked) {
       const { dataset, warnings } = questions;
       interrupt.throwIfRequested();
-      const path = join(ckpt, evaluationFileName(options, dataset.name));
+      const path = pathOf(dataset.name);
       for (const warning of warnings) ui.warn(warning);
-      const rows = await predictSet(questions, predictor, options, ui, interrupt.abort);
-      await writeOutputJsonl(path, {
-        flags: originalFlags(replacedFlags(model)),
-        adapterConfig: outputConfigOf(
-          model.base,
-          model.adapted?.adapter,
-          model.modelName,
-          hiraFlagsOf(model),
-        ),
-        summary: { memUsedMiB: Math.round(currentMemoryBytes() / 2 ** 20), trainSeconds: -1 },
-        parameters: countParameters(model.base, model.adapted?.adapter),
-        rows,
-      });
+      const write = (rows: OutputFile["rows"]): Promise<void> =>
+        writeOutputJsonl(path, {
+          flags: originalFlags(replacedFlags(model)),
+          adapterConfig: outputConfigOf(
+            model.base,
+            model.adapted?.adapter,
+            model.modelName,
+            hiraFlagsOf(model),
+          ),
+          summary: { memUsedMiB: Math.round(currentMemoryBytes() / 2 ** 20), trainSeconds: -1 },
+          parameters: countParameters(model.base, model.adapted?.adapter),
+          rows,
+        });
+      await answerSet(questions, predictor, options, { path, write, ui, interrupt });
       ui.line(`Wrote ${path}`);
     }
   } finally {
@@ -161,8 +175,8 @@ const hiraFlagsOf = ({ adapted, runFlags }: TrainedModel): HiraFlags => {
 };
 
 const writeAnalysis = async (
-  { base, adapted }: TrainedModel,
-  folder: string,
+  { base, adapted, folder }: TrainedModel,
+  answers: string,
   options: EvaluationRunOptions,
   ui: ProgressUi,
 ): Promise<void> => {
@@ -176,10 +190,7 @@ const writeAnalysis = async (
     norm: options.computeNorm,
     progress: ui,
   });
-  const path = join(
-    folder,
-    evaluationFileName(options, options.dataset).replace(/_eval\.jsonl$/, "_adapter.json"),
-  );
+  const path = `${answers.replace(/(?:_eval)?(?:\.jsonl)?$/, "")}_adapter.json`;
   await writeAdapterAnalysis(path, analysis);
   ui.line(`Wrote ${path}`);
 };

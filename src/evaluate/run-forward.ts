@@ -1,3 +1,4 @@
+import { requireWritablePath } from "../core/atomic-file.js";
 import { requireNewFiles } from "../core/new-file.js";
 import { UserError } from "../core/errors.js";
 import { buildBatch } from "../datasets/build-batch.js";
@@ -98,6 +99,7 @@ const requireLabelsInAllOrNone = (
  */
 export const runForward = async (options: ForwardRunOptions, ui: ProgressUi): Promise<void> => {
   await requireNewFiles([options.out], { flag: "--out", overwrite: options.overwrite });
+  await requireWritablePath(options.out, "Choose another --out");
   const { base, adapter, store } = await open(options, ui);
   const { config, tokenIds } = base.folder;
   const { rows, withoutLabels } = await readPreTokenized(options.input, vocabularyOf(base), {

@@ -1,6 +1,7 @@
 import { UserError } from "../core/errors.js";
+import { requireWritablePath } from "../core/atomic-file.js";
 import { requireNewFiles } from "../core/new-file.js";
-import { generate, mostNewTokens } from "../decode/generate.js";
+import { mostNewTokens } from "../decode/generate.js";
 import {
   followGenerationConfig,
   type FollowedSettings,
@@ -18,6 +19,7 @@ import { requireKnownTokensOf, vocabularyOf } from "../train/known-tokens.js";
 import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { requireModelName } from "../train/model-name.js";
 import { DEFAULT_SEED } from "../train/training-settings.js";
+import { generateKeeping } from "./kept-answers.js";
 import { openTrained } from "./open-trained.js";
 import { announceFollowed } from "./predict.js";
 import type { GivenFlags } from "./recorded-flags.js";
@@ -67,6 +69,7 @@ export const runGeneration = async (
   interrupt: InterruptSignal,
 ): Promise<void> => {
   await requireNewFiles([options.out], { flag: "--out", overwrite: options.overwrite });
+  await requireWritablePath(options.out, "Choose another --out");
   const { base, adapted } = await open(options, ui);
   const { config } = base.folder;
   const { tokenizer } = base;
@@ -85,25 +88,25 @@ export const runGeneration = async (
     maxPositions: longest + mostNewTokens(prompts, settings),
     ...(options.threads !== undefined && { threads: options.threads }),
   });
-  const progress = ui.decoding(prompts.length, "generate", "prompts");
-  let shown = 0;
   try {
-    const found = await generate({
-      engine,
-      prompts,
-      settings,
-      ...(stopStrings.length > 0 && tokenizer && { stops: stopStringRule(stopStrings, tokenizer) }),
-      batch: options.batch,
-      seed: options.seed ?? DEFAULT_SEED,
-      signal: interrupt.abort,
-      onProgress: ({ finished }) => {
-        progress.advance(finished - shown);
-        shown = finished;
+    const { sequences, done } = await generateKeeping(
+      {
+        engine,
+        prompts,
+        settings,
+        ...(stopStrings.length > 0 &&
+          tokenizer && { stops: stopStringRule(stopStrings, tokenizer) }),
+        batch: options.batch,
+        seed: options.seed ?? DEFAULT_SEED,
       },
-    });
-    await writeJsonl(options.out, generatedRows(found, tokenizer));
+      {
+        ...{ path: options.out, told: "generate", unit: "prompts" },
+        ...{ answerer: { base, adapted }, stopStrings, ui, interrupt },
+      },
+    );
+    await writeJsonl(options.out, generatedRows(sequences, tokenizer));
+    await done();
   } finally {
-    progress.done();
     engine.dispose();
   }
   ui.line(`Wrote ${options.out}`);

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { requireWritableFolder } from "../core/atomic-file.js";
 import { findDataset } from "../datasets/registry.js";
 import type { AdapterSettings } from "../peft/build-adapter.js";
-import { writeOutputJsonl } from "../report/output-jsonl.js";
+import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { trainableLine } from "../report/python-format.js";
 import { writeRunConfig } from "../report/run-config.js";
@@ -10,10 +10,10 @@ import { createRunFolder, type RunFolderOptions } from "../report/run-folder.js"
 import { recordResumption, writeRunJson, type RunFacts } from "../report/run-json.js";
 import { lockRunFolder } from "../report/run-lock.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
-import type { InterruptSignal } from "../train/interrupt.js";
+import { activities, InterruptedError, type InterruptSignal } from "../train/interrupt.js";
 import { requireModelName } from "../train/model-name.js";
 import { countParameters, outputConfigOf } from "./output-header.js";
-import { openPredictor, predictSet } from "./predict.js";
+import { answerSet, openPredictor } from "./predict.js";
 import {
   foundPaths,
   prepareRun,
@@ -121,8 +121,8 @@ const finishRun = async (
       readonly record: RunRecord;
     },
 ): Promise<void> => {
-  const { base, adapter, questions, options, record, runFolder, ui } = job;
-  const result = await trainWithReports(job);
+  const { base, adapter, questions, options, record, runFolder, ui, interrupt } = job;
+  const result = await interrupt.during(activities.training, () => trainWithReports(job));
   if (result.interrupted) {
     const { steps, totalSteps, inEvaluation, isSaved } = result;
     ui.line(
@@ -137,20 +137,23 @@ const finishRun = async (
     );
 
   const memUsedMiB = Math.round(currentMemoryBytes() / 2 ** 20);
-  const rows = questions ? await answerTest(questions, job) : [];
-  await writeOutputJsonl(join(runFolder, "output.jsonl"), {
-    flags: record.originalFlags,
-    adapterConfig: outputConfigOf(base, adapter, options.modelName, {
-      initA: options.initAb.A,
-      initB: options.initAb.B,
-      targetModules: options.targetModules.split(",").map((name) => name.trim()),
-      trainA: options.trainAb.A,
-      trainB: options.trainAb.B,
-    }),
-    summary: { memUsedMiB, trainSeconds: result.trainSeconds },
-    parameters: countParameters(base, adapter),
-    rows,
-  });
+  const path = join(runFolder, "output.jsonl");
+  const write = (rows: OutputFile["rows"]): Promise<void> =>
+    writeOutputJsonl(path, {
+      flags: record.originalFlags,
+      adapterConfig: outputConfigOf(base, adapter, options.modelName, {
+        initA: options.initAb.A,
+        initB: options.initAb.B,
+        targetModules: options.targetModules.split(",").map((name) => name.trim()),
+        trainA: options.trainAb.A,
+        trainB: options.trainAb.B,
+      }),
+      summary: { memUsedMiB, trainSeconds: result.trainSeconds },
+      parameters: countParameters(base, adapter),
+      rows,
+    });
+  const rows = questions ? await answerTest(questions, job, { path, write }) : [];
+  if (!questions) await write(rows);
   for (const line of trainingSummary({ runFolder, result, adapter, options, rows })) ui.line(line);
 };
 
@@ -166,7 +169,12 @@ const answerTest = async (
     options,
     ui,
     interrupt,
+    runFolder,
   }: ReportedTraining & { readonly options: TrainingRunOptions },
+  to: {
+    readonly path: string;
+    readonly write: (rows: OutputFile["rows"]) => Promise<void>;
+  },
 ) => {
   if (!base.tokenizer) throw new RangeError("Cannot answer rows without a tokenizer");
   const predictor = await openPredictor(
@@ -177,7 +185,10 @@ const answerTest = async (
     options,
   );
   try {
-    return await predictSet(questions, predictor, options, ui, interrupt.abort);
+    return await answerSet(questions, predictor, options, { ...to, ui, interrupt });
+  } catch (error) {
+    if (error instanceof InterruptedError) ui.line(`To go on: ${resumeCommand(runFolder)}`);
+    throw error;
   } finally {
     predictor.dispose();
   }

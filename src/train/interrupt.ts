@@ -37,7 +37,7 @@ export class InterruptSignal {
   readonly #hurry = new AbortController();
   readonly #abort = new AbortController();
   #requested: InterruptName | undefined;
-  #activity: Activity = activities.training;
+  #activity: Activity = activities.loading;
   #timer: NodeJS.Timeout | undefined;
 
   /** @param options.graceMs from the first request until `hurry` fires */

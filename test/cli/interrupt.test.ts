@@ -60,19 +60,20 @@ test("installInterruptHandlers leaves no listener behind", (t) => {
   for (const name of interruptNames) t.is(host.listenerCount(name), 0);
 });
 
-test("SIGHUP, SIGUSR1 and SIGUSR2 ask to stop as SIGTERM does, with exit codes of their own (9.15)", (t) => {
+test("SIGHUP, SIGUSR1 and SIGUSR2 ask to stop as SIGTERM does, with exit codes of their own (9.15)", async (t) => {
   t.deepEqual(
     ["SIGHUP", "SIGUSR1", "SIGUSR2"].map((name) => exitCodeOf(name as never)),
     [129, 138, 140],
   );
   for (const name of interruptNames) {
     t.true(isInterruptCode(exitCodeOf(name)));
-    const { host, interrupt, lines } = install();
-    host.emit(name, name);
+    const { host, interrupt, lines, uninstall } = install();
+    await interrupt.during(activities.training, async () => host.emit(name, name));
     t.is(interrupt.requested, name);
     t.true(interrupt.stop.aborted);
     t.deepEqual(host.exits, []);
     t.regex(lines[0] ?? "", new RegExp(`^${name}: finishing this step and saving`));
+    uninstall();
   }
   t.deepEqual([0, 1, 2, 137].map(isInterruptCode), [false, false, false, false]);
 });

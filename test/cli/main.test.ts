@@ -6,7 +6,7 @@ import { defineCommand, type Command } from "../../src/cli/command.js";
 import { pickFlags } from "../../src/cli/options.js";
 import { always } from "../../src/cli/reads.js";
 import { UserError } from "../../src/core/errors.js";
-import { InterruptedError } from "../../src/train/interrupt.js";
+import { activities, InterruptedError } from "../../src/train/interrupt.js";
 import { runMain, runTrain } from "./support.js";
 
 const throwing = (error: unknown): readonly Command[] => [
@@ -133,7 +133,9 @@ test("main turns a real SIGTERM into a request to the command and warns", async 
     finishOnSignal: true,
     run: async ({ context: { interrupt } }) => {
       process.kill(process.pid, "SIGTERM");
-      while (interrupt.requested === undefined) await new Promise((done) => setTimeout(done, 5));
+      await interrupt.during(activities.training, async () => {
+        while (interrupt.requested === undefined) await new Promise((done) => setTimeout(done, 5));
+      });
     },
   });
   const { code, stderr } = await runMain(["work"], [work]);

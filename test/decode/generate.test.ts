@@ -2,6 +2,7 @@ import { fileURLToPath } from "node:url";
 import test from "ava";
 import { generate, planDecodeBatches } from "../../src/decode/generate.js";
 import { defaultDecodeSettings } from "../../src/decode/settings.js";
+import type { Sequence } from "../../src/decode/search.js";
 import type { DecodeEngine } from "../../src/decode/step-engine.js";
 import { plainLlama } from "../support/plain-llama.js";
 
@@ -94,4 +95,49 @@ test("generate rejects with the signal's reason", async (t) => {
     }),
   );
   t.is(error, reason);
+});
+
+test("generate tells of each batch, stops between two, and goes on with what is known, to the same results (9.14)", async (t) => {
+  const whole = await generate({ engine, prompts, settings, batch: 2 });
+  const stop = new AbortController();
+  const kept = new Map<number, readonly Sequence[]>();
+  const started: number[] = [];
+  const counting: DecodeEngine = {
+    vocabularySize: engine.vocabularySize,
+    start: (batch, options) => {
+      started.push(batch.length);
+      return engine.start(batch, options);
+    },
+  };
+  const call = (known?: ReadonlyMap<number, readonly Sequence[]>) =>
+    generate({
+      ...{ engine: counting, prompts, settings, batch: 2, stop: stop.signal },
+      ...(known && { known }),
+      onBatch: async (found) => {
+        for (const [row, sequences] of found) kept.set(row, sequences);
+        if (!known) stop.abort(new Error("enough"));
+      },
+    });
+  await t.throwsAsync(call(), { message: "enough" });
+  // The longest prompts come first.
+  t.deepEqual([...kept.keys()], [1, 3]);
+  t.deepEqual(started, [2]);
+  const known = new Map(kept);
+  const again = new AbortController();
+  const rest = await generate({
+    ...{ engine: counting, prompts, settings, batch: 2, stop: again.signal, known },
+    onBatch: async (found) => {
+      t.deepEqual([...found.keys()], [2, 0]);
+    },
+  });
+  t.deepEqual(started, [2, 2]);
+  t.deepEqual(rest, whole);
+  // Half of a batch is no help: its bits come from the whole of it.
+  started.length = 0;
+  const half = new Map([...known].slice(0, 1));
+  t.deepEqual(
+    await generate({ engine: counting, prompts, settings, batch: 2, known: half }),
+    whole,
+  );
+  t.deepEqual(started, [2, 2]);
 });

@@ -108,10 +108,10 @@ test("tokens beyond the vocabulary stop an evaluation before its first answer (9
   const ask = (limit: number) =>
     runHira(
       ...[`--ckpt=${model}`, "--dataset=arcc", `--data_dir=${data}`, `--limit=${String(limit)}`],
-      "--beam_size=1",
+      ...["--beam_size=1", `--output_folder=${join(setting.folder, "answers")}`],
     );
   await refuses(t, setting, await ask(3), /found 2 that/, /test\.json, row 1: .*1121/, /row 3: /);
-  t.false((await readdir(model)).some((name) => name.startsWith("output")));
+  t.false((await readdir(setting.folder)).includes("answers"));
 });
 
 const specials: readonly (readonly [file: string, field: string, id: unknown, found: RegExp])[] = [

@@ -115,9 +115,10 @@ test("--dataset_analysis and a plain model take --use_input (9.4)", async (t) =>
 
   const model = join(folder, "model");
   await cp(demoFolder, model, { recursive: true, filter: (path) => !path.includes("llm_adapt") });
-  const ask = [`--ckpt=${model}`, ...common(folder), "--limit=3", "--beam_size=1"];
+  const answers = `--output_folder=${join(folder, "answers")}`;
+  const ask = [`--ckpt=${model}`, ...common(folder), "--limit=3", "--beam_size=1", answers];
   t.is((await runHira(...ask, "--use_input")).code, 0);
-  const path = join(model, "output_-1_arcc_maxT=2_beam=1_input_eval.jsonl");
+  const path = join(folder, "answers", "model", "output_-1_arcc_maxT=2_beam=1_input_eval.jsonl");
   t.regex((await contextsOf(path))[2] ?? "", /the cat 2$/);
   await rm(path);
   const plain = await runHira(...ask);

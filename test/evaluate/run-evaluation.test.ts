@@ -109,6 +109,9 @@ const prepare = async (t: ExecutionContext): Promise<Surroundings> => {
   };
   const options: EvaluationRunOptions = {
     ckpt,
+    outputFolder: join(folder, "results"),
+    outputFolderIsAsked: false,
+    outputFile: undefined,
     loadOrder: -1,
     modelName: model,
     loadBit: 16,

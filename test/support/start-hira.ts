@@ -23,13 +23,16 @@ export interface HiraProcess {
  * Starts one command line as a process, which ends with the test at the latest.
  *
  * @param onOutput is called after each piece of standard output
+ * @param options.uid whom it runs as
  */
 export const startHira = (
   t: ExecutionContext,
   argv: readonly string[],
   onOutput: (process: HiraProcess) => void = () => undefined,
+  options: { readonly uid?: number } = {},
 ): HiraProcess => {
   const child = spawn(process.execPath, ["--import=tsx", hiraProgram, ...argv], {
+    ...options,
     stdio: ["ignore", "pipe", "pipe"],
   });
   t.teardown(() => child.kill("SIGKILL"));

@@ -58,12 +58,13 @@ export const trainCommand = (work: TrainWork): Command =>
     async run({
       values,
       given,
+      typed,
       modelFolder,
       context: { ui, interrupt, outputIsLog },
       faults,
       throwFaults,
     }) {
-      const options = { ...readTrainOptions(values, given, faults), modelFolder };
+      const options = { ...readTrainOptions(values, { given, typed }, faults), modelFolder };
       throwFaults();
       const deepSpeed = await readDsConfig(options);
       for (const warning of deepSpeed?.warnings ?? []) ui.warn(warning);

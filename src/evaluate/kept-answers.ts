@@ -1,0 +1,168 @@
+import { existsSync } from "node:fs";
+import { rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { writeFault } from "../core/atomic-file.js";
+import { contentHash } from "../core/content-hash.js";
+import { makeFolder } from "../core/folder.js";
+import { readLines } from "../core/json-lines.js";
+import { isJsonObject } from "../core/json.js";
+import type { LiveAdapter } from "../decode/decode-graph.js";
+import { generate, type GenerateOptions } from "../decode/generate.js";
+import type { Sequence } from "../decode/search.js";
+import { openAppendFile } from "../report/append-file.js";
+import type { ProgressUi } from "../report/progress.js";
+import { activities, InterruptedError, type InterruptSignal } from "../train/interrupt.js";
+import type { BaseModel } from "../train/load-base.js";
+
+/** What answers: a base as it is held, and what was trained on it. */
+export interface Answerer {
+  readonly base: BaseModel;
+  readonly adapted: LiveAdapter | undefined;
+}
+
+/** What tells a model from others: its files by name, size and time, how they are held, and every trained number. */
+const partsOfModel = async ({ base, adapted }: Answerer): Promise<(string | Uint8Array)[]> => {
+  const { path, files } = base.folder;
+  const parts: (string | Uint8Array)[] = [base.tokenizer?.hash ?? ""];
+  for (const name of files) {
+    const { size, mtimeMs } = await stat(join(path, name));
+    parts.push(`${name} ${String(size)} ${String(mtimeMs)}`);
+  }
+  for (const name of base.weights.names) {
+    const { dtype, packing } = base.weights.typeOf(name);
+    parts.push(`${name} ${JSON.stringify(packing ?? dtype)}`);
+  }
+  if (!adapted) return parts;
+  const { adapter, values } = adapted;
+  parts.push(adapter.method.name, JSON.stringify(adapter.options));
+  for (const [name, { data }] of values)
+    parts.push(name, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  return parts;
+};
+
+/**
+ * Names what is answered, by what and how: two calls of one name find the same sequences.
+ *
+ * Prompts count by their token ids, so that other rows, another template or another tokenizer are another job.
+ */
+const nameOfJob = async (
+  answerer: Answerer,
+  { prompts, settings, batch, batchTokens, seed }: GenerateOptions,
+  stopStrings: readonly string[],
+): Promise<string> => {
+  const ids = prompts.map((prompt) => [prompt.paddingColumns ?? 0, ...prompt.ids]);
+  const how = [settings, batch, batchTokens ?? null, seed ?? null, stopStrings];
+  const parts = [...(await partsOfModel(answerer)), JSON.stringify(how), JSON.stringify(ids)];
+  return contentHash(parts);
+};
+
+const isSequence = (value: unknown): value is Sequence =>
+  isJsonObject(value) &&
+  Array.isArray(value.tokens) &&
+  typeof value.score === "number" &&
+  typeof value.stoppedBy === "string";
+
+/** The value of a line; undefined for one that a killed process has left torn. */
+const valueOf = (bytes: Uint8Array): unknown => {
+  try {
+    return JSON.parse(Buffer.from(bytes).toString("utf8"));
+  } catch {
+    return undefined;
+  }
+};
+
+/** The sequences of a file of kept answers, by row. */
+const readKept = async (path: string): Promise<ReadonlyMap<number, readonly Sequence[]>> => {
+  const found = new Map<number, readonly Sequence[]>();
+  if (!existsSync(path)) return found;
+  for await (const { bytes } of readLines(path)) {
+    const value = valueOf(bytes);
+    if (!isJsonObject(value)) continue;
+    const { row, sequences } = value;
+    if (typeof row === "number" && Array.isArray(sequences) && sequences.every(isSequence))
+      found.set(row, sequences);
+  }
+  return found;
+};
+
+/**
+ * Decodes as `generate` does, and keeps what is found beside `path` until the caller has written that: a batch at a time, on
+ * the disk before the next one begins, in `<path>.<job>.partial`, which no program takes for a file of answers.
+ *
+ * The same call goes on where an earlier one was stopped or killed, and finds the same sequences as one that was never stopped.
+ * The first signal ends it after the batch at work, or some seconds later; see InterruptSignal.
+ * @param told what is answered, for the line that a stop ends with: "boolq"
+ * @returns the sequences, and `done`, which removes what was kept
+ * @throws {InterruptedError} after a signal
+ * @throws {UserError} as generate, and if nothing can be written beside `path`
+ */
+export const generateKeeping = async (
+  options: Omit<GenerateOptions, "signal" | "stop" | "known" | "onBatch" | "onProgress">,
+  {
+    path,
+    told,
+    unit,
+    answerer,
+    stopStrings,
+    ui,
+    interrupt,
+  }: {
+    readonly path: string;
+    readonly told: string;
+    readonly unit: "rows" | "prompts";
+    readonly answerer: Answerer;
+    readonly stopStrings: readonly string[];
+    readonly ui: ProgressUi;
+    readonly interrupt: InterruptSignal;
+  },
+): Promise<{
+  readonly sequences: readonly (readonly Sequence[])[];
+  readonly done: () => Promise<void>;
+}> => {
+  const job = await nameOfJob(answerer, options, stopStrings);
+  const partial = `${path}.${job.slice(0, 8)}.partial`;
+  const known = await readKept(partial);
+  const total = options.prompts.length;
+  if (known.size > 0)
+    ui.line(`${told}: going on behind ${String(known.size)} of ${String(total)} ${unit}`);
+  await makeFolder(dirname(partial)).catch((error: unknown) => {
+    throw writeFault(error, path, "Choose a folder that is writable and has room");
+  });
+  const file = await openAppendFile(partial);
+  const progress = ui.decoding(total, told, unit);
+  let shown = 0;
+  let kept = known.size;
+  try {
+    // A line that was cut off must not swallow the next one.
+    await file.append("\n");
+    const sequences = await interrupt.during(activities.answering, () =>
+      generate({
+        ...options,
+        known,
+        signal: interrupt.hurry,
+        stop: interrupt.stop,
+        onBatch: async (found) => {
+          const lines = [...found].map(([row, all]) => JSON.stringify({ row, sequences: all }));
+          await file.append(`${lines.join("\n")}\n`);
+          await file.flush();
+          for (const row of found.keys()) if (!known.has(row)) kept++;
+        },
+        onProgress: ({ finished }) => {
+          progress.advance(finished - shown);
+          shown = finished;
+        },
+      }),
+    );
+    return { sequences, done: () => rm(partial, { force: true }) };
+  } catch (error) {
+    if (kept === 0) await rm(partial, { force: true });
+    else if (error instanceof InterruptedError)
+      ui.line(
+        `${told}: stopped with ${String(kept)} of ${String(total)} ${unit} answered; the same command goes on with the others`,
+      );
+    throw error;
+  } finally {
+    progress.done();
+    await file.close();
+  }
+};
