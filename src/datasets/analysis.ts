@@ -47,7 +47,7 @@ export interface DatasetAnalysis {
   readonly testRowsInTrain: readonly number[];
   /** Numbers of the validation rows whose context is also a context of train. */
   readonly validationRowsInTrain: readonly number[];
-  /** Whether validation and test have the same rows: then the best checkpoint is chosen by the test rows. */
+  /** Whether validation and test have the same rows: a run that has checkpoints to choose from then chooses by the test rows. */
   readonly validationIsTest: boolean;
   /** What one epoch over train computes, in columns (batch * seq summed), in three ways to pad. */
   readonly padding: {
@@ -198,7 +198,7 @@ export const formatAnalysis = (name: string, analysis: DatasetAnalysis): string 
       rows: rowsOf(analysis, "test"),
     }),
     ...(analysis.validationIsTest
-      ? ["validation: the same rows as test, so the test rows choose the best checkpoint"]
+      ? ["validation: the same rows as test, which would choose among a run's checkpoints"]
       : countLines("validation", "contexts that train has too", {
           found: analysis.validationRowsInTrain,
           rows: rowsOf(analysis, "validation"),
