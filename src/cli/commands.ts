@@ -1,5 +1,7 @@
 import type { Command } from "./command.js";
 import { compareCommand } from "./commands/compare.js";
+import { dataFetchCommand } from "./commands/data-fetch.js";
+import { dataListCommand } from "./commands/data-list.js";
 import { dataSplitCommand } from "./commands/data-split.js";
 import { forwardCommand } from "./commands/forward.js";
 import { generateCommand } from "./commands/generate.js";
@@ -28,5 +30,9 @@ export const commands: readonly Command[] = [
     (await import("../evaluate/run-generation.js")).runGeneration(...given),
   ),
   mergeCommand(async (...given) => (await import("../evaluate/run-merge.js")).runMerge(...given)),
+  dataListCommand,
+  dataFetchCommand(async (...given) =>
+    (await import("../datasets/fetch-source.js")).fetchSource(...given),
+  ),
   dataSplitCommand,
 ];

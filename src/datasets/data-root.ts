@@ -2,20 +2,19 @@ import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { UserError } from "../core/errors.js";
 
-/**
- * The folder under which data sets are looked for: `dataDir` (--data_dir), else $HIRA_DATA_DIR, else ./data_file.
- *
- * @throws {UserError} if there is no such folder
- */
-export const resolveDataRoot = async ({
-  dataDir,
-  environment = process.env,
-  workingFolder = process.cwd(),
-}: {
+interface RootChoice {
+  /** --data_dir */
   readonly dataDir?: string | undefined;
   readonly environment?: Readonly<Record<string, string | undefined>>;
   readonly workingFolder?: string;
-} = {}): Promise<string> => {
+}
+
+/** The folder under which data sets are looked for, whether it is there or not, and what has named it. */
+export const chooseDataRoot = ({
+  dataDir,
+  environment = process.env,
+  workingFolder = process.cwd(),
+}: RootChoice = {}): { readonly root: string; readonly by: string } => {
   const fromEnvironment = environment.HIRA_DATA_DIR;
   const [chosen, by] =
     dataDir !== undefined
@@ -23,7 +22,16 @@ export const resolveDataRoot = async ({
       : fromEnvironment
         ? [fromEnvironment, "HIRA_DATA_DIR"]
         : ["data_file", "the default"];
-  const root = resolve(workingFolder, chosen);
+  return { root: resolve(workingFolder, chosen), by };
+};
+
+/**
+ * The folder under which data sets are looked for: `dataDir` (--data_dir), else $HIRA_DATA_DIR, else ./data_file.
+ *
+ * @throws {UserError} if there is no such folder
+ */
+export const resolveDataRoot = async (choice: RootChoice = {}): Promise<string> => {
+  const { root, by } = chooseDataRoot(choice);
   const found = await stat(root).catch(() => undefined);
   if (!found?.isDirectory())
     throw new UserError(
