@@ -1,8 +1,8 @@
-import { csvLine } from "../evaluate/commonsense-csv.js";
-import { commonsenseNames } from "../evaluate/commonsense.js";
+import { csvLine } from "../core/csv-line.js";
+import { commonsenseNames } from "../score/commonsense.js";
 import type { RunSummary } from "../evaluate/compare-runs.js";
 import { comparisonWarnings, seedOf, type ComparedRow } from "../evaluate/compared-rows.js";
-import type { LeftOut } from "../evaluate/find-runs.js";
+import type { LeftOut } from "../score/find-runs.js";
 import { figures, spreadOfRow, type Figure } from "./compare-figures.js";
 import { rankOf } from "./compare-rows.js";
 

@@ -1,6 +1,6 @@
 import type { RunSummary } from "../evaluate/compare-runs.js";
 import { spreadOf, type ComparedRow, type Spread } from "../evaluate/compared-rows.js";
-import { commonsenseNames, commonsenseSets } from "../evaluate/commonsense.js";
+import { commonsenseNames, commonsenseSets } from "../score/commonsense.js";
 
 /** A number that a comparison shows of every run. */
 export interface Figure {

@@ -1,5 +1,5 @@
 import { comparisonWarnings, type ComparedRow } from "../evaluate/compared-rows.js";
-import { commonsenseNames } from "../evaluate/commonsense.js";
+import { commonsenseNames } from "../score/commonsense.js";
 import { figures, showSpread } from "./compare-figures.js";
 import { rankOf } from "./compare-rows.js";
 import type { Painter } from "./style-text.js";

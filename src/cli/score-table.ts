@@ -4,8 +4,8 @@ import {
   commonsenseSets,
   type AverageScore,
   type Interval,
-  type RunScore,
-} from "../evaluate/commonsense.js";
+} from "../score/commonsense.js";
+import type { RunScore } from "../score/score-files.js";
 import { formatTable, tableWidth, type Column } from "./table.js";
 import type { Painter } from "./style-text.js";
 import { wrapText } from "./wrap-text.js";

@@ -11,15 +11,11 @@ import { readMetrics, type StepMetrics } from "../report/metrics.js";
 import { readOutputHeader } from "../report/output-jsonl.js";
 import { readRunFlags } from "../report/run-json.js";
 import { readSweepState, sweepStateName, type SweepState } from "../report/sweep-state.js";
+import { setOfFileName } from "../score/answer-files.js";
+import { isCommonsenseName } from "../score/commonsense.js";
+import { describeLeftOut, findRuns, type LeftOut } from "../score/find-runs.js";
+import { groupRuns, scoreFile, type RunScore } from "../score/score-files.js";
 import { pickCheckpoint } from "../train/checkpoint-folder.js";
-import { describeLeftOut, findRuns, type LeftOut } from "./find-runs.js";
-import {
-  groupRuns,
-  isCommonsenseName,
-  scoreFile,
-  setOfFileName,
-  type RunScore,
-} from "./commonsense.js";
 
 /** What two runs must share if their numbers are to be compared, by the words of a warning. */
 export const conditionNames = [

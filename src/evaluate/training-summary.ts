@@ -1,9 +1,14 @@
 import { join } from "node:path";
 import { shellLine } from "../core/shell-line.js";
 import type { Adapter } from "../peft/adapter.js";
+import {
+  isCommonsenseName,
+  scoreRows,
+  type AnsweredRow,
+  type SetScore,
+} from "../score/commonsense.js";
 import type { TrainingResult } from "../train/train-adapter.js";
 import { checkpointName } from "../train/trainer-state.js";
-import { isCommonsenseName, scoreRows, type AnsweredRow, type SetScore } from "./commonsense.js";
 import type { TrainingRunOptions } from "./prepare-run.js";
 
 /** A run that has ended, as far as its last lines speak of it. */

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
-import { commonsenseNames, commonsenseSets } from "../../src/evaluate/commonsense.js";
+import { commonsenseNames, commonsenseSets } from "../../src/score/commonsense.js";
 import { runMain } from "./support.js";
 
 /** A folder of runs; in each, of every named set the first `right` of 100 rows are right. */

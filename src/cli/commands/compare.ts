@@ -2,7 +2,7 @@ import { writeFileAtomically } from "../../core/atomic-file.js";
 import { requireNewFiles } from "../../core/new-file.js";
 import { UserError } from "../../core/errors.js";
 import { readRuns } from "../../evaluate/compare-runs.js";
-import { describeLeftOut } from "../../evaluate/find-runs.js";
+import { describeLeftOut } from "../../score/find-runs.js";
 import { defineCommand } from "../command.js";
 import { comparisonCsv, comparisonJson } from "../compare-data.js";
 import { comparedRows } from "../compare-rows.js";

@@ -1,14 +1,9 @@
 import { dirname, normalize, resolve } from "node:path";
 import { UserError } from "../../core/errors.js";
-import { writeScoreTables } from "../../evaluate/commonsense-csv.js";
-import {
-  commonsenseNames,
-  groupRuns,
-  isCommonsenseName,
-  scoreFound,
-  type RunScore,
-} from "../../evaluate/commonsense.js";
-import { describeLeftOut } from "../../evaluate/find-runs.js";
+import { writeScoreTables } from "../../score/commonsense-csv.js";
+import { commonsenseNames, isCommonsenseName } from "../../score/commonsense.js";
+import { describeLeftOut } from "../../score/find-runs.js";
+import { groupRuns, scoreFound, type RunScore } from "../../score/score-files.js";
 import { defineCommand } from "../command.js";
 import { readCompat } from "../compat-option.js";
 import { flags, pickFlags } from "../options.js";

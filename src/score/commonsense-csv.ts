@@ -2,9 +2,11 @@ import { readFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { writeFileAtomically } from "../core/atomic-file.js";
 import type { Compat } from "../core/compat.js";
+import { csvLine } from "../core/csv-line.js";
 import { requireNewFiles } from "../core/new-file.js";
 import { pythonRepr } from "../report/python-format.js";
-import { type CommonsenseName, type RunScore } from "./commonsense.js";
+import type { CommonsenseName } from "./commonsense.js";
+import type { RunScore } from "./score-files.js";
 
 /** The order of eval_commonsense.py's columns, which is not the paper's. */
 const columns = [
@@ -17,10 +19,6 @@ const columns = [
   "hellas",
   "winog",
 ] as const satisfies readonly CommonsenseName[];
-
-/** One line of RFC 4180, ended as Python's csv module ends it. */
-export const csvLine = (cells: readonly string[]): string =>
-  `${cells.map((cell) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell)).join(",")}\r\n`;
 
 /**
  * Writes the tables of eval_commonsense.py into a folder: a `results_{set}.csv` for each set (folder_name, acc, config;

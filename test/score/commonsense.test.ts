@@ -2,19 +2,17 @@ import { mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import test from "ava";
+import { findAnswerFiles, setOfFileName } from "../../src/score/answer-files.js";
 import {
   averageScores,
   commonsenseNames,
   extractAnswer,
-  findAnswerFiles,
-  groupRuns,
-  scoreFile,
   scoreRows,
-  setOfFileName,
   wilsonInterval,
   type CommonsenseName,
-} from "../../src/evaluate/commonsense.js";
-import { writeScoreTables } from "../../src/evaluate/commonsense-csv.js";
+} from "../../src/score/commonsense.js";
+import { groupRuns, scoreFile } from "../../src/score/score-files.js";
+import { writeScoreTables } from "../../src/score/commonsense-csv.js";
 
 const scorer = new Set(["scorer"] as const);
 
