@@ -1,5 +1,6 @@
 import type { Command } from "./command.js";
 import { compareCommand } from "./commands/compare.js";
+import { dataCheckCommand } from "./commands/data-check.js";
 import { dataFetchCommand } from "./commands/data-fetch.js";
 import { dataListCommand } from "./commands/data-list.js";
 import { dataSplitCommand } from "./commands/data-split.js";
@@ -33,6 +34,9 @@ export const commands: readonly Command[] = [
   dataListCommand,
   dataFetchCommand(async (...given) =>
     (await import("../datasets/fetch-source.js")).fetchSource(...given),
+  ),
+  dataCheckCommand(async (...given) =>
+    (await import("../evaluate/check-data.js")).checkData(...given),
   ),
   dataSplitCommand,
 ];

@@ -155,27 +155,47 @@ export const summariseLengths = (lengths: readonly number[]): LengthSummary => {
   };
 };
 
-/** An analysis as lines for a terminal. @param name of the data set */
-export const formatAnalysis = (name: string, analysis: DatasetAnalysis): string => {
+/** A line a split with its rows, and below it, where they are known, a line each for context, target and both. */
+export const lengthTable = (
+  all: readonly {
+    readonly split: Split;
+    readonly rows: number;
+    readonly lengths?: Readonly<Record<"context" | "target" | "whole", LengthSummary>>;
+  }[],
+): readonly string[] => {
   const header = ["", "rows", "mean", "min", "p50", "p90", "p95", "p99", "max"];
-  const lines = analysis.splits.flatMap((split) => [
-    [split.split, String(split.rows)],
-    ...(["context", "target", "whole"] as const).map((part) => [
+  const lines = all.flatMap(({ split, rows, lengths }) => [
+    [split, String(rows)],
+    ...(lengths === undefined ? [] : (["context", "target", "whole"] as const)).map((part) => [
       `  ${part}`,
       "",
       ...(["mean", "min", "median", "p90", "p95", "p99", "max"] as const).map((figure) => {
-        const value = split[part][figure];
+        const value = lengths?.[part][figure] ?? NaN;
         return Number.isInteger(value) ? String(value) : value.toFixed(1);
       }),
     ]),
   ]);
-  const table = [header, ...lines].map((cells) =>
-    cells.map((cell, i) => (i === 0 ? cell.padEnd(12) : cell.padStart(8))).join(""),
+  const known = all.some(({ lengths }) => lengths !== undefined);
+  return [known ? header : header.slice(0, 2), ...lines].map((cells) =>
+    cells
+      .map((cell, i) => (i === 0 ? cell.padEnd(12) : cell.padStart(8)))
+      .join("")
+      .trimEnd(),
   );
+};
+
+/** An analysis as lines for a terminal. @param name of the data set */
+export const formatAnalysis = (name: string, analysis: DatasetAnalysis): string => {
   const { limits, asOriginal } = analysis;
   return [
     `${name}, lengths in tokens before cutting; rows are counted from 1`,
-    ...table.map((line) => line.trimEnd()),
+    ...lengthTable(
+      analysis.splits.map(({ split, rows, context, target, whole }) => ({
+        split,
+        rows,
+        lengths: { context, target, whole },
+      })),
+    ),
     "",
     ...analysis.splits.flatMap(({ split, rows, cutContexts, cutTargets, unlabelled }) => [
       ...countLines(
@@ -221,19 +241,24 @@ const countLines = (
   return [`${split}: ${String(found.length)} (${percent}) ${what}`, `  ${listRows(found)}`];
 };
 
-const paddingLines = ({
+/** The share of real tokens in what an epoch over train computes, a line a way to pad. */
+export const paddingLines = ({
   batch,
   tokens,
   buckets,
   random,
   fixed,
-}: DatasetAnalysis["padding"]): readonly string[] => {
+}: Omit<DatasetAnalysis["padding"], "fixed"> & {
+  readonly fixed?: number;
+}): readonly string[] => {
   const line = (way: string, columns: number): string =>
     `  ${way.padEnd(22)}${((100 * tokens) / columns).toFixed(0).padStart(3)}% of ${String(columns)} columns`;
   return [
     `real tokens in what an epoch computes at batch ${String(batch)}`,
     line("by length", buckets),
     line("in random batches", random),
-    `${line("padded to the limits", fixed)}, ${(fixed / buckets).toFixed(1)} times the work`,
+    ...(fixed === undefined
+      ? []
+      : [`${line("padded to the limits", fixed)}, ${(fixed / buckets).toFixed(1)} times the work`]),
   ];
 };
