@@ -85,8 +85,8 @@ export const startFileServer = async (
     if (cut && done < cut.times) {
       cuts.set(path, done + 1);
       response.write(body.subarray(0, cut.after), () => {
-        // What was written is on its way; then the line is dead.
-        setTimeout(() => response.destroy(), 150);
+        // An end, not a reset: a reset throws away what the other side has not read yet, on a busy machine all of it.
+        setTimeout(() => response.socket?.end(), 400);
       });
       return;
     }
