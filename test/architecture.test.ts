@@ -217,3 +217,31 @@ test(`no file is longer than ${MAX_LINES} lines, but for those with a reason`, (
   const long = files.filter(({ lines }) => lines > MAX_LINES).map(({ path }) => path);
   t.deepEqual(long.sort(), Object.keys(longFiles).sort());
 });
+
+/** Where a family is named outside of its own file, and why. */
+const namesFamilies: Readonly<Record<string, string>> = {
+  "models/blocks/": "a block's source, and config.json's words",
+  "models/families.ts": "the registry",
+  "models/families/": "the families",
+  "cli/foreign-names.ts": "other programs",
+  "tokenizer/": "the original's rule for pad tokens, and kinds of tokenizers",
+};
+
+test("no file outside of models/families names a family, and the registry alone imports one", (t) => {
+  const naming = files.filter(({ tree, path }) => {
+    const allowed = Object.keys(namesFamilies).some((place) => path.startsWith(place));
+    return !allowed && /llama|mistral|qwen|gemma|gpt-?2|distilbert/i.test(tree.text);
+  });
+  t.deepEqual(
+    naming.map(({ path }) => path),
+    [],
+  );
+  const importing = files.flatMap((file) =>
+    file.imports.flatMap((item) => {
+      const target = resolve(file, item) ?? "";
+      const fits = file.path === "models/families.ts" || file.path.startsWith("models/families/");
+      return target.startsWith("models/families/") && !fits ? [file.path] : [];
+    }),
+  );
+  t.deepEqual(importing, []);
+});

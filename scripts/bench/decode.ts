@@ -6,7 +6,7 @@ import { median } from "../../src/core/median.js";
 import { loadSplit } from "../../src/datasets/load-split.js";
 import { findDataset } from "../../src/datasets/registry.js";
 import { contextText, templates } from "../../src/datasets/templates.js";
-import { LlamaEngine } from "../../src/decode/engine.js";
+import { ModelEngine } from "../../src/decode/engine.js";
 import { generate } from "../../src/decode/generate.js";
 import { defaultDecodeSettings } from "../../src/decode/settings.js";
 import type { DecodeEngine } from "../../src/decode/step-engine.js";
@@ -66,7 +66,7 @@ const run = async (argv: readonly string[]): Promise<void> => {
   const weights = await openFrozenWeights(model.weights, {
     storage: values.storage === "stored" ? "stored" : "float32",
   });
-  const engine = await LlamaEngine.create({
+  const engine = await ModelEngine.create({
     config: model.config,
     weights,
     maxPositions: longest + settings.maxNewTokens,

@@ -3,7 +3,6 @@
  *
  * usage: memory-worker.ts OPTIONS_JSON, see MemoryOptions.
  */
-import { llamaLinearModules } from "../../src/models/llama.js";
 import { bytesOf } from "../../src/models/weights/frozen-weights.js";
 import { partsOf } from "../../src/models/weights/packed-weight.js";
 import { createLinearAdapter } from "../../src/peft/adapter.js";
@@ -46,7 +45,7 @@ const { folder, weights } = await loadBase(
   { ...options, tokenizer: "optional" },
   { line: console.error, warn: console.error },
 );
-const modules = llamaLinearModules(folder.config);
+const modules = folder.config.linears;
 const linear = new Set(modules.map(({ path }) => `${path}.weight`));
 let [linearBytes, modelBytes, touched] = [0, 0, 0];
 for (const name of weights.names) {

@@ -3,7 +3,6 @@
  *
  * usage: step-worker.ts OPTIONS_JSON, see WorkerOptions. step_peer.py beside it is the same program in PyTorch.
  */
-import { llamaLinearModules } from "../../src/models/llama.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import { openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
 import { createLinearAdapter } from "../../src/peft/adapter.js";
@@ -59,7 +58,7 @@ const weights = await openFrozenWeights(model.weights, { storage: options.storag
 const adapter = createLinearAdapter(
   peftMethods[options.method],
   { rank: options.rank },
-  selectTargets(llamaLinearModules(model.config), options.targetModules),
+  selectTargets(model.config.linears, options.targetModules),
 );
 const store = createParameterStore(adapter, 1, () => undefined);
 const { threads } = options;

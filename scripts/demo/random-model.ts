@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { writeFileAtomically } from "../../src/core/atomic-file.js";
 import { elementCount } from "../../src/core/dtype.js";
 import { randomStream } from "../../src/core/random.js";
-import { llamaTensors, parseLlamaConfig } from "../../src/models/llama-config.js";
+import { parseConfig } from "../../src/models/model-folder.js";
 import { writeSafetensors } from "../../src/models/weights/safetensors.js";
 
 /** The shape of the demo's model but for its vocabulary: under a million parameters, the embeddings among them. */
@@ -46,7 +46,7 @@ export const writeRandomModel = async (
 ): Promise<void> => {
   const config = { ...demoConfig, vocab_size: vocabularySize };
   await writeFileAtomically(join(folder, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
-  const tensors = llamaTensors(parseLlamaConfig(config, "the demo's config"));
+  const tensors = parseConfig(config, "the demo's config").tensors;
   await writeSafetensors(
     join(folder, "model.safetensors"),
     Array.from(tensors, ([name, shape]) => {

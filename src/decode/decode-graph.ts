@@ -1,9 +1,7 @@
 import { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
-import type { AttentionInputs } from "../models/adapter.js";
+import type { AttentionInputs, Model } from "../models/model.js";
 import { groupedAttention, splitHeads } from "../models/blocks/attention.js";
-import type { LlamaConfig } from "../models/llama-config.js";
-import { buildLlama, buildLlamaHead } from "../models/llama.js";
 import {
   accessFrozenWeights,
   initializersOf,
@@ -20,7 +18,7 @@ export interface LiveAdapter {
 }
 
 export interface DecodeGraphOptions {
-  readonly config: LlamaConfig;
+  readonly config: Model;
   readonly weights: Pick<FrozenWeights, "tensor" | "typeOf">;
   /** How many positions the rotary tables hold: prompt and new tokens together must stay below. */
   readonly maxPositions: number;
@@ -100,8 +98,8 @@ export const buildDecodeGraph = ({
     },
     lastRows: (x: Value): Value => g.gather(x, rows, { axis: 0 }),
   };
-  const hidden = buildLlama(g, config, { inputIds, positions, maxPositions }, hooks);
-  const logits = buildLlamaHead(g, config, hidden, hooks); // [rows, vocab]
+  const hidden = config.trunk(g, { inputIds, positions, maxPositions }, hooks);
+  const logits = config.logits(g, hidden, hooks); // [rows, vocab]
 
   const [best, ids] = g.topK(logits, width, "width");
   const max = g.gather(best, g.integers([0]), { axis: 1 }); // [rows, 1]

@@ -3,7 +3,7 @@ import { lower } from "../graph/passes/lower.js";
 import { prune } from "../graph/passes/prune.js";
 import { shareSubexpressions } from "../graph/passes/share-subexpressions.js";
 import { MASKED } from "../models/blocks/attention.js";
-import type { LlamaConfig } from "../models/llama-config.js";
+import type { Model } from "../models/model.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import { virtualId } from "../peft/virtual-tokens.js";
 import type { Provider } from "../runtime/providers.js";
@@ -28,7 +28,7 @@ import { TreeCache } from "./tree-cache.js";
 import { bakeLiveAdapter, prefixOf, type Prefix } from "./virtual-tokens.js";
 
 export interface EngineOptions {
-  readonly config: LlamaConfig;
+  readonly config: Model;
   /** The model's tensors; float32 ones compute fastest, narrower ones are widened in every step. */
   readonly weights: Pick<FrozenWeights, "tensor" | "typeOf">;
   /** The longest prompt and its new tokens together; virtual tokens come on top. */
@@ -46,12 +46,12 @@ export interface EngineOptions {
 const int64 = (shape: readonly number[], values: readonly number[]): Tensor =>
   Tensor.fromArray("int64", shape, BigInt64Array.from(values, BigInt));
 
-/** A Llama in an ONNX Runtime session, for any number of batches one after the other. */
-export class LlamaEngine implements DecodeEngine {
+/** A model in an ONNX Runtime session, for any number of batches one after the other. */
+export class ModelEngine implements DecodeEngine {
   readonly vocabularySize: number;
   readonly maxPositions: number;
   readonly #session: Session;
-  readonly #config: LlamaConfig;
+  readonly #config: Model;
   readonly #activationBytes: number;
   /** Ids in front of every prompt. */
   #virtualIds: readonly number[] = [];
@@ -67,7 +67,7 @@ export class LlamaEngine implements DecodeEngine {
   }
 
   /** @throws what Session.create throws */
-  static async create(given: EngineOptions): Promise<LlamaEngine> {
+  static async create(given: EngineOptions): Promise<ModelEngine> {
     const live = given.live && (await bakeLiveAdapter(given.live, given.config));
     const virtual = live?.adapter.virtual;
     const options = { ...given, maxPositions: given.maxPositions + (virtual?.count ?? 0), live };
@@ -82,7 +82,7 @@ export class LlamaEngine implements DecodeEngine {
       ...(threads !== undefined && { threads }),
       ...(prepack !== undefined && { prepack }),
     });
-    const engine = new LlamaEngine(session, given);
+    const engine = new ModelEngine(session, given);
     if (virtual?.form === "embeddings")
       engine.#virtualIds = Array.from({ length: virtual.count }, (_, i) =>
         virtualId(given.config.vocabSize, i),
@@ -114,7 +114,7 @@ export class LlamaEngine implements DecodeEngine {
       if (this.#prefix) cache.writePrefix(this.#prefix.layers);
       const whole = prompts.map(({ ids }) => [...this.#virtualIds, ...ids]);
       const candidates = await this.#feedPrompts(cache, whole, width, signal);
-      return { run: new LlamaRun(this.#feedBeams, cache, slots, signal), candidates };
+      return { run: new ModelRun(this.#feedBeams, cache, slots, signal), candidates };
     } catch (error) {
       cache.dispose();
       throw error;
@@ -302,7 +302,7 @@ type FeedBeams = (
 ) => Promise<Candidates>;
 
 /** A batch in the session of an engine. */
-class LlamaRun implements DecodeRun {
+class ModelRun implements DecodeRun {
   readonly #feed: FeedBeams;
   readonly #cache: TreeCache;
   readonly #signal: AbortSignal | undefined;

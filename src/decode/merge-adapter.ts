@@ -1,8 +1,13 @@
 import { elementCount } from "../core/dtype.js";
 import { UserError } from "../core/errors.js";
 import type { Value } from "../graph/op.js";
-import { weightOf, type LinearModule } from "../models/adapter.js";
-import { EMBEDDINGS, OUTPUT_HEAD, type LlamaConfig } from "../models/llama-config.js";
+import {
+  embeddingTensor,
+  ownHead,
+  weightOf,
+  type LinearModule,
+  type Model,
+} from "../models/model.js";
 import { replaceWeights, type FrozenWeights } from "../models/weights/frozen-weights.js";
 import type { Adapter } from "../peft/adapter.js";
 import { unties } from "../peft/modules-to-save.js";
@@ -80,15 +85,15 @@ export const mergeAdapter = async (
  * @throws {UserError} on virtual tokens
  */
 export const mergedModel = async (
-  config: LlamaConfig,
+  config: Model,
   weights: FrozenWeights,
   { adapter, values }: LiveAdapter,
-): Promise<{ readonly config: LlamaConfig; readonly weights: FrozenWeights }> => {
+): Promise<{ readonly config: Model; readonly weights: FrozenWeights }> => {
   const merged = await mergeAdapter(weights, adapter, values);
   if (!unties(adapter, config)) return { config, weights: merged };
-  const untied = { ...config, tieWordEmbeddings: false };
-  if (new Set(merged.names).has(OUTPUT_HEAD)) return { config: untied, weights: merged };
-  const head = new Map([[OUTPUT_HEAD, weights.tensor(EMBEDDINGS)]]);
+  const untied = config.untied();
+  if (new Set(merged.names).has(ownHead(config))) return { config: untied, weights: merged };
+  const head = new Map([[ownHead(config), weights.tensor(embeddingTensor(config))]]);
   return { config: untied, weights: replaceWeights(merged, head) };
 };
 
@@ -122,7 +127,7 @@ export const mergedForm = ({ adapter, values }: LiveAdapter): LiveAdapter => {
         return {
           ...own,
           embed: (name, ids) =>
-            embedding && name === EMBEDDINGS
+            embedding && name === weightOf(embedding)
               ? g.gather(merged(embedding), ids, { axis: 0 })
               : own.embed(name, ids),
           linear(x, module) {

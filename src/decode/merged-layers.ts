@@ -2,7 +2,7 @@ import { Graph } from "../graph/graph.js";
 import { encodeOnnx } from "../graph/onnx/encode.js";
 import type { Value } from "../graph/op.js";
 import { lower } from "../graph/passes/lower.js";
-import { weightOf, type LinearModule } from "../models/adapter.js";
+import { weightOf, type LinearModule } from "../models/model.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import { formOf, type LinearMethod, type MethodOptions } from "../peft/method.js";
 import { Session } from "../runtime/session.js";

@@ -6,7 +6,7 @@ import {
 } from "../models/weights/frozen-weights.js";
 import { Tensor } from "../runtime/tensor.js";
 import type { LiveAdapter } from "./decode-graph.js";
-import { LlamaEngine, type EngineOptions } from "./engine.js";
+import { ModelEngine, type EngineOptions } from "./engine.js";
 import { mergedBytes, mergedModel } from "./merge-adapter.js";
 
 export interface OpenEngineOptions extends Omit<EngineOptions, "weights" | "live"> {
@@ -30,13 +30,13 @@ export const openEngine = async ({
   adapted,
   memoryBytes = process.availableMemory() / 2,
   ...options
-}: OpenEngineOptions): Promise<LlamaEngine> => {
+}: OpenEngineOptions): Promise<ModelEngine> => {
   const merges = adapted !== undefined && mergedBytes(adapted.adapter) <= memoryBytes;
   const model = merges ? await mergedModel(config, weights, adapted) : { config, weights };
   const spentOnMerging = merges ? mergedBytes(adapted.adapter) : 0;
   const { weights: widened, spentBytes } = widenWithin(model.weights, memoryBytes - spentOnMerging);
   const all = [...widened.names].reduce((sum, name) => sum + bytesOf(widened.typeOf(name)), 0);
-  return LlamaEngine.create({
+  return ModelEngine.create({
     prepack: all <= memoryBytes - spentOnMerging - spentBytes,
     ...options,
     config: model.config,

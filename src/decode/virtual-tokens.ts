@@ -1,13 +1,10 @@
-import type { LlamaConfig } from "../models/llama-config.js";
+import type { Model } from "../models/model.js";
 import { bakeVirtualTokens } from "../peft/bake-virtual-tokens.js";
 import { createVirtualAdapter } from "../peft/virtual-tokens.js";
 import type { LiveAdapter } from "./decode-graph.js";
 
 /** The adapter with its virtual tokens themselves in place of the encoder that makes them, if it has one. */
-export const bakeLiveAdapter = async (
-  live: LiveAdapter,
-  config: LlamaConfig,
-): Promise<LiveAdapter> => {
+export const bakeLiveAdapter = async (live: LiveAdapter, config: Model): Promise<LiveAdapter> => {
   const { adapter, values } = live;
   const { method, options, virtual } = adapter;
   if (method.kind !== "virtual" || !virtual || virtual.baked) return live;
@@ -28,7 +25,7 @@ export interface Prefix {
 /** The prefix of a table [length, layers * (key, value) * kvHeads * headDim]; see splitPrefix. */
 export const prefixOf = (
   table: Float32Array,
-  { layers, kvHeads, headDim }: Pick<LlamaConfig, "layers" | "kvHeads" | "headDim">,
+  { layers, kvHeads, headDim }: Pick<Model, "layers" | "kvHeads" | "headDim">,
 ): Prefix => {
   const width = 2 * layers * kvHeads * headDim;
   const length = table.length / width;

@@ -2,14 +2,14 @@ import { randomStream } from "../core/random.js";
 import { buildBatch } from "../datasets/build-batch.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
-import type { LlamaConfig } from "../models/llama-config.js";
+import type { Model } from "../models/model.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import { LossSession } from "../train/loss-session.js";
 import { createParameterStore } from "../train/parameters.js";
 
 /** A model that gives logits: its config and weights, and an adapter where one works beside them. */
 export interface LogitSource {
-  readonly config: LlamaConfig;
+  readonly config: Model;
   readonly weights: FrozenWeights;
   readonly adapted?: LiveAdapter | undefined;
 }
@@ -37,7 +37,7 @@ export const sampleSize = { rows: 4, tokens: 64 } as const;
 export const sampleRows = ({
   vocabSize,
   maxPositionEmbeddings,
-}: Pick<LlamaConfig, "vocabSize" | "maxPositionEmbeddings">): readonly EncodedRow[] =>
+}: Pick<Model, "vocabSize" | "maxPositionEmbeddings">): readonly EncodedRow[] =>
   Array.from({ length: sampleSize.rows }, (_, row) => {
     const stream = randomStream(0, "logit sample", row);
     const length = Math.min(sampleSize.tokens, maxPositionEmbeddings);

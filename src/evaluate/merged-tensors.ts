@@ -4,7 +4,7 @@ import { narrowFloat32 } from "../core/half.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
 import { unmergeable } from "../decode/merge-adapter.js";
 import { openMergedLayers } from "../decode/merged-layers.js";
-import { EMBEDDINGS, OUTPUT_HEAD } from "../models/llama-config.js";
+import { embeddingTensor, ownHead } from "../models/model.js";
 import { loadModelFolder, type ModelFolder } from "../models/model-folder.js";
 import { openFrozenWeights } from "../models/weights/frozen-weights.js";
 import {
@@ -70,23 +70,24 @@ const entryOf = <E extends MergedTensor>(
 };
 
 /** A model whose head is tied to its embedding, with a head of its own: a copy, beside the embedding in its file. */
-const withOwnHead = (folder: ModelFolder): ModelFolder => ({
-  ...folder,
-  config: { ...folder.config, tieWordEmbeddings: false },
-  rawConfig: { ...folder.rawConfig, tie_word_embeddings: false },
-  weights: new Map([
-    ...folder.weights,
-    [OUTPUT_HEAD, { ...entryOf(folder, EMBEDDINGS), name: OUTPUT_HEAD }],
-  ]),
-  shardOf: new Map([...folder.shardOf, [OUTPUT_HEAD, folder.shardOf.get(EMBEDDINGS) ?? ""]]),
-});
+const withOwnHead = (folder: ModelFolder): ModelFolder => {
+  const [embedding, head] = [embeddingTensor(folder.config), ownHead(folder.config)];
+  return {
+    ...folder,
+    config: folder.config.untied(),
+    rawConfig: { ...folder.rawConfig, tie_word_embeddings: false },
+    weights: new Map([...folder.weights, [head, { ...entryOf(folder, embedding), name: head }]]),
+    shardOf: new Map([...folder.shardOf, [head, folder.shardOf.get(embedding) ?? ""]]),
+  };
+};
 
 const areEqual = (a: Float32Array | undefined, b: Float32Array | undefined): boolean =>
   a !== undefined && a.length === b?.length && a.every((value, i) => value === b[i]);
 
 /** What the base has under a name; of a head that it ties, the embedding. */
 const originalOf = (original: ModelFolder, name: string): TensorEntry =>
-  original.weights.get(name) ?? entryOf(original, name === OUTPUT_HEAD ? EMBEDDINGS : name);
+  original.weights.get(name) ??
+  entryOf(original, name === ownHead(original.config) ? embeddingTensor(original.config) : name);
 
 /** A model as it is written: in the dtypes of the base, also where an adapter's file has put tables of its own into it. */
 const layoutOf = (model: ModelFolder, original: ModelFolder): ModelLayout => ({
@@ -147,7 +148,10 @@ export const openMergedTensors = async (
     }),
   );
   // Where both were saved as one (peft's ensure_weight_tying), they stay tied.
-  const staysTied = areEqual(saved.get(EMBEDDINGS), saved.get(OUTPUT_HEAD));
+  const staysTied = areEqual(
+    saved.get(embeddingTensor(base.folder.config)),
+    saved.get(ownHead(base.folder.config)),
+  );
   const whole =
     unties(adapted.adapter, base.folder.config) && !staysTied
       ? withOwnHead(base.folder)

@@ -3,7 +3,6 @@ import { UserError, userErrorOfFaults } from "../core/errors.js";
 import { quoteJson, type JsonObject } from "../core/json-file.js";
 import { loadModelFolder } from "../models/model-folder.js";
 import { readTensorsAsFloat32 } from "../models/weights/safetensors.js";
-import { llamaTensors } from "../models/llama-config.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
 import { createFullAdapter } from "../peft/adapter.js";
 import { readAdapter } from "../peft/adapter-files.js";
@@ -213,7 +212,7 @@ const openFull = async (
   ui: ProgressUi,
 ): Promise<TrainedModel> => {
   const base = await loadBase(folder, options, ui);
-  const shapes = llamaTensors(base.folder.config);
+  const shapes = base.folder.config.tensors;
   const adapter = createFullAdapter(
     fft,
     {

@@ -3,7 +3,7 @@ import { greedy } from "../datasets/family.js";
 import type { Dataset } from "../datasets/registry.js";
 import { questionOf } from "../datasets/rows.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
-import type { LlamaEngine } from "../decode/engine.js";
+import type { ModelEngine } from "../decode/engine.js";
 import {
   followGenerationConfig,
   type FollowedSettings,
@@ -49,7 +49,7 @@ export interface PredictionSettings {
 /** A model that answers: its engine, and what turns text into tokens and back. */
 export interface Predictor {
   readonly answerer: Answerer;
-  readonly engine: LlamaEngine;
+  readonly engine: ModelEngine;
   readonly tokenizer: Tokenizer;
   /** Tokens that end an answer. */
   readonly eosIds: readonly number[];

@@ -7,33 +7,14 @@ import { quoteJson, readJsonObject } from "../core/json-file.js";
 import { isJsonObject } from "../core/json.js";
 import { StandInError } from "../core/stand-in.js";
 import { readGenerationConfig, type GenerationFile } from "./generation-config.js";
-import type { LlamaConfig } from "./llama-config.js";
-import { checkLlamaTensors, parseLlamaConfig, readTokenIds } from "./llama-config.js";
+import { checkModelTensors } from "./check-tensors.js";
+import { families } from "./families.js";
+import type { Model, ModelTokenIds } from "./model.js";
+import { readTokenIds } from "./token-ids.js";
 import { requireUnquantizedConfig, requireUnquantizedNames } from "./quantized.js";
 import { resolveTiedHead } from "./tied-head.js";
 import type { TensorEntry } from "./weights/safetensors.js";
 import { readSafetensorsHeader } from "./weights/safetensors.js";
-
-/** Any model that can be loaded; `modelType` tells them apart. */
-export type ModelConfig = LlamaConfig;
-
-/** What a model_type brings: how its config is read, and which tensors it needs. */
-interface Architecture<C extends ModelConfig> {
-  readonly parseConfig: (raw: JsonObject, where: string) => C;
-  readonly checkTensors: (
-    config: C,
-    entries: ReadonlyMap<string, TensorEntry>,
-    where: string,
-  ) => void;
-}
-
-type Architectures = {
-  readonly [T in ModelConfig["modelType"]]: Architecture<Extract<ModelConfig, { modelType: T }>>;
-};
-
-const architectures: Architectures = {
-  llama: { parseConfig: parseLlamaConfig, checkTensors: checkLlamaTensors },
-};
 
 /** Token ids for decoding: generation_config.json's, and config.json's where it says nothing. */
 export interface SpecialTokenIds {
@@ -47,7 +28,7 @@ export interface SpecialTokenIds {
 export interface ModelFolder {
   /** Absolute; symbolic links are left as they are. */
   readonly path: string;
-  readonly config: ModelConfig;
+  readonly config: Model;
   /** config.json for copies of the model: as it stands, but for what the tensors contradict. */
   readonly rawConfig: JsonObject;
   readonly tokenIds: SpecialTokenIds;
@@ -86,18 +67,18 @@ const namesIn = (path: string): Promise<readonly string[]> =>
   });
 
 /** A model's config.json, checked. @throws {UserError} as loadModelFolder */
-export const parseConfig = (raw: JsonObject, where: string): ModelConfig => {
+export const parseConfig = (raw: JsonObject, where: string): Model => {
   const type = raw.model_type;
-  if (typeof type === "string" && Object.hasOwn(architectures, type))
-    return architectures[type as ModelConfig["modelType"]].parseConfig(raw, where);
-  const supported = Object.keys(architectures);
+  if (typeof type === "string" && Object.hasOwn(families, type))
+    return families[type as keyof typeof families](raw, where);
+  const supported = Object.keys(families);
   throw new UserError(
     `Cannot load ${where}: found model_type ${quoteJson(type)}, expected one of ${supported.join(", ")}`,
     typeof type === "string" ? didYouMean(type, supported) : undefined,
   );
 };
 
-const parseTokenIds = (config: ModelConfig, raw: JsonObject, where: string): SpecialTokenIds => {
+const parseTokenIds = (config: ModelTokenIds, raw: JsonObject, where: string): SpecialTokenIds => {
   const faults: string[] = [];
   const single = (name: string, fallback: number | undefined): number | undefined =>
     raw[name] === null
@@ -219,7 +200,7 @@ export const loadModelFolder = async (path: string): Promise<ModelFolder> => {
   requireUnquantizedNames(found.weights.keys(), path);
   const shards = [...new Set(found.shardOf.values())];
   const { model, warnings } = await resolveTiedHead({ config, rawConfig, ...found }, path);
-  architectures[config.modelType].checkTensors(model.config, model.weights, path);
+  checkModelTensors(model.config, model.weights, path);
   return {
     ...model,
     path: resolve(path),

@@ -1,6 +1,6 @@
 import { elementCount, isFloat } from "../core/dtype.js";
 import type { JsonObject } from "../core/json-file.js";
-import { EMBEDDINGS, OUTPUT_HEAD, type LlamaConfig } from "./llama-config.js";
+import { embeddingTensor, ownHead, type Model } from "./model.js";
 import { readTensorPart, toFloat32, type TensorEntry } from "./weights/safetensors.js";
 
 /** Elements that are compared at a time. */
@@ -23,7 +23,7 @@ export const holdSameNumbers = async (a: TensorEntry, b: TensorEntry): Promise<b
 
 /** What a model's files say of its head and embedding. */
 interface TieableModel {
-  readonly config: LlamaConfig;
+  readonly config: Model;
   readonly rawConfig: JsonObject;
   readonly weights: ReadonlyMap<string, TensorEntry>;
   readonly shardOf: ReadonlyMap<string, string>;
@@ -58,26 +58,27 @@ export const resolveTiedHead = async <M extends TieableModel>(
   path: string,
 ): Promise<{ readonly model: M; readonly warnings: readonly string[] }> => {
   const { config, rawConfig, weights, shardOf } = model;
-  const head = weights.get(OUTPUT_HEAD);
+  const [embeddingName, headName] = [embeddingTensor(config), ownHead(config)];
+  const head = weights.get(headName);
   if (!config.tieWordEmbeddings || !head) return { model, warnings: [] };
-  const embedding = weights.get(EMBEDDINGS);
+  const embedding = weights.get(embeddingName);
   if (embedding && !(await holdSameNumbers(embedding, head)))
     return {
       model: {
         ...model,
-        config: { ...config, tieWordEmbeddings: false },
+        config: config.untied(),
         rawConfig: { ...rawConfig, tie_word_embeddings: false },
       },
       warnings: [
-        `${path}: config.json says "tie_word_embeddings": true, but the weights hold a ${OUTPUT_HEAD} that differs from ${EMBEDDINGS}; both count, and nothing ties them, as in transformers 5. "tie_word_embeddings": false in config.json says so`,
+        `${path}: config.json says "tie_word_embeddings": true, but the weights hold a ${headName} that differs from ${embeddingName}; both count, and nothing ties them, as in transformers 5. "tie_word_embeddings": false in config.json says so`,
       ],
     };
-  const name = embedding ? undefined : EMBEDDINGS;
+  const name = embedding ? undefined : embeddingName;
   return {
     model: {
       ...model,
-      weights: renamed(weights, OUTPUT_HEAD, name, (entry) => ({ ...entry, name: EMBEDDINGS })),
-      shardOf: renamed(shardOf, OUTPUT_HEAD, name),
+      weights: renamed(weights, headName, name, (entry) => ({ ...entry, name: embeddingName })),
+      shardOf: renamed(shardOf, headName, name),
     },
     warnings: [],
   };

@@ -139,11 +139,11 @@ const misfitHint = (
 /** The base's embedding and head in an adapter's file (see withBaseCopies). @throws {UserError} as readAdapter, if a file is missing */
 export const readBaseCopies = async (
   folder: string,
-  base: Pick<AdapterBase, "tieWordEmbeddings">,
+  base: Pick<AdapterBase, "tieWordEmbeddings" | "embedding" | "head">,
 ): Promise<BaseCopies> => {
   const { config } = await readAdapterConfig(folder);
   const { entries } = await readSafetensorsHeader(await requireWeights(folder));
-  return findBaseCopies(folder, namesToSave(config, base), entries);
+  return findBaseCopies(folder, base, namesToSave(config, base), entries);
 };
 
 /**
@@ -167,7 +167,7 @@ export const readAdapter = async (
   const inFile = (await readSafetensorsHeader(path)).entries;
   const saved = namesToSave(config, base);
   const entries = copiesAreInBase
-    ? new Map([...inFile].filter(([name]) => !isBaseCopy(name, saved)))
+    ? new Map([...inFile].filter(([name]) => !isBaseCopy(name, base, saved)))
     : inFile;
   const described = { format, base, entries, where };
   let adapter = describeAdapter(config, described);

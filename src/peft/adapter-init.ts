@@ -58,7 +58,7 @@ export const readAdapterInit = async (
   path: string,
   parameters: ReadonlyMap<string, readonly number[]>,
   method: string,
-  base: Pick<ModelFolder, "weights">,
+  base: Pick<ModelFolder, "weights" | "config">,
 ): Promise<AdapterInit> => {
   const { entries } = await readSafetensorsHeader(path);
   const values = new Map<string, Float32Array>();

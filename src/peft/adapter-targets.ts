@@ -1,5 +1,5 @@
 import type { JsonFields } from "../core/json-fields.js";
-import type { LinearModule } from "../models/adapter.js";
+import type { LinearModule } from "../models/model.js";
 
 type Matcher = (module: Pick<LinearModule, "path" | "table">) => boolean;
 

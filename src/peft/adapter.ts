@@ -1,8 +1,7 @@
 import { UserError } from "../core/errors.js";
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
-import { weightOf, type LinearModule, type ModelHooks } from "../models/adapter.js";
-import { EMBEDDINGS } from "../models/llama-config.js";
+import { weightOf, type LinearModule, type ModelHooks } from "../models/model.js";
 import type { WeightAccess } from "../models/weights/frozen-weights.js";
 import { moduleDropout, noDropout, type DropoutKeys } from "./dropout.js";
 import { requireBase } from "./init.js";
@@ -158,8 +157,8 @@ export const createLinearAdapter = (
         ...frozen,
         embed(name, ids) {
           const rows = frozen.embed(name, ids);
-          if (!embedding || name !== EMBEDDINGS || !method.embedding) return rows;
-          const weight = () => frozen.weight(EMBEDDINGS);
+          if (!embedding || name !== weightOf(embedding) || !method.embedding) return rows;
+          const weight = () => frozen.weight(name);
           return method.embedding.rows(
             g,
             ids,

@@ -1,17 +1,20 @@
 import { isFloat } from "../core/dtype.js";
 import { UserError, userErrorOfFaults } from "../core/errors.js";
-import { EMBEDDINGS, OUTPUT_HEAD, type LlamaConfig } from "../models/llama-config.js";
+import { embeddingTensor, ownHead, type Model } from "../models/model.js";
 import type { ModelFolder } from "../models/model-folder.js";
 import { holdSameNumbers, resolveTiedHead } from "../models/tied-head.js";
 import type { TensorEntry } from "../models/weights/safetensors.js";
 
-/** The two tensors with a row a token. */
-const tables = [EMBEDDINGS, OUTPUT_HEAD] as const;
+/** The two modules with a row a token. */
+const tables = ["embedding", "head"] as const;
 type Table = (typeof tables)[number];
+type Tables = Pick<Model, Table>;
 
-/** Behind `base_model.model.` where layers are adapted, behind `base_model.` where virtual tokens are. */
-const tableName =
-  /^base_model\.(?:model\.)?(model\.embed_tokens|lm_head)\.(?:(base_layer|original_module|modules_to_save)\.)?weight$/;
+/** The tensor of a table that is not tied. */
+const tensorOf = (model: Tables, table: Table): string =>
+  table === "embedding" ? embeddingTensor(model) : ownHead(model);
+
+const tableName = /^base_model\.(.+?)\.(?:(base_layer|original_module|modules_to_save)\.)?weight$/;
 
 interface TablePart {
   readonly table: Table;
@@ -24,9 +27,16 @@ interface TablePart {
  *
  * @param saved see namesToSave
  */
-const tablePart = (fileName: string, saved: readonly string[]): TablePart | undefined => {
+const tablePart = (
+  fileName: string,
+  model: Tables,
+  saved: readonly string[],
+): TablePart | undefined => {
   const [, path, wrapper] = tableName.exec(fileName) ?? [];
-  const table = tables.find((name) => name === `${path ?? ""}.weight`);
+  // Behind `base_model.model.` where layers are adapted, behind `base_model.` where virtual tokens are.
+  const table = tables.find(
+    (name) => path === model[name].path || path === `model.${model[name].path}`,
+  );
   if (path === undefined || table === undefined) return undefined;
   if (wrapper === "modules_to_save") return { table, of: "again" };
   const isSaved = wrapper === undefined && saved.some((name) => path.endsWith(name));
@@ -36,18 +46,18 @@ const tablePart = (fileName: string, saved: readonly string[]): TablePart | unde
 /** Whether a tensor of an adapter's file holds other numbers than the base's embedding or head; undefined if it is neither. */
 export const isOtherTable = async (
   entry: TensorEntry,
-  { weights }: Pick<ModelFolder, "weights">,
+  { weights, config }: Pick<ModelFolder, "weights" | "config">,
 ): Promise<boolean | undefined> => {
-  const part = tablePart(entry.name, []);
+  const part = tablePart(entry.name, config, []);
   if (!part) return undefined;
   if (part.of === "again") return false;
-  const own = weights.get(part.table) ?? weights.get(EMBEDDINGS);
+  const own = weights.get(tensorOf(config, part.table)) ?? weights.get(embeddingTensor(config));
   return !own || !(await holdSameNumbers(own, entry));
 };
 
 /** Whether a tensor of an adapter's file is no part of the adapter: the base's, or a saved module for a second time. */
-export const isBaseCopy = (fileName: string, saved: readonly string[]): boolean =>
-  (tablePart(fileName, saved)?.of ?? "adapter") !== "adapter";
+export const isBaseCopy = (fileName: string, model: Tables, saved: readonly string[]): boolean =>
+  (tablePart(fileName, model, saved)?.of ?? "adapter") !== "adapter";
 
 /**
  * What an adapter's file holds of the model that it was made on: the embedding and the head as they were there.
@@ -67,12 +77,13 @@ export interface BaseCopies {
 /** The embedding and the head among the tensors of an adapter's file. */
 export const findBaseCopies = (
   folder: string,
+  model: Tables,
   saved: readonly string[],
   entries: ReadonlyMap<string, TensorEntry>,
 ): BaseCopies => {
   const found = { base: new Map<Table, TensorEntry>(), adapter: new Map<Table, TensorEntry>() };
   for (const [fileName, entry] of entries) {
-    const part = tablePart(fileName, saved);
+    const part = tablePart(fileName, model, saved);
     if (part && part.of !== "again") found[part.of].set(part.table, entry);
   }
   return { folder, ofBase: found.base, ofAdapter: found.adapter };
@@ -96,13 +107,8 @@ const rowsOf = (
 };
 
 /** Whether nothing reads a table of the base, since the adapter has its own in its place. */
-const isUnread = (
-  table: Table,
-  { tieWordEmbeddings }: LlamaConfig,
-  { ofAdapter }: BaseCopies,
-): boolean =>
-  ofAdapter.has(table) &&
-  (table === OUTPUT_HEAD || !tieWordEmbeddings || ofAdapter.has(OUTPUT_HEAD));
+const isUnread = (table: Table, { tieWordEmbeddings }: Model, { ofAdapter }: BaseCopies): boolean =>
+  ofAdapter.has(table) && (table === "head" || !tieWordEmbeddings || ofAdapter.has("head"));
 
 /** A base model with the tables of an adapter's file in it. */
 export interface BaseWithCopies {
@@ -118,9 +124,11 @@ const findReplaced = async (
   { ofBase }: BaseCopies,
 ): Promise<ReadonlyMap<Table, TensorEntry>> => {
   const replaced = new Map<Table, TensorEntry>();
-  const named = [...ofBase].map(([table, entry]) => [table, { ...entry, name: table }] as const);
+  const named = [...ofBase].map(
+    ([table, entry]) => [table, { ...entry, name: tensorOf(config, table) }] as const,
+  );
   for (const [table, entry] of named) {
-    const own = weights.get(config.tieWordEmbeddings ? EMBEDDINGS : table);
+    const own = weights.get(tensorOf(config, config.tieWordEmbeddings ? "embedding" : table));
     if (!own || !(await holdSameNumbers(own, entry))) replaced.set(table, entry);
   }
   // Of tied tables both or none: what is replaced in one alone would tell them apart.
@@ -129,10 +137,7 @@ const findReplaced = async (
 
 const namesOf = (found: Iterable<Table>): string => {
   const names = new Set(found);
-  return tables
-    .filter((table) => names.has(table))
-    .map((table) => (table === EMBEDDINGS ? "embedding" : "head"))
-    .join(" and ");
+  return tables.filter((table) => names.has(table)).join(" and ");
 };
 
 /**
@@ -153,18 +158,19 @@ export const withBaseCopies = async (
   const replaced = await findReplaced(base, copies);
   if (replaced.size === 0 && !isResized) return { model: base, note: undefined, warnings: [] };
 
-  const weights = new Map<string, TensorEntry>([...base.weights, ...replaced]);
-  if (config.tieWordEmbeddings && replaced.size > 0 && !replaced.has(EMBEDDINGS))
-    weights.delete(EMBEDDINGS);
+  const [embedding, head] = [embeddingTensor(config), ownHead(config)];
+  const weights = new Map(base.weights);
+  for (const entry of replaced.values()) weights.set(entry.name, entry);
+  if (config.tieWordEmbeddings && replaced.size > 0 && !replaced.has("embedding"))
+    weights.delete(embedding);
   const shardOf = new Map(base.shardOf);
-  const shard = shardOf.get(EMBEDDINGS);
-  if (shard !== undefined && !shardOf.has(OUTPUT_HEAD) && weights.has(OUTPUT_HEAD))
-    shardOf.set(OUTPUT_HEAD, shard);
+  const shard = shardOf.get(embedding);
+  if (shard !== undefined && !shardOf.has(head) && weights.has(head)) shardOf.set(head, shard);
   const resized = {
     ...base,
     weights,
     shardOf,
-    config: { ...config, vocabSize },
+    config: config.resized(vocabSize),
     ...(isResized && { rawConfig: { ...rawConfig, vocab_size: vocabSize } }),
   };
   const { model, warnings } = await resolveTiedHead(resized, folder);
@@ -192,10 +198,11 @@ const withSavedRows = (
   const whole = new Map(weights);
   const lost: Table[] = [];
   for (const table of tables) {
-    const entry = weights.get(table);
+    const name = tensorOf(config, table);
+    const entry = weights.get(name);
     if (!entry || entry.shape[0] === config.vocabSize) continue;
     const saved = copies.ofAdapter.get(table);
-    if (saved && isUnread(table, config, copies)) whole.set(table, { ...saved, name: table });
+    if (saved && isUnread(table, config, copies)) whole.set(name, { ...saved, name });
     else lost.push(table);
   }
   if (lost.length > 0)

@@ -1,8 +1,7 @@
 import type { Compat } from "../core/compat.js";
 import { UserError } from "../core/errors.js";
 import { describeTokens, unknownIds } from "../core/unknown-tokens.js";
-import { adaptableModules } from "../models/llama.js";
-import { llamaTensors, type LlamaConfig } from "../models/llama-config.js";
+import { adaptableModules, type Model } from "../models/model.js";
 import { createFullAdapter, createLinearAdapter, type Adapter } from "./adapter.js";
 import type {
   AdapterBase,
@@ -76,7 +75,7 @@ const initializer = (name: string) => namedInitializers[name] ?? kaimingUniform;
  */
 export const buildAdapter = (
   peftType: PeftType,
-  config: LlamaConfig,
+  config: Model,
   settings: AdapterSettings,
   compat: Compat,
   tokenizer?: TextEncoder,
@@ -115,7 +114,7 @@ export const buildAdapter = (
     );
   if (method.kind !== "linear") refuseLinearFlags(peftType, settings);
   if (method.kind === "virtual") return createVirtualAdapter(method, options, config);
-  if (method.kind === "full") return createFullAdapter(method, options, llamaTensors(config));
+  if (method.kind === "full") return createFullAdapter(method, options, config.tensors);
   if (settings.randR && method.name !== "hira")
     throw new UserError(
       `Cannot use --rand_R with --peft_type=${peftType}: expected hira, whose W0 it replaces`,
@@ -164,7 +163,7 @@ const refuseLinearFlags = (peftType: PeftType, settings: AdapterSettings): void 
 const encodeInitText = (
   text: string,
   { name }: PeftMethod,
-  { vocabSize }: LlamaConfig,
+  { vocabSize }: Model,
   tokenizer: TextEncoder | undefined,
 ): readonly number[] => {
   const refuse = (found: string, expected: string): never => {
@@ -186,7 +185,7 @@ const encodeInitText = (
 };
 
 /** What adapter files are checked against. */
-export const adapterBaseOf = (config: LlamaConfig): AdapterBase => ({
+export const adapterBaseOf = (config: Model): AdapterBase => ({
   ...config,
   modules: adaptableModules(config),
   saveable: saveableTensors(config),
@@ -237,7 +236,7 @@ export const describeAdapter = (
 /** The same way back: the adapter that a folder describes. */
 export const adapterOfDescription = (
   description: AdapterDescription,
-  config: LlamaConfig,
+  config: Model,
   compat: Compat,
 ): Adapter => {
   if ("virtualTokens" in description) {

@@ -1,6 +1,6 @@
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
-import { weightOf } from "../models/adapter.js";
+import { weightOf } from "../models/model.js";
 import { columnNormsOf, rowNormsOf } from "./init.js";
 import {
   addedWeight,

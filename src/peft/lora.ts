@@ -1,6 +1,6 @@
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
-import type { LinearModule } from "../models/adapter.js";
+import type { LinearModule } from "../models/model.js";
 import { normal, zeros } from "./init.js";
 import type {
   LinearMethod,

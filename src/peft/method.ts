@@ -1,7 +1,7 @@
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
-import type { LinearModule } from "../models/adapter.js";
-import type { LlamaConfig } from "../models/llama-config.js";
+import type { LinearModule } from "../models/model.js";
+import type { Model } from "../models/model.js";
 import type { Dropout } from "./dropout.js";
 import { kaimingUniform, zeros, type Initializer } from "./init.js";
 
@@ -217,7 +217,7 @@ export interface VirtualTokenMethod {
   /** The rows' name: that of the one parameter where nothing makes them. */
   readonly result: "table" | "embedding";
   /** Parameters by their full names. */
-  parameters(config: LlamaConfig, options: MethodOptions): Readonly<Record<string, ParameterSpec>>;
+  parameters(config: Model, options: MethodOptions): Readonly<Record<string, ParameterSpec>>;
   /** The rows from the parameters' values. */
   rows(g: Graph, parameters: ParameterValues, options: MethodOptions): Value;
 }

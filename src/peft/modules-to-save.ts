@@ -1,14 +1,13 @@
 import { didYouMean, UserError } from "../core/errors.js";
 import type { JsonObject } from "../core/json-file.js";
-import type { LinearModule } from "../models/adapter.js";
-import { EMBEDDINGS, llamaTensors, OUTPUT_HEAD, type LlamaConfig } from "../models/llama-config.js";
+import { embeddingTensor, ownHead, type LinearModule, type Model } from "../models/model.js";
 import type { WeightAccess } from "../models/weights/frozen-weights.js";
 import type { Adapter, AdapterParameter } from "./adapter.js";
 import { requireBase } from "./init.js";
 
 /** The tensors that may train in full beside an adapter: the model's own, and a head of its own where it is tied. */
-export const saveableTensors = (config: LlamaConfig): ReadonlyMap<string, readonly number[]> =>
-  new Map([...llamaTensors(config), [OUTPUT_HEAD, [config.vocabSize, config.hiddenSize]]]);
+export const saveableTensors = (config: Model): ReadonlyMap<string, readonly number[]> =>
+  new Map([...config.tensors, [ownHead(config), [config.vocabSize, config.hiddenSize]]]);
 
 /** The module that a tensor belongs to: its name without `.weight` or `.bias`. */
 const moduleOf = (tensor: string): string => tensor.slice(0, tensor.lastIndexOf("."));
@@ -31,11 +30,11 @@ export const savedTensors = (
  */
 export const namesToSave = (
   { modules_to_save: given, ensure_weight_tying: tying }: JsonObject,
-  { tieWordEmbeddings }: Pick<LlamaConfig, "tieWordEmbeddings">,
+  { tieWordEmbeddings, embedding, head }: Pick<Model, "tieWordEmbeddings" | "embedding" | "head">,
 ): readonly string[] => {
   const list: readonly unknown[] = Array.isArray(given) ? given : [];
   const names = list.filter((name) => typeof name === "string");
-  const tables = [EMBEDDINGS, OUTPUT_HEAD].map(moduleOf);
+  const tables = [embedding.path, head.path];
   const isNamed = (path: string): boolean => names.some((name) => path.endsWith(name));
   return tying === true && tieWordEmbeddings && tables.some(isNamed)
     ? [...names, ...tables.filter((path) => !isNamed(path))]
@@ -91,14 +90,15 @@ const checkNames = (
 export const addSavedModules = (
   adapter: Adapter,
   names: readonly string[],
-  config: LlamaConfig,
+  config: Model,
 ): Adapter => {
   if (names.length === 0) return adapter;
   const saveable = saveableTensors(config);
   checkNames(names, saveable, adapter);
   const saved = savedTensors(names, saveable);
+  const [embedding, head] = [embeddingTensor(config), ownHead(config)];
   const startOf = (name: string): string =>
-    name === OUTPUT_HEAD && config.tieWordEmbeddings ? EMBEDDINGS : name;
+    name === head && config.tieWordEmbeddings ? embedding : name;
   const parameters = [...saved].map(([name, shape]): AdapterParameter => ({
     name,
     shape,
@@ -115,7 +115,7 @@ export const addSavedModules = (
       const access: WeightAccess = {
         // The embedding is asked for as a weight by a tied head alone, which keeps the model's.
         weight: (name, options) =>
-          saved.has(name) && name !== EMBEDDINGS ? parameter(name) : frozen.weight(name, options),
+          saved.has(name) && name !== embedding ? parameter(name) : frozen.weight(name, options),
         embed: (name, ids) =>
           saved.has(name) ? g.gather(parameter(name), ids, { axis: 0 }) : frozen.embed(name, ids),
       };
@@ -124,8 +124,8 @@ export const addSavedModules = (
         ...hooks,
         // The weight of a tied head goes by the embedding's name.
         linear: (x, module) =>
-          module.table === "head" && saved.has(OUTPUT_HEAD)
-            ? g.linear(x, parameter(OUTPUT_HEAD))
+          module.table === "head" && saved.has(head)
+            ? g.linear(x, parameter(head))
             : hooks.linear(x, module),
       };
     },
@@ -135,8 +135,10 @@ export const addSavedModules = (
 /** Whether the head and the embedding, tied in the base model, differ with this adapter in it. */
 export const unties = (
   { parameters, targets }: Pick<Adapter, "parameters" | "targets">,
-  config: LlamaConfig,
+  config: Model,
 ): boolean =>
   config.tieWordEmbeddings &&
   (targets.some(({ table }) => table !== undefined) ||
-    parameters.some(({ name, saved }) => saved && (name === EMBEDDINGS || name === OUTPUT_HEAD)));
+    parameters.some(
+      ({ name, saved }) => saved && (name === embeddingTensor(config) || name === ownHead(config)),
+    ));

@@ -2,7 +2,7 @@ import { multiplyDims } from "../core/dim.js";
 import type { DType } from "../core/dtype.js";
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
-import type { LinearModule } from "../models/adapter.js";
+import type { LinearModule } from "../models/model.js";
 import { zeros } from "./init.js";
 import type { LinearMethod, MethodOptions, MoraType } from "./method.js";
 

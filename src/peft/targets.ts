@@ -1,5 +1,5 @@
 import { didYouMean, UserError } from "../core/errors.js";
-import type { LinearModule } from "../models/adapter.js";
+import type { LinearModule } from "../models/model.js";
 import { compilePattern, layerOf } from "./adapter-targets.js";
 
 /**

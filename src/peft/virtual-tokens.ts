@@ -1,7 +1,7 @@
 import { UserError } from "../core/errors.js";
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
-import type { LlamaConfig } from "../models/llama-config.js";
+import type { Model } from "../models/model.js";
 import type { WeightAccess } from "../models/weights/frozen-weights.js";
 import { plainLinear, type Adapter, type AdapterParameter } from "./adapter.js";
 import { zeros } from "./init.js";
@@ -16,7 +16,7 @@ import {
 /** The width of a row: keys and values of all layers, or an embedding. */
 export const rowWidth = (
   form: VirtualTokenMethod["form"],
-  config: Pick<LlamaConfig, "layers" | "kvHeads" | "headDim" | "hiddenSize">,
+  config: Pick<Model, "layers" | "kvHeads" | "headDim" | "hiddenSize">,
 ): number =>
   form === "embeddings" ? config.hiddenSize : config.layers * 2 * config.kvHeads * config.headDim;
 
@@ -29,7 +29,7 @@ export const rowWidth = (
 export const createVirtualAdapter = (
   method: VirtualTokenMethod,
   given: Partial<MethodOptions>,
-  config: LlamaConfig,
+  config: Model,
   { baked = false }: { readonly baked?: boolean } = {},
 ): Adapter => {
   const options: MethodOptions = { ...defaultMethodOptions, ...given };
@@ -105,7 +105,7 @@ const embedVirtual =
 export const splitPrefix = (
   g: Graph,
   rows: Value,
-  { layers, kvHeads, headDim }: Pick<LlamaConfig, "layers" | "kvHeads" | "headDim">,
+  { layers, kvHeads, headDim }: Pick<Model, "layers" | "kvHeads" | "headDim">,
 ): readonly { readonly keys: Value; readonly values: Value }[] => {
   const [count = 0] = rows.shape;
   const table = g.transpose(g.reshape(rows, [count, 2 * layers, kvHeads, headDim]), [1, 2, 0, 3]);

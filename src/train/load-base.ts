@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isNotFound } from "../core/errors.js";
-import { llamaLinears } from "../models/llama-config.js";
+import { weightOf } from "../models/model.js";
 import { loadModelFolder, type ModelFolder } from "../models/model-folder.js";
 import {
   openFrozenWeights,
@@ -62,7 +62,7 @@ export const packingOf = ({
 /** Embeddings, norms, biases and the head stay as they are, as in bitsandbytes' and QLoRA's models. */
 const packingPlan = ({ config }: ModelFolder, storage: BaseStorage): PackingPlan | undefined => {
   const packing = packingOf(storage);
-  const names = [...llamaLinears(config).keys()].map((path) => `${path}.weight`);
+  const names = config.linears.map(weightOf);
   return packing && { packing, names: new Set(names) };
 };
 

@@ -7,17 +7,15 @@ import { lower } from "../graph/passes/lower.js";
 import { prune } from "../graph/passes/prune.js";
 import { recompute } from "../graph/passes/recompute.js";
 import { shareSubexpressions } from "../graph/passes/share-subexpressions.js";
-import type { ModelHooks } from "../models/adapter.js";
+import type { Model, ModelHooks } from "../models/model.js";
 import { causalMask, groupedAttention, splitHeads } from "../models/blocks/attention.js";
-import { buildLlama, buildLlamaHead } from "../models/llama.js";
-import type { LlamaConfig } from "../models/llama-config.js";
 import { accessFrozenWeights, type WeightType } from "../models/weights/frozen-weights.js";
 import { plainHooks, type Adapter } from "../peft/adapter.js";
 import type { DropoutKeys } from "../peft/dropout.js";
 import { splitPrefix } from "../peft/virtual-tokens.js";
 
 export interface LossGraphOptions {
-  readonly config: LlamaConfig;
+  readonly config: Model;
   /** How each frozen tensor is held. */
   readonly typeOf: (name: string) => WeightType;
   /** Undefined: the plain model. */
@@ -109,9 +107,8 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
     return g.concat([g.expand(front, ["batch", kvHeads, prefixLength, headDim]), own], 2);
   };
   const lastHidden = (lastRows: ((x: Value) => Value) | undefined): Value =>
-    buildLlama(
+    config.trunk(
       g,
-      config,
       {
         inputIds,
         positions,
@@ -138,7 +135,7 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
   let hidden: Value;
   if (options.allLogits) {
     const all = lastHidden(undefined);
-    const logits = buildLlamaHead(g, config, all, hooks);
+    const logits = config.logits(g, all, hooks);
     g.output("logits", g.reshape(logits, ["batch", "seq", config.vocabSize]));
     hidden = selectRows(all);
   } else hidden = lastHidden(selectRows);
@@ -190,14 +187,14 @@ const dropoutKeys = (g: Graph, width: number, selectRows: (x: Value) => Value): 
 
 const sumOfLosses = (
   g: Graph,
-  config: LlamaConfig,
+  model: Model,
   { keys, ...hooks }: Pick<ModelHooks, "linear"> & { readonly keys: RowKeys | undefined },
   hidden: Value,
   labelIds: Value,
   chunks: number,
 ): Value => {
   const lossOf = (rows: Value, labels: Value): Value =>
-    g.reduceSum(g.softmaxCrossEntropyLoss(buildLlamaHead(g, config, rows, hooks), labels), {
+    g.reduceSum(g.softmaxCrossEntropyLoss(model.logits(g, rows, hooks), labels), {
       axes: [0],
     });
   if (chunks === 1) return lossOf(hidden, labelIds);

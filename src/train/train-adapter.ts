@@ -1,5 +1,5 @@
 import { UserError } from "../core/errors.js";
-import type { LlamaConfig } from "../models/llama-config.js";
+import type { Model } from "../models/model.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import type { Adapter } from "../peft/adapter.js";
 import type { StepMetrics } from "../report/metrics.js";
@@ -61,7 +61,7 @@ export interface TrainingEvents {
 }
 
 export interface TrainingJob {
-  readonly config: LlamaConfig;
+  readonly config: Model;
   readonly weights: FrozenWeights;
   readonly adapter: Adapter;
   readonly store: ParameterStore;

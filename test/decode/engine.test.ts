@@ -3,14 +3,13 @@ import test from "ava";
 import { narrowFloat32, widenBfloat16 } from "../../src/core/half.js";
 import { randomStream } from "../../src/core/random.js";
 import type { LiveAdapter } from "../../src/decode/decode-graph.js";
-import { LlamaEngine, type EngineOptions } from "../../src/decode/engine.js";
+import { ModelEngine, type EngineOptions } from "../../src/decode/engine.js";
 import { generate } from "../../src/decode/generate.js";
 import { mergeAdapter, mergedBytes } from "../../src/decode/merge-adapter.js";
 import { openEngine, type OpenEngineOptions } from "../../src/decode/open-engine.js";
 import { defaultDecodeSettings, type DecodeSettings } from "../../src/decode/settings.js";
 import type { DecodeEngine } from "../../src/decode/step-engine.js";
-import type { LlamaConfig } from "../../src/models/llama-config.js";
-import { llamaLinearModules } from "../../src/models/llama.js";
+import type { Model } from "../../src/models/model.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import {
   openFrozenWeights,
@@ -37,8 +36,8 @@ const loadTiny = async (folder = fixture("tiny-llama")) => {
 const openLlama = async (
   change: Partial<EngineOptions> = {},
   folder?: string,
-): Promise<LlamaEngine> =>
-  LlamaEngine.create({ ...(await loadTiny(folder)), maxPositions: 160, threads: 1, ...change });
+): Promise<ModelEngine> =>
+  ModelEngine.create({ ...(await loadTiny(folder)), maxPositions: 160, threads: 1, ...change });
 
 const methodOptions = {
   rank: 0,
@@ -61,7 +60,7 @@ const textsOf = async (engine: DecodeEngine, settings: DecodeSettings, batch = 4
   );
 
 testWithShared(
-  "LlamaEngine gives transformers' tokens and scores in the 52 stored cases",
+  "ModelEngine gives transformers' tokens and scores in the 52 stored cases",
   "goldens/beams.json",
   async (t, path) => {
     const engine = await openLlama({}, sharedPath("goldens/tiny-llama"));
@@ -70,14 +69,14 @@ testWithShared(
   },
 );
 
-test("LlamaEngine gives transformers' tokens and scores with other early stopping, penalties and eos lists", async (t) => {
+test("ModelEngine gives transformers' tokens and scores with other early stopping, penalties and eos lists", async (t) => {
   const engine = await openLlama();
   for (const golden of readBeamGoldens(fixture("beam_cases.json")))
     await checkGoldenCase(t, engine, golden);
   engine.dispose();
 });
 
-test("LlamaEngine takes more beams than its tables have positions, and gives transformers' tokens and scores (9.8)", async (t) => {
+test("ModelEngine takes more beams than its tables have positions, and gives transformers' tokens and scores (9.8)", async (t) => {
   // The longest prompt and its new tokens, and no position more; 16 beams at a time, and all at once.
   const engines = [
     await openLlama({ maxPositions: 4 + 5 }),
@@ -90,7 +89,7 @@ test("LlamaEngine takes more beams than its tables have positions, and gives tra
   }
 });
 
-test("LlamaEngine samples with more beams than its tables have positions: several texts, and beam sampling (9.8)", async (t) => {
+test("ModelEngine samples with more beams than its tables have positions: several texts, and beam sampling (9.8)", async (t) => {
   const short = prompts.filter(({ ids }) => ids.length < 4);
   const few = { ...base, maxNewTokens: 2, doSample: true };
   for (const change of [{ numReturnSequences: 60 }, { numBeams: 30, numReturnSequences: 30 }]) {
@@ -106,8 +105,8 @@ test("LlamaEngine samples with more beams than its tables have positions: severa
 });
 
 /** A HiRA adapter with both halves drawn wide, so that it changes the texts. */
-const drawnAdapter = (config: LlamaConfig): LiveAdapter => {
-  const targets = selectTargets(llamaLinearModules(config), "q_proj,v_proj,up_proj,down_proj");
+const drawnAdapter = (config: Model): LiveAdapter => {
+  const targets = selectTargets(config.linears, "q_proj,v_proj,up_proj,down_proj");
   const adapter = createLinearAdapter(hira, { ...methodOptions, rank: 4 }, targets);
   const values = new Map(
     adapter.parameters.map(({ name, shape }) => {
@@ -140,7 +139,7 @@ const kinds: Readonly<Record<string, DecodeSettings>> = {
   "beam sampling": { ...base, numBeams: 3, numReturnSequences: 2, doSample: true, topK: 12 },
 };
 for (const [name, settings] of Object.entries(kinds)) {
-  test(`generate with LlamaEngine gives the same texts in batches of 1, 3 and 4, and again: ${name}`, async (t) => {
+  test(`generate with ModelEngine gives the same texts in batches of 1, 3 and 4, and again: ${name}`, async (t) => {
     const engine = await openLlama();
     const alone = await textsOf(engine, settings, 1);
     t.true(alone.every((texts) => texts.length === settings.numReturnSequences));
@@ -151,7 +150,7 @@ for (const [name, settings] of Object.entries(kinds)) {
   });
 }
 
-test("LlamaEngine feeds long prompts in pieces with the same result", async (t) => {
+test("ModelEngine feeds long prompts in pieces with the same result", async (t) => {
   const settings = { ...base, numBeams: 2 };
   const long = Array.from({ length: 50 }, (_, i) => 8 + ((i * 37) % 88));
   const rows = [long, long.slice(0, 16), long.slice(0, 17), [9]].map((ids) => ({ ids }));
@@ -168,7 +167,7 @@ test("LlamaEngine feeds long prompts in pieces with the same result", async (t) 
   pieces.dispose();
 });
 
-test("LlamaEngine refuses prompts beyond its positions", async (t) => {
+test("ModelEngine refuses prompts beyond its positions", async (t) => {
   const engine = await openLlama({ maxPositions: 20 });
   await t.throwsAsync(
     generate({
@@ -182,7 +181,7 @@ test("LlamaEngine refuses prompts beyond its positions", async (t) => {
   engine.dispose();
 });
 
-test("LlamaEngine stops within a run when the signal is aborted", async (t) => {
+test("ModelEngine stops within a run when the signal is aborted", async (t) => {
   const engine = await openLlama();
   const controller = new AbortController();
   const reason = new Error("stop");
@@ -200,7 +199,7 @@ test("LlamaEngine stops within a run when the signal is aborted", async (t) => {
   engine.dispose();
 });
 
-test("LlamaEngine computes with bfloat16 weights as with the same widened", async (t) => {
+test("ModelEngine computes with bfloat16 weights as with the same widened", async (t) => {
   const { config, weights } = await loadTiny();
   const { narrow, widened } = halved(weights);
   const a = await openLlama({ config, weights: narrow });

@@ -1,7 +1,7 @@
 import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
-import { LlamaEngine } from "../../src/decode/engine.js";
+import { ModelEngine } from "../../src/decode/engine.js";
 import { generate } from "../../src/decode/generate.js";
 import { followGenerationConfig } from "../../src/decode/generation-settings.js";
 import { defaultDecodeSettings } from "../../src/decode/settings.js";
@@ -116,7 +116,7 @@ const checkCase = (t: ExecutionContext, stored: FolderCase, found: readonly Line
 test("decoding as generation_config.json says gives transformers' tokens and scores (9.5)", async (t) => {
   const { config, weights: entries } = await loadModelFolder(TINY);
   const weights = await openFrozenWeights(entries, { storage: "float32" });
-  const engine = await LlamaEngine.create({ config, weights, maxPositions: 64, threads: 1 });
+  const engine = await ModelEngine.create({ config, weights, maxPositions: 64, threads: 1 });
   const cases = await readCases<FolderCase>("generation_cases.json");
   t.true(cases.length >= 100);
   for (const stored of cases) {

@@ -8,7 +8,7 @@ import {
   writeAdapterAnalysis,
   type AdapterAnalysis,
 } from "../../src/evaluate/adapter-analysis.js";
-import type { LinearModule } from "../../src/models/adapter.js";
+import type { LinearModule } from "../../src/models/model.js";
 import { createFullAdapter, createLinearAdapter } from "../../src/peft/adapter.js";
 import { fft } from "../../src/peft/fft.js";
 import { hira } from "../../src/peft/hira.js";

@@ -3,14 +3,12 @@ import test from "ava";
 import type { DType } from "../../src/core/dtype.js";
 import { UserError } from "../../src/core/errors.js";
 import type { JsonObject } from "../../src/core/json-file.js";
-import type { LlamaConfig } from "../../src/models/llama-config.js";
-import {
-  checkLlamaTensors,
-  llamaLinears,
-  llamaTensors,
-  parseLlamaConfig,
-  ropeTable,
-} from "../../src/models/llama-config.js";
+import type { DecoderConfig } from "../../src/models/blocks/decoder.js";
+import { ropeTable } from "../../src/models/blocks/rope.js";
+import { checkModelTensors } from "../../src/models/check-tensors.js";
+import { readLlamaConfig } from "../../src/models/families/llama.js";
+import { parseConfig } from "../../src/models/model-folder.js";
+import type { Model } from "../../src/models/model.js";
 import type { TensorEntry } from "../../src/models/weights/safetensors.js";
 
 const sizes = {
@@ -21,8 +19,10 @@ const sizes = {
   num_attention_heads: 4,
 };
 
-const parse = (fields: object): LlamaConfig =>
-  parseLlamaConfig({ ...sizes, ...fields }, "config.json");
+const parse = (fields: object): Model =>
+  parseConfig({ ...sizes, ...fields, model_type: "llama" }, "config.json");
+
+const read = (fields: object): DecoderConfig => readLlamaConfig({ ...sizes, ...fields }, []);
 
 const entriesOf = (
   tensors: ReadonlyMap<string, readonly number[]>,
@@ -35,8 +35,8 @@ const entriesOf = (
     ]),
   );
 
-test("parseLlamaConfig fills in transformers' defaults", (t) => {
-  t.deepEqual(parse({}), {
+test("readLlamaConfig fills in transformers' defaults", (t) => {
+  t.deepEqual(read({}), {
     modelType: "llama",
     vocabSize: 256,
     hiddenSize: 64,
@@ -50,18 +50,19 @@ test("parseLlamaConfig fills in transformers' defaults", (t) => {
     maxPositionEmbeddings: 2048,
     rmsNormEps: 1e-6,
     tieWordEmbeddings: false,
-    attentionBias: false,
+    qkvBias: false,
+    outputBias: false,
+    headNorms: false,
     mlpBias: false,
     attentionDropout: 0,
-    hiddenAct: "silu",
     bosId: 1,
     eosIds: [2],
     padId: undefined,
   });
 });
 
-test("parseLlamaConfig reads every field, and null as absent", (t) => {
-  const config = parse({
+test("readLlamaConfig reads every field, and null as absent", (t) => {
+  const config = read({
     num_key_value_heads: 2,
     head_dim: 32,
     max_position_embeddings: 512,
@@ -81,7 +82,8 @@ test("parseLlamaConfig reads every field, and null as absent", (t) => {
     maxPositionEmbeddings: 512,
     rmsNormEps: 1e-5,
     tieWordEmbeddings: true,
-    attentionBias: true,
+    qkvBias: true,
+    outputBias: true,
     mlpBias: true,
     ropeTheta: 1e6,
     ropeScaling: null,
@@ -91,7 +93,7 @@ test("parseLlamaConfig reads every field, and null as absent", (t) => {
   });
 });
 
-test("parseLlamaConfig reads rope fields of transformers 4 and of transformers 5", (t) => {
+test("readLlamaConfig reads rope fields of transformers 4 and of transformers 5", (t) => {
   const llama3 = {
     factor: 8,
     low_freq_factor: 1,
@@ -105,17 +107,17 @@ test("parseLlamaConfig reads rope fields of transformers 4 and of transformers 5
     highFreqFactor: 4,
     originalMaxPositionEmbeddings: 8192,
   } as const;
-  const older = parse({ rope_theta: 5e5, rope_scaling: { rope_type: "llama3", ...llama3 } });
+  const older = read({ rope_theta: 5e5, rope_scaling: { rope_type: "llama3", ...llama3 } });
   t.like(older, { ropeTheta: 5e5, ropeScaling: scaling });
-  const newer = parse({ rope_parameters: { rope_type: "llama3", rope_theta: 5e5, ...llama3 } });
+  const newer = read({ rope_parameters: { rope_type: "llama3", rope_theta: 5e5, ...llama3 } });
   t.like(newer, { ropeTheta: 5e5, ropeScaling: scaling });
-  const linear = parse({ rope_scaling: { type: "linear", factor: 2 } });
+  const linear = read({ rope_scaling: { type: "linear", factor: 2 } });
   t.like(linear, { ropeTheta: 10000, ropeScaling: { type: "linear", factor: 2 } });
-  const plain = parse({ rope_parameters: { rope_type: "default", rope_theta: 2e4 } });
+  const plain = read({ rope_parameters: { rope_type: "default", rope_theta: 2e4 } });
   t.like(plain, { ropeTheta: 2e4, ropeScaling: null });
 });
 
-test("parseLlamaConfig lists all faults in one error", (t) => {
+test("readLlamaConfig lists all faults in one error", (t) => {
   const raw: JsonObject = {
     hidden_size: 64,
     intermediate_size: "96",
@@ -131,7 +133,9 @@ test("parseLlamaConfig lists all faults in one error", (t) => {
     quantization_config: { quant_method: "gptq" },
     eos_token_id: [1, "2"],
   };
-  const error = t.throws(() => parseLlamaConfig(raw, "m/config.json"), { instanceOf: UserError });
+  const error = t.throws(() => parseConfig({ ...raw, model_type: "llama" }, "m/config.json"), {
+    instanceOf: UserError,
+  });
   const [first, ...faults] = error.message.split("\n");
   t.is(first, `Cannot load m/config.json: found ${String(faults.length)} faults`);
   t.deepEqual(faults.sort(), [
@@ -150,7 +154,7 @@ test("parseLlamaConfig lists all faults in one error", (t) => {
   ]);
 });
 
-test("parseLlamaConfig refuses heads that cannot be split or rotated", (t) => {
+test("readLlamaConfig refuses heads that cannot be split or rotated", (t) => {
   t.throws(() => parse({ num_attention_heads: 5 }), {
     message:
       /"hidden_size": found 64, expected a multiple of num_attention_heads \(5\), or a head_dim/,
@@ -165,14 +169,14 @@ test("parseLlamaConfig refuses heads that cannot be split or rotated", (t) => {
 });
 
 test("llamaTensors has biases, grouped heads and the output layer where the config says so", (t) => {
-  const plain = llamaTensors(parse({ num_key_value_heads: 2 }));
+  const plain = parse({ num_key_value_heads: 2 }).tensors;
   t.is(plain.size, 21);
   t.deepEqual(plain.get("model.layers.1.self_attn.k_proj.weight"), [32, 64]);
   t.deepEqual(plain.get("model.layers.1.mlp.down_proj.weight"), [64, 96]);
   t.deepEqual(plain.get("lm_head.weight"), [256, 64]);
-  const wide = llamaTensors(
-    parse({ head_dim: 32, attention_bias: true, mlp_bias: true, tie_word_embeddings: true }),
-  );
+  const wide = parse({
+    ...{ head_dim: 32, attention_bias: true, mlp_bias: true, tie_word_embeddings: true },
+  }).tensors;
   t.is(wide.size, 20 + 14);
   t.deepEqual(wide.get("model.layers.0.self_attn.o_proj.weight"), [64, 128]);
   t.deepEqual(wide.get("model.layers.0.self_attn.q_proj.bias"), [128]);
@@ -181,31 +185,35 @@ test("llamaTensors has biases, grouped heads and the output layer where the conf
 });
 
 test("llamaLinears names the layers that an adapter may target", (t) => {
-  const linears = llamaLinears(parse({ num_key_value_heads: 1 }));
-  t.is(linears.size, 14);
-  t.deepEqual(linears.get("model.layers.1.self_attn.v_proj"), {
-    inFeatures: 64,
-    outFeatures: 16,
-    bias: false,
-  });
+  const { linears } = parse({ num_key_value_heads: 1 });
+  t.is(linears.length, 14);
+  t.deepEqual(
+    linears.find(({ path }) => path === "model.layers.1.self_attn.v_proj"),
+    {
+      path: "model.layers.1.self_attn.v_proj",
+      inFeatures: 64,
+      outFeatures: 16,
+      bias: false,
+    },
+  );
 });
 
-test("checkLlamaTensors tolerates what the model computes or shares", (t) => {
+test("checkModelTensors tolerates what the model computes or shares", (t) => {
   const config = parse({ tie_word_embeddings: true });
-  const entries = entriesOf(llamaTensors(config));
+  const entries = entriesOf(config.tensors);
   const extra = new Map<string, readonly number[]>([
     ["model.layers.0.self_attn.rotary_emb.inv_freq", [8]],
     ["lm_head.weight", [256, 64]],
   ]);
   for (const [name, entry] of entriesOf(extra)) entries.set(name, entry);
   t.notThrows(() => {
-    checkLlamaTensors(config, entries, "m");
+    checkModelTensors(config, entries, "m");
   });
 });
 
-test("checkLlamaTensors lists missing, misshapen, integer and foreign tensors in one error", (t) => {
+test("checkModelTensors lists missing, misshapen, integer and foreign tensors in one error", (t) => {
   const config = parse({});
-  const entries = entriesOf(llamaTensors(config));
+  const entries = entriesOf(config.tensors);
   const set = (name: string, dtype: DType, shape: readonly number[]): void => {
     for (const [key, entry] of entriesOf(new Map([[name, shape]]), dtype)) entries.set(key, entry);
   };
@@ -217,7 +225,7 @@ test("checkLlamaTensors lists missing, misshapen, integer and foreign tensors in
   set("model.layers.2.mlp.up_proj.weight", "float32", [96, 64]);
   const error = t.throws(
     () => {
-      checkLlamaTensors(config, entries, "m");
+      checkModelTensors(config, entries, "m");
     },
     { instanceOf: UserError },
   );
@@ -236,11 +244,11 @@ test("checkLlamaTensors lists missing, misshapen, integer and foreign tensors in
   t.regex(error.hint ?? "", /"tie_word_embeddings": true/);
 });
 
-test("checkLlamaTensors says which num_key_value_heads the weights were made with", (t) => {
-  const entries = entriesOf(llamaTensors(parse({ num_key_value_heads: 2 })));
+test("checkModelTensors says which num_key_value_heads the weights were made with", (t) => {
+  const entries = entriesOf(parse({ num_key_value_heads: 2 }).tensors);
   const error = t.throws(
     () => {
-      checkLlamaTensors(parse({}), entries, "m");
+      checkModelTensors(parse({}), entries, "m");
     },
     { instanceOf: UserError },
   );
@@ -260,7 +268,7 @@ const reference = JSON.parse(
 
 for (const [name, { config: fields, cos, sin }] of Object.entries(reference.cases)) {
   test(`ropeTable equals transformers' table: ${name}`, (t) => {
-    const config = parse({ max_position_embeddings: 131072, ...fields });
+    const config = read({ max_position_embeddings: 131072, ...fields });
     const half = config.headDim / 2;
     t.is(cos.length, reference.positions.length * half);
     const table = ropeTable(config, Math.max(...reference.positions) + 1);

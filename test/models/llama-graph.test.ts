@@ -3,7 +3,7 @@ import { randomStream } from "../../src/core/random.js";
 import type { Graph } from "../../src/graph/graph.js";
 import { encodeOnnx } from "../../src/graph/onnx/encode.js";
 import type { Node } from "../../src/graph/op.js";
-import { llamaTensors, type LlamaConfig } from "../../src/models/llama-config.js";
+import { decoderModel, type DecoderConfig } from "../../src/models/blocks/decoder.js";
 import type { Adapter } from "../../src/peft/adapter.js";
 import { buildLossGraph } from "../../src/train/loss-graph.js";
 import { clearGradients, type ParameterStore } from "../../src/train/parameters.js";
@@ -11,10 +11,11 @@ import { fullAdapter, hiraOn, openTiny, randomBatch, tinyConfig } from "../suppo
 import { readOnnx } from "../support/read-onnx.js";
 import { countOps } from "../support/run-graph.js";
 
-const lossGraph = (config: LlamaConfig, adapter: Adapter, recomputeLayers: boolean): Graph => {
-  const tensors = llamaTensors(config);
+const lossGraph = (config: DecoderConfig, adapter: Adapter, recomputeLayers: boolean): Graph => {
+  const model = decoderModel(config);
+  const { tensors } = model;
   return buildLossGraph({
-    config,
+    config: model,
     adapter,
     typeOf: (name) => ({ dtype: "bfloat16", shape: tensors.get(name) ?? [] }),
     maxPositions: 512,
@@ -48,7 +49,7 @@ const distance = (
 };
 
 test("the graph of Llama-3-8B with HiRA is built, differentiated, rewritten and encoded in seconds", (t) => {
-  const config: LlamaConfig = {
+  const config: DecoderConfig = {
     ...tinyConfig,
     vocabSize: 128256,
     hiddenSize: 4096,
@@ -74,7 +75,7 @@ test("the graph of Llama-3-8B with HiRA is built, differentiated, rewritten and 
     const model = readOnnx(bytes);
     t.is(model.nodes.length, graph.nodes.length);
     t.is(model.outputs.length, 1 + 2 * 5 * 32);
-    t.is(model.initializers.filter(({ external }) => external).length, llamaTensors(config).size);
+    t.is(model.initializers.filter(({ external }) => external).length, decoderModel(config).tensors.size);
   }
 });
 
@@ -109,9 +110,11 @@ test("a product with a frozen weight has one product backward, for dx", (t) => {
   t.is(products("model.layers.0.self_attn.v_proj"), 3);
 });
 
-const variants: Readonly<Record<string, Partial<LlamaConfig>>> = {
+const variants: Readonly<Record<string, Partial<DecoderConfig>>> = {
   "as it is": {},
-  "with attention biases": { attentionBias: true },
+  "with attention biases": { qkvBias: true, outputBias: true },
+  "with biases of q, k and v": { qkvBias: true },
+  "with norms of heads": { headNorms: true },
   "with mlp biases": { mlpBias: true },
   "with tied embeddings": { tieWordEmbeddings: true },
   "with linear rope scaling": { ropeScaling: { type: "linear", factor: 4 } },

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { UserError } from "../../src/core/errors.js";
 import { narrowFloat32 } from "../../src/core/half.js";
-import { llamaTensors, parseLlamaConfig } from "../../src/models/llama-config.js";
+import { parseConfig } from "../../src/models/model-folder.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import {
   readTensorData,
@@ -40,7 +40,7 @@ const makeModel = async (
   ...tables: readonly TensorToWrite[]
 ): Promise<string> => {
   const folder = await makeTempFolder(t);
-  const shapes = llamaTensors(parseLlamaConfig(rawConfig, "config.json"));
+  const shapes = parseConfig(rawConfig, "config.json").tensors;
   const others = [...shapes].filter(([name]) => name !== embedding);
   await writeFile(join(folder, "config.json"), JSON.stringify(rawConfig));
   await writeSafetensors(join(folder, "model.safetensors"), [

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import test from "ava";
 import type { TypedArray } from "../../src/core/dtype.js";
 import { UserError } from "../../src/core/errors.js";
-import { llamaTensors, parseLlamaConfig } from "../../src/models/llama-config.js";
+import { parseConfig } from "../../src/models/model-folder.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import type { TensorToWrite } from "../../src/models/weights/safetensors.js";
 import { readTensorData } from "../../src/models/weights/safetensors.js";
@@ -21,7 +21,7 @@ const rawConfig = {
 };
 
 const tensors = (): TensorToWrite[] =>
-  [...llamaTensors(parseLlamaConfig(rawConfig, "config.json"))].map(([name, shape], i) => ({
+  [...parseConfig(rawConfig, "config.json").tensors].map(([name, shape], i) => ({
     name,
     dtype: "float32",
     shape,

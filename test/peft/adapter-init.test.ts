@@ -5,6 +5,8 @@ import type { DType, TypedArray } from "../../src/core/dtype.js";
 import { UserError } from "../../src/core/errors.js";
 import { writeSafetensors } from "../../src/models/weights/safetensors.js";
 import { readAdapterInit } from "../../src/peft/adapter-init.js";
+import { decoderModel } from "../../src/models/blocks/decoder.js";
+import { tinyConfig } from "../support/random-llama.js";
 import { testWithShared } from "../support/shared.js";
 import { makeTempFolder } from "../support/temp-folder.js";
 
@@ -15,7 +17,7 @@ const parameters = new Map<string, readonly number[]>([
 ]);
 
 /** Where no embedding is in the file, nothing is held against the base. */
-const noBase = { weights: new Map() };
+const noBase = { weights: new Map(), config: decoderModel(tinyConfig) };
 
 const write = async (
   t: ExecutionContext,

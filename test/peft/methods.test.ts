@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import test from "ava";
 import { UserError } from "../../src/core/errors.js";
-import { LlamaEngine } from "../../src/decode/engine.js";
+import { ModelEngine } from "../../src/decode/engine.js";
 import { generate } from "../../src/decode/generate.js";
 import { mergedForm, mergedModel } from "../../src/decode/merge-adapter.js";
 import { defaultDecodeSettings } from "../../src/decode/settings.js";
@@ -192,7 +192,7 @@ for (const [title, variant] of Object.entries(virtual)) {
     // 16 columns are fed at a time: the longest prompt goes in two pieces.
     const long = Array.from({ length: 21 }, (_, i) => 4 + ((5 * i) % 11));
     const prompts = [ids, [4, 8], long].map((prompt) => ({ ids: prompt }));
-    const engine = await LlamaEngine.create({
+    const engine = await ModelEngine.create({
       ...model,
       live,
       maxPositions: 26,

@@ -68,7 +68,7 @@ for (const modulesToSave of [["lm_head"], ["embed_tokens"], ["lm_head", "embed_t
       ["lm_head.weight", values.get("lm_head.weight") ?? embedding],
     ]);
     const untied = {
-      config: { ...model.config, tieWordEmbeddings: false },
+      config: model.config.untied(),
       weights: replaceWeights(model.weights, parts),
     };
     const bare = buildAdapter("lora", untied.config, defaultAdapterSettings, new Set());

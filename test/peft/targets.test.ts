@@ -1,6 +1,5 @@
 import test from "ava";
 import { UserError } from "../../src/core/errors.js";
-import { llamaLinearModules } from "../../src/models/llama.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import { adapterBaseOf, buildAdapter, describeAdapter } from "../../src/peft/build-adapter.js";
 import { adapterConfig } from "../../src/peft/adapter-files.js";
@@ -9,7 +8,7 @@ import { peftFixture } from "../support/adapter-base.js";
 import { defaultAdapterSettings } from "../support/adapter-settings.js";
 
 const { config } = await loadModelFolder(peftFixture("base"));
-const modules = llamaLinearModules(config);
+const modules = config.linears;
 
 test("layersText writes runs of layers as ranges", (t) => {
   t.is(layersText([10, 0, 1, 2, 5, 2]), "0-2, 5, 10");

@@ -6,14 +6,14 @@ import {
   openFrozenWeights,
   type FrozenWeights,
 } from "../../src/models/weights/frozen-weights.js";
-import type { LlamaConfig } from "../../src/models/llama-config.js";
+import type { Model } from "../../src/models/model.js";
 import type { Adapter } from "../../src/peft/adapter.js";
 import { LossSession } from "../../src/train/loss-session.js";
 import { createParameterStore, type ParameterStore } from "../../src/train/parameters.js";
 import { peftFixture } from "./adapter-base.js";
 
 export interface TinyModel {
-  readonly config: LlamaConfig;
+  readonly config: Model;
   readonly weights: FrozenWeights;
 }
 

@@ -1,7 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
-import { llamaLinearModules } from "../../src/models/llama.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import {
   float32Tensors,
@@ -13,7 +12,7 @@ import {
   readTensorAsFloat32,
   readTensorData,
 } from "../../src/models/weights/safetensors.js";
-import type { LlamaConfig } from "../../src/models/llama-config.js";
+import type { Model } from "../../src/models/model.js";
 import type { Adapter } from "../../src/peft/adapter.js";
 import { selectTargets } from "../../src/peft/targets.js";
 import { AdamW, clipFactor } from "../../src/train/adamw.js";
@@ -63,8 +62,8 @@ export const distance = (a: Float32Array, b: Float32Array): number => {
 };
 
 /** The modules that the goldens adapt. */
-export const goldenTargets = (config: LlamaConfig) =>
-  selectTargets(llamaLinearModules(config), "q_proj,k_proj,v_proj,up_proj,down_proj");
+export const goldenTargets = (config: Model) =>
+  selectTargets(config.linears, "q_proj,k_proj,v_proj,up_proj,down_proj");
 
 interface Golden {
   readonly loss: readonly number[];
@@ -96,7 +95,7 @@ const openGoldens = async (folder: string, numbers: string) => {
 export interface GoldenCase {
   /** Its name in the stored files. */
   readonly name: string;
-  readonly adapter: (config: LlamaConfig) => Adapter;
+  readonly adapter: (config: Model) => Adapter;
   /** Where gradients were taken. */
   readonly places: readonly ("start" | "probe")[];
   /** Where its numbers are stored, if not with the goldens. */
@@ -185,7 +184,7 @@ export const checkGolden = async (
 };
 
 const openSession = (
-  config: LlamaConfig,
+  config: Model,
   adapter: Adapter,
   weights: FrozenWeights,
   store: ReturnType<typeof createParameterStore>,

@@ -1,7 +1,6 @@
 import { elementCount } from "../../src/core/dtype.js";
 import { randomStream } from "../../src/core/random.js";
-import { llamaLinearModules } from "../../src/models/llama.js";
-import { llamaTensors, type LlamaConfig } from "../../src/models/llama-config.js";
+import { decoderModel, type DecoderConfig } from "../../src/models/blocks/decoder.js";
 import type { FrozenWeights } from "../../src/models/weights/frozen-weights.js";
 import { createFullAdapter, createLinearAdapter, type Adapter } from "../../src/peft/adapter.js";
 import { fft } from "../../src/peft/fft.js";
@@ -14,7 +13,7 @@ import { LossSession, type TokenBatch } from "../../src/train/loss-session.js";
 import { createParameterStore, type ParameterStore } from "../../src/train/parameters.js";
 
 /** Two layers, two query heads to a key, sizes that all differ. */
-export const tinyConfig: LlamaConfig = {
+export const tinyConfig: DecoderConfig = {
   modelType: "llama",
   vocabSize: 23,
   hiddenSize: 12,
@@ -28,19 +27,20 @@ export const tinyConfig: LlamaConfig = {
   maxPositionEmbeddings: 64,
   rmsNormEps: 1e-5,
   tieWordEmbeddings: false,
-  attentionBias: false,
+  qkvBias: false,
+  outputBias: false,
   mlpBias: false,
+  headNorms: false,
   attentionDropout: 0,
-  hiddenAct: "silu",
   bosId: undefined,
   eosIds: [],
   padId: undefined,
 };
 
 /** Random weights of a model, the same for equal names and shapes. */
-export const randomWeights = (config: LlamaConfig): FrozenWeights => {
+export const randomWeights = (config: DecoderConfig): FrozenWeights => {
   const tensors = new Map(
-    [...llamaTensors(config)].map(([name, shape]) => {
+    [...decoderModel(config).tensors].map(([name, shape]) => {
       const stream = randomStream(1, `random-llama:${name}`);
       const center = name.endsWith("norm.weight") ? 1 : 0;
       const data = Float32Array.from(
@@ -64,20 +64,20 @@ export const randomWeights = (config: LlamaConfig): FrozenWeights => {
 };
 
 /** HiRA with random A and B on the linear layers whose path ends with one of the names. */
-export const hiraOn = (config: LlamaConfig, targets: string, rank = 2): Adapter =>
+export const hiraOn = (config: DecoderConfig, targets: string, rank = 2): Adapter =>
   createLinearAdapter(
     hira,
     { ...defaultMethodOptions, rank, initA: normal(0.4), initB: normal(0.4) },
-    selectTargets(llamaLinearModules(config), targets),
+    selectTargets(decoderModel(config).linears, targets),
   );
 
 /** Every tensor of the model trains. */
-export const fullAdapter = (config: LlamaConfig): Adapter =>
-  createFullAdapter(fft, defaultMethodOptions, llamaTensors(config));
+export const fullAdapter = (config: DecoderConfig): Adapter =>
+  createFullAdapter(fft, defaultMethodOptions, decoderModel(config).tensors);
 
 /** A session with gradients, and what it trains: full fine-tuning starts from the weights. */
 export const openTiny = async (
-  config: LlamaConfig,
+  config: DecoderConfig,
   adapter: Adapter,
   settings: { readonly chunks?: number; readonly recomputeLayers?: boolean } = {},
 ): Promise<{ readonly session: LossSession; readonly store: ParameterStore }> => {
@@ -88,7 +88,7 @@ export const openTiny = async (
   );
   const session = await LossSession.create(
     {
-      config,
+      config: decoderModel(config),
       adapter,
       maxPositions: 16,
       chunks: 1,

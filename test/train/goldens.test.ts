@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { llamaTensors, type LlamaConfig } from "../../src/models/llama-config.js";
-import { adaptableModules, llamaLinearModules } from "../../src/models/llama.js";
+import type { Model } from "../../src/models/model.js";
+import { adaptableModules } from "../../src/models/model.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import { openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
 import { createFullAdapter, createLinearAdapter, type Adapter } from "../../src/peft/adapter.js";
@@ -30,7 +30,7 @@ import { testWithShared } from "../support/shared.js";
 
 const onTargets =
   (method: LinearMethod, options: Partial<MethodOptions> = {}) =>
-  (config: LlamaConfig): Adapter =>
+  (config: Model): Adapter =>
     createLinearAdapter(method, { rank: 8, alpha: 16, ...options }, goldenTargets(config));
 
 /** The method with some of its parameters frozen. */
@@ -68,7 +68,7 @@ const peftCases: Readonly<Record<string, GoldenCase>> = {
       createLinearAdapter(
         rslora,
         { rank: 4, alpha: 6 },
-        selectTargets(llamaLinearModules(config), "q_proj,down_proj"),
+        selectTargets(config.linears, "q_proj,down_proj"),
       ),
   },
   "prompt tuning": {
@@ -90,7 +90,7 @@ const peftCases: Readonly<Record<string, GoldenCase>> = {
         createLinearAdapter(
           lora,
           { rank: 4, alpha: 6 },
-          selectTargets(llamaLinearModules(config), "q_proj"),
+          selectTargets(config.linears, "q_proj"),
         ),
         ["embed_tokens", "lm_head", "model.norm"],
         config,
@@ -105,7 +105,7 @@ const peftCases: Readonly<Record<string, GoldenCase>> = {
       createLinearAdapter(
         dora,
         { rank: 4, alpha: 6, rankStabilized: true },
-        selectTargets(llamaLinearModules(config), "q_proj,down_proj"),
+        selectTargets(config.linears, "q_proj,down_proj"),
       ),
   },
   "p-tuning with an LSTM": {
@@ -167,7 +167,7 @@ const cases: Readonly<Record<string, GoldenCase>> = {
   ...peftCases,
   "full fine-tuning": {
     name: "full",
-    adapter: (config) => createFullAdapter(fft, {}, llamaTensors(config)),
+    adapter: (config) => createFullAdapter(fft, {}, config.tensors),
     places: ["start"],
   },
 };

@@ -1,6 +1,5 @@
 import test from "ava";
 import { mergeAdapter } from "../../src/decode/merge-adapter.js";
-import { llamaLinearModules } from "../../src/models/llama.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import {
   openFrozenWeights,
@@ -23,7 +22,7 @@ import { countOps } from "../support/run-graph.js";
 
 const folder = await loadModelFolder(peftFixture("base"));
 const { config } = folder;
-const modules = llamaLinearModules(config);
+const modules = config.linears;
 const packedNames = new Set(modules.map(({ path }) => `${path}.weight`));
 
 const openPacked = (packing: Packing): Promise<FrozenWeights> =>

@@ -1,7 +1,6 @@
 import test from "ava";
 import { defaultSparsity, type SparsitySettings } from "../../src/peft/method.js";
 import { createLinearAdapter } from "../../src/peft/adapter.js";
-import { llamaLinearModules } from "../../src/models/llama.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import { lora } from "../../src/peft/lora.js";
 import { sparseLora } from "../../src/peft/sparse-lora.js";
@@ -31,7 +30,7 @@ const train = async (
 ): Promise<ParameterStore> => {
   const model = await loadTinyBase();
   const { config, weights } = model;
-  const targets = selectTargets(llamaLinearModules(config), "q_proj,down_proj");
+  const targets = selectTargets(config.linears, "q_proj,down_proj");
   const adapter = createLinearAdapter(sparsity ? sparseLora : lora, { rank: 3, sparsity }, targets);
   const store = startStore(adapter, model);
   const session = await LossSession.create(
@@ -133,7 +132,7 @@ test("masks survive saving and loading", async (t) => {
   const adapter = createLinearAdapter(
     sparseLora,
     { rank: 3, sparsity: defaultSparsity },
-    selectTargets(llamaLinearModules(config), "q_proj,down_proj"),
+    selectTargets(config.linears, "q_proj,down_proj"),
   );
   const base = { folder: await loadModelFolder(peftFixture("base")) };
   const folder = await makeTempFolder(t);

@@ -1,6 +1,6 @@
 import type { JsonFields } from "../../core/json-fields.js";
 import type { JsonObject } from "../../core/json-file.js";
-import type { LinearModule } from "../../models/adapter.js";
+import type { LinearModule } from "../../models/model.js";
 import type { MoraType } from "../method.js";
 
 /** What an adapter's files are checked against: the model that it belongs to. */
@@ -12,6 +12,8 @@ export interface AdapterBase {
   readonly kvHeads: number;
   readonly headDim: number;
   readonly tieWordEmbeddings: boolean;
+  readonly embedding: LinearModule;
+  readonly head: LinearModule;
   /** Shapes of the tensors that may train in full beside an adapter; see saveableTensors. */
   readonly saveable: ReadonlyMap<string, readonly number[]>;
 }

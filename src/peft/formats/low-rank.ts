@@ -1,6 +1,6 @@
 import { JsonFields, share, size } from "../../core/json-fields.js";
 import type { JsonObject } from "../../core/json-file.js";
-import type { LinearModule } from "../../models/adapter.js";
+import type { LinearModule } from "../../models/model.js";
 import { namePeftTargets, peftPattern, peftTargets } from "../adapter-targets.js";
 import { namesToSave, savedTensors, withoutSaved } from "../modules-to-save.js";
 import { moraSide } from "../mora.js";

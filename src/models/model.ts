@@ -1,0 +1,147 @@
+import type { Graph } from "../graph/graph.js";
+import type { Value } from "../graph/op.js";
+
+/**
+ * A linear layer of a model: y = x weight^T + bias, weight [outFeatures, inFeatures]. Or a table with a row a token: the output
+ * head, which is such a layer, or the embedding, whose rows are looked up.
+ */
+export interface LinearModule {
+  /** Its path in the checkpoint, such as "model.layers.0.self_attn.q_proj". */
+  readonly path: string;
+  readonly inFeatures: number;
+  /** Of a table, the vocabulary's size. */
+  readonly outFeatures: number;
+  readonly bias: boolean;
+  /** Absent for layers of the blocks. */
+  readonly table?: "embedding" | "head";
+  /** The tensor of its weight where that is not `<path>.weight`: a tied head's is the embedding. */
+  readonly weight?: string;
+}
+
+/** The name of the tensor that a module computes with. */
+export const weightOf = ({ path, weight = `${path}.weight` }: LinearModule): string => weight;
+
+/** What a layer's attention computes with; rotary embedding has been applied to q and k. */
+export interface AttentionInputs {
+  readonly layer: number;
+  /** [batch, seq, heads * headDim] */
+  readonly q: Value;
+  /** [batch, seq, kvHeads * headDim] */
+  readonly k: Value;
+  /** [batch, seq, kvHeads * headDim] */
+  readonly v: Value;
+}
+
+/**
+ * What a model leaves open, filled by training and decoding: where its tensors come from, how a linear layer computes
+ * (that is where a PEFT method lives), and what attention attends to (the batch itself, or a cache).
+ */
+export interface ModelHooks {
+  /** A tensor of the checkpoint in float32. `kept`: backward needs it right after forward, so it is not made again. */
+  weight(name: string, options?: { readonly kept?: boolean }): Value;
+  /** Rows of an embedding table in float32: [...ids.shape, hidden]. */
+  embed(name: string, ids: Value): Value;
+  /** y [rows, outFeatures] of x [rows, inFeatures]; the output head is among the modules. */
+  linear(x: Value, module: LinearModule): Value;
+  /** The context vectors, [batch * seq, heads * headDim]. */
+  attend(inputs: AttentionInputs): Value;
+  /** Cuts [batch * seq, width] down to the rows that are needed after the last layer's attention. */
+  readonly lastRows?: (x: Value) => Value;
+}
+
+/** What a model's graph is built from. */
+export interface ModelInputs {
+  /** int64 [batch, seq] */
+  readonly inputIds: Value;
+  /** int64 [batch, seq]: each token's place in its row, below `maxPositions`. */
+  readonly positions: Value;
+  /** How many positions there are at most. */
+  readonly maxPositions: number;
+  /** True lets the backward pass compute each layer again from its input (gradient checkpointing). */
+  readonly recomputeLayers?: boolean;
+}
+
+/** What the rooms above know of a model's sizes. */
+export interface ModelSizes {
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  /** The MLP's inner width. */
+  readonly intermediateSize: number;
+  readonly layers: number;
+  readonly heads: number;
+  /** Divides `heads`: each key/value head serves heads / kvHeads query heads. */
+  readonly kvHeads: number;
+  /** heads * headDim may differ from hiddenSize. */
+  readonly headDim: number;
+  readonly maxPositionEmbeddings: number;
+  /** Whether the output head is the embedding table. */
+  readonly tieWordEmbeddings: boolean;
+}
+
+/** The token ids that config.json names. */
+export interface ModelTokenIds {
+  readonly bosId: number | undefined;
+  /** A model may have several tokens that end a text. */
+  readonly eosIds: readonly number[];
+  readonly padId: number | undefined;
+}
+
+/**
+ * All that the rooms above know of a model: sizes, names, and how its graph is built. Which family it is of stays behind these
+ * functions (see defineFamily).
+ */
+export interface Model extends ModelSizes, ModelTokenIds {
+  /** model_type of config.json. */
+  readonly modelType: string;
+  /** Of attention probabilities, in training. */
+  readonly attentionDropout: number;
+  /** The linear layers of the blocks, in the order of the forward pass. */
+  readonly linears: readonly LinearModule[];
+  /** The token embedding. */
+  readonly embedding: LinearModule;
+  /** The output head; where it is tied, its `weight` is the embedding's tensor. */
+  readonly head: LinearModule;
+  /**
+   * Every tensor by its Hugging Face name, with its shape; weights are [outFeatures, inFeatures]. In the order of transformers'
+   * state_dict, in which shards are filled. A tied head's is not among them.
+   */
+  readonly tensors: ReadonlyMap<string, readonly number[]>;
+  /**
+   * The hidden states after the last norm, [rows, hidden]; rows = batch * seq, or what `hooks.lastRows` leaves of them.
+   */
+  trunk(g: Graph, inputs: ModelInputs, hooks: ModelHooks): Value;
+  /** Logits [rows, vocab] of hidden states [rows, hidden]. */
+  logits(g: Graph, hidden: Value, hooks: Pick<ModelHooks, "linear">): Value;
+  /** Whether a file may hold this tensor though the model computes or shares it. */
+  isRedundant(tensor: string): boolean;
+  /** Sizes that the tensors of a file show, by the words of config.json, beside what it says of them. */
+  shownSizes(shapeOf: ShapeOf): readonly ShownSize[];
+  /** The same model with a head of its own. */
+  untied(): Model;
+  /** The same model with so many tokens. */
+  resized(vocabSize: number): Model;
+}
+
+/** The shape of a tensor in a file, if it is there. */
+export type ShapeOf = (tensor: string) => readonly number[] | undefined;
+
+/** A size by the words of config.json, what that says, and what the tensors show; undefined where they do not. */
+export type ShownSize = readonly [name: string, says: number, shows: number | undefined];
+
+/** The name of the tensor of a head that is not tied. */
+export const ownHead = ({ head }: Pick<Model, "head">): string => `${head.path}.weight`;
+
+/** The name of the embedding's tensor. */
+export const embeddingTensor = ({ embedding }: Pick<Model, "embedding">): string =>
+  weightOf(embedding);
+
+/** What an adapter may change: the linear layers, then the embedding and the head. */
+export const adaptableModules = ({
+  linears,
+  embedding,
+  head,
+}: Pick<Model, "linears" | "embedding" | "head">): readonly LinearModule[] => [
+  ...linears,
+  embedding,
+  head,
+];
