@@ -4,6 +4,7 @@ import {
   widened,
   type FrozenWeights,
 } from "../models/weights/frozen-weights.js";
+import type { Model } from "../models/model.js";
 import { Tensor } from "../runtime/tensor.js";
 import type { LiveAdapter } from "./decode-graph.js";
 import { ModelEngine, type EngineOptions } from "./engine.js";
@@ -31,18 +32,46 @@ export const openEngine = async ({
   memoryBytes = process.availableMemory() / 2,
   ...options
 }: OpenEngineOptions): Promise<ModelEngine> => {
+  const ready = await readyModel({ config, weights, adapted, memoryBytes });
+  const all = [...ready.weights.names].reduce(
+    (sum, name) => sum + bytesOf(ready.weights.typeOf(name)),
+    0,
+  );
+  return ModelEngine.create({
+    prepack: all <= memoryBytes - ready.spentBytes,
+    ...options,
+    config: ready.config,
+    weights: ready.weights,
+    live: ready.live,
+  });
+};
+
+/**
+ * A model with its adapter for running it many times: merged where that fits into `memoryBytes`, and its weights widened where
+ * that fits too.
+ */
+export const readyModel = async ({
+  config,
+  weights,
+  adapted,
+  memoryBytes = process.availableMemory() / 2,
+}: Pick<OpenEngineOptions, "config" | "weights" | "adapted" | "memoryBytes">): Promise<{
+  readonly config: Model;
+  readonly weights: FrozenWeights;
+  /** The adapter, where it is not merged. */
+  readonly live: LiveAdapter | undefined;
+  readonly spentBytes: number;
+}> => {
   const merges = adapted !== undefined && mergedBytes(adapted.adapter) <= memoryBytes;
   const model = merges ? await mergedModel(config, weights, adapted) : { config, weights };
   const spentOnMerging = merges ? mergedBytes(adapted.adapter) : 0;
-  const { weights: widened, spentBytes } = widenWithin(model.weights, memoryBytes - spentOnMerging);
-  const all = [...widened.names].reduce((sum, name) => sum + bytesOf(widened.typeOf(name)), 0);
-  return ModelEngine.create({
-    prepack: all <= memoryBytes - spentOnMerging - spentBytes,
-    ...options,
+  const wide = widenWithin(model.weights, memoryBytes - spentOnMerging);
+  return {
     config: model.config,
-    weights: widened,
-    ...(!merges && { live: adapted }),
-  });
+    weights: wide.weights,
+    live: merges ? undefined : adapted,
+    spentBytes: spentOnMerging + wide.spentBytes,
+  };
 };
 
 /** The weights with those in half precision and in packed codes as float32, if all of them together fit into `memoryBytes`. */

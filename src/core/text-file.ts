@@ -1,0 +1,64 @@
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { promisify } from "node:util";
+import { gunzip } from "node:zlib";
+import { messageOf, UserError } from "./errors.js";
+import { standInFault } from "./stand-in.js";
+
+/** A file's text, without a byte order mark. */
+export interface TextFile {
+  readonly text: string;
+  /** SHA-256 of the file as stored (of the compressed bytes for .gz), 64 hexadecimal digits. */
+  readonly sha256: string;
+}
+
+/**
+ * Reads a file of text; what is packed with gzip is unpacked.
+ *
+ * @throws {UserError} if the file is missing, is damaged, or is not text
+ */
+export const readTextFile = async (path: string): Promise<TextFile> => {
+  let stored: Buffer;
+  try {
+    stored = await readFile(path);
+  } catch (error) {
+    throw new UserError(`Cannot read ${path}: ${messageOf(error)}`);
+  }
+  const standIn = standInFault(stored, path);
+  if (standIn) throw standIn;
+  const isPacked = path.endsWith(".gz") || (stored[0] === 0x1f && stored[1] === 0x8b);
+  return {
+    text: decodeText(isPacked ? await unzip(stored, path) : stored, path),
+    sha256: createHash("sha256").update(stored).digest("hex"),
+  };
+};
+
+const unzip = async (stored: Buffer, path: string): Promise<Buffer> => {
+  try {
+    return await promisify(gunzip)(stored);
+  } catch (error) {
+    throw new UserError(
+      `Cannot unpack ${path}: ${messageOf(error)}, expected a whole gzip file`,
+      "Fetch the file again",
+    );
+  }
+};
+
+/** UTF-8, or what its byte order mark says. */
+const decodeText = (bytes: Uint8Array, path: string): string => {
+  const [first, second] = bytes;
+  const encoding =
+    first === 0xff && second === 0xfe
+      ? "utf-16le"
+      : first === 0xfe && second === 0xff
+        ? "utf-16be"
+        : "utf-8";
+  try {
+    return new TextDecoder(encoding, { fatal: true }).decode(bytes);
+  } catch {
+    throw new UserError(
+      `Cannot read ${path}: found bytes that are not ${encoding.toUpperCase()}`,
+      "Save the file as UTF-8",
+    );
+  }
+};
