@@ -7,6 +7,7 @@ import { dataSplitCommand } from "./commands/data-split.js";
 import { forwardCommand } from "./commands/forward.js";
 import { generateCommand } from "./commands/generate.js";
 import { mergeCommand } from "./commands/merge.js";
+import { perplexityCommand } from "./commands/perplexity.js";
 import { scoreCommand } from "./commands/score.js";
 import { sweepCommand } from "./commands/sweep.js";
 import { trainCommand } from "./commands/train.js";
@@ -29,6 +30,9 @@ export const commands: readonly Command[] = [
   ),
   generateCommand(async (...given) =>
     (await import("../evaluate/run-generation.js")).runGeneration(...given),
+  ),
+  perplexityCommand(async (...given) =>
+    (await import("../evaluate/run-perplexity.js")).runPerplexity(...given),
   ),
   mergeCommand(async (...given) => (await import("../evaluate/run-merge.js")).runMerge(...given)),
   dataListCommand,

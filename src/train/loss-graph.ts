@@ -32,6 +32,8 @@ export interface LossGraphOptions {
   readonly drops?: boolean;
   /** Whether the logits of all positions are an output too. */
   readonly allLogits?: boolean;
+  /** Whether the loss of every label is an output too. */
+  readonly labelLosses?: boolean;
 }
 
 /** The width of the dropout_columns that a graph takes; undefined where it drops nothing. */
@@ -59,7 +61,7 @@ export const parameterName = (parameter: string): string => `param:${parameter}`
  * padding); label_rows int64 [labels], which rows of [batch * seq] predict a label; label_ids int64 [labels]; loss_scale
  * float32 []; chunk_sizes int64 [chunks] where chunks > 1; every parameter; with gradients, an accumulator a trainable one.
  * Where dropout acts, dropout_rows int32 [batch, seq, 2] and dropout_columns int32 [2, width] (see peft/dropout.ts).
- * Outputs: loss float32 []; logits [batch, seq, vocab] if asked; grad:<name> = sum:<name> + gradient (bind both to one tensor).
+ * Outputs: loss float32 []; logits [batch, seq, vocab] and label_losses [labels], -log p of each, if asked; grad:<name> = sum:<name> + gradient (bind both to one tensor).
  *
  * The last layer computes only the labelled rows from its attention on, and logits exist for these alone.
  */
@@ -142,7 +144,17 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
 
   const adaptsHead = adapter?.targets.some(({ table }) => table === "head") ?? false;
   const headHooks = { ...hooks, keys: adaptsHead ? keys : undefined };
-  const loss = g.mul(sumOfLosses(g, config, headHooks, hidden, labelIds, chunks), lossScale);
+  const parts = lossesOf(g, config, headHooks, { hidden, labelIds, chunks });
+  if (options.labelLosses)
+    g.output(
+      "label_losses",
+      g.concat(
+        parts.map(({ losses }) => losses),
+        0,
+      ),
+    );
+  const sum = parts.map((part) => part.sum).reduce((x, y) => g.add(x, y));
+  const loss = g.mul(sum, lossScale);
   g.output("loss", loss);
   if (adapter && options.gradients) {
     const trainable = adapter.parameters.filter((spec) => spec.trainable);
@@ -185,23 +197,26 @@ const dropoutKeys = (g: Graph, width: number, selectRows: (x: Value) => Value): 
   };
 };
 
-const sumOfLosses = (
+/** The losses of the labels and their sum, a pair a chunk. */
+const lossesOf = (
   g: Graph,
   model: Model,
   { keys, ...hooks }: Pick<ModelHooks, "linear"> & { readonly keys: RowKeys | undefined },
-  hidden: Value,
-  labelIds: Value,
-  chunks: number,
-): Value => {
-  const lossOf = (rows: Value, labels: Value): Value =>
-    g.reduceSum(g.softmaxCrossEntropyLoss(model.logits(g, rows, hooks), labels), {
-      axes: [0],
-    });
-  if (chunks === 1) return lossOf(hidden, labelIds);
+  {
+    hidden,
+    labelIds,
+    chunks,
+  }: { readonly hidden: Value; readonly labelIds: Value; readonly chunks: number },
+): readonly { readonly losses: Value; readonly sum: Value }[] => {
+  const lossOf = (rows: Value, labels: Value): { readonly losses: Value; readonly sum: Value } => {
+    const losses = g.softmaxCrossEntropyLoss(model.logits(g, rows, hooks), labels);
+    return { losses, sum: g.reduceSum(losses, { axes: [0] }) };
+  };
+  if (chunks === 1) return [lossOf(hidden, labelIds)];
   const sizes = g.input("chunk_sizes", "int64", [chunks]);
   const names = Array.from({ length: chunks }, (_, i) => `chunk${String(i)}`);
   const cut = (x: Value): readonly Value[] => g.splitAtRunTime(x, sizes, names, 0);
   const [rows, labels] = [cut(hidden), cut(labelIds)];
   keys?.split(hidden, rows, cut);
-  return rows.map((part, i) => lossOf(part, labels[i] as Value)).reduce((a, b) => g.add(a, b));
+  return rows.map((part, i) => lossOf(part, labels[i] as Value));
 };

@@ -130,6 +130,13 @@ const feedsOf = (
   return tensors;
 };
 
+/** What a run of the session gives. */
+export interface LossOutputs {
+  readonly loss: number;
+  readonly logits: Float32Array | undefined;
+  readonly labelLosses: Float32Array | undefined;
+}
+
 export interface LossRunOptions {
   readonly signal?: AbortSignal | undefined;
   /** Needed where dropout acts. */
@@ -229,7 +236,8 @@ export class LossSession {
   /**
    * loss = lossScale * sum of -log p over the batch's labels.
    *
-   * `logits` [batch, seq, vocab], of the batch's own columns, where the graph was built with them.
+   * `logits` [batch, seq, vocab], of the batch's own columns, and `labelLosses`, -log p of every label in the order of labelledRows,
+   * where the graph was built with them.
    * @param options.draw which masks dropout has
    * @throws {RangeError} where dropout acts and nothing says which masks it has
    */
@@ -237,7 +245,7 @@ export class LossSession {
     batch: TokenBatch,
     lossScale: number,
     { signal, draw }: LossRunOptions = {},
-  ): Promise<{ readonly loss: number; readonly logits: Float32Array | undefined }> {
+  ): Promise<LossOutputs> {
     const virtual = this.#virtual;
     const columnsInFront = virtual?.form === "embeddings" ? virtual.count : 0;
     const whole =
@@ -256,7 +264,9 @@ export class LossSession {
       made.loss?.dispose();
       const logits = made.logits && dropColumns(made.logits, columnsInFront);
       made.logits?.dispose();
-      return { loss, logits };
+      const labelLosses = (made.label_losses?.data as Float32Array | undefined)?.slice();
+      made.label_losses?.dispose();
+      return { loss, logits, labelLosses };
     } finally {
       for (const tensor of Object.values(feeds)) tensor.dispose();
     }
