@@ -1,10 +1,6 @@
 import { basename, dirname } from "node:path";
-import {
-  commonsenseNames,
-  commonsenseSets,
-  type AverageScore,
-  type Interval,
-} from "../score/commonsense.js";
+import { commonsenseNames, commonsenseSets, type AverageScore } from "../score/commonsense.js";
+import type { Interval } from "../score/intervals.js";
 import type { RunScore } from "../score/score-files.js";
 import { formatTable, tableWidth, type Column } from "./table.js";
 import type { Painter } from "./style-text.js";

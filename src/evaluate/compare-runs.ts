@@ -11,10 +11,10 @@ import { readMetrics, type StepMetrics } from "../report/metrics.js";
 import { readOutputHeader } from "../report/output-jsonl.js";
 import { readRunFlags } from "../report/run-json.js";
 import { readSweepState, sweepStateName, type SweepState } from "../report/sweep-state.js";
-import { setOfFileName } from "../score/answer-files.js";
 import { isCommonsenseName } from "../score/commonsense.js";
 import { describeLeftOut, findRuns, type LeftOut } from "../score/find-runs.js";
-import { groupRuns, scoreFile, type RunScore } from "../score/score-files.js";
+import { commonsenseScore, groupRuns, scoreAnswers, type RunScore } from "../score/score-files.js";
+import { setOfFileName } from "../score/sets.js";
 import { pickCheckpoint } from "../train/checkpoint-folder.js";
 
 /** What two runs must share if their numbers are to be compared, by the words of a warning. */
@@ -112,12 +112,15 @@ const readAccuracy = async (
 ): Promise<Pick<RunSummary, "accuracy" | "otherAnswers">> => {
   const names = (await readdir(folder)).sort();
   const answers = names.filter(
-    (name) => name.endsWith("_eval.jsonl") && setOfFileName(name) !== undefined,
+    (name) => name.endsWith("_eval.jsonl") && isCommonsenseName(setOfFileName(name)),
   );
   const own = names.includes("output.jsonl") && isCommonsenseName(flags.dataset);
   const files = answers.length > 0 ? answers : own ? ["output.jsonl"] : [];
   const scores = [];
-  for (const name of files) scores.push(await scoreFile(join(folder, name)));
+  for (const name of files) {
+    const score = commonsenseScore(await scoreAnswers(join(folder, name)));
+    if (score) scores.push(score);
+  }
   const groups = [...groupRuns(scores)].sort((a, b) => b.average.sets - a.average.sets);
   return {
     accuracy: groups[0],

@@ -1,7 +1,8 @@
+import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { basename, join, normalize } from "node:path";
+import { join, normalize } from "node:path";
 import { messageOf, UserError } from "../core/errors.js";
-import { commonsenseNames, type CommonsenseName } from "./commonsense.js";
+import { readRunFlags } from "../report/run-json.js";
 import {
   accessFault,
   describeUnfit,
@@ -10,19 +11,31 @@ import {
   isRunFolder,
   lookAt,
 } from "./find-runs.js";
-
-/** The set that a file's name tells, by the rule of eval_commonsense.py; undefined if it tells none or several. */
-export const setOfFileName = (path: string): CommonsenseName | undefined => {
-  const name = basename(path);
-  const found = commonsenseNames.filter((set) => name.includes(set));
-  return found.length === 1 ? found[0] : undefined;
-};
+import { isScoredSet, scoredSets, setOfFileName } from "./sets.js";
 
 const filesNamedAfterSets = async (folder: string): Promise<string[]> => {
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
   return entries
     .filter(({ name }) => name.endsWith(".jsonl") && setOfFileName(name) !== undefined)
     .map(({ name }) => join(folder, name));
+};
+
+/** The file of answers that a run leaves itself, where its first line names a set that is scored. */
+const ownAnswers = async (folder: string): Promise<string[]> => {
+  const path = join(folder, "output.jsonl");
+  if (!existsSync(path)) return [];
+  const flags = await readRunFlags(folder).catch((error: unknown) => {
+    // What is broken in it is said where it is scored by its name.
+    if (error instanceof UserError) return undefined;
+    throw error;
+  });
+  return isScoredSet(flags?.dataset) ? [path] : [];
+};
+
+/** The files of a folder to score: those named after sets, else the run's own. */
+const answersIn = async (folder: string): Promise<readonly string[]> => {
+  const named = await filesNamedAfterSets(folder);
+  return named.length > 0 ? named : ownAnswers(folder);
 };
 
 /** What is done with a path that cannot be scored: it is left out, for a reason in a few words, or else its fault is thrown. */
@@ -38,7 +51,8 @@ const noAnswers =
 
 /**
  * The files to score: a file stands for itself, a folder for the `.jsonl` files named after a set in it and in the
- * folders right below it; where these have none, in the folders further below, as a sweep has them.
+ * folders right below it; where these have none, in the folders further below, as a sweep has them. A folder without such a file
+ * stands for its output.jsonl, if that is of a set that is scored.
  *
  * Source: the glob of eval_commonsense.py, which looks one folder below only.
  * @throws {UserError} unless `leave` is given: if a path is missing or holds no rows, or a folder has no such file
@@ -67,17 +81,16 @@ export const findAnswerFiles = async (
     }
     const unanswered = (folder: string): UserError =>
       new UserError(
-        `Cannot score ${folder}: found no .jsonl file named after one of ${commonsenseNames.join(", ")}`,
+        `Cannot score ${folder}: found no .jsonl file named after one of ${scoredSets.join(", ")}, and no output.jsonl of such a run`,
         "Name the files themselves; one whose name has no set needs --dataset",
       );
-    const holds = async (folder: string): Promise<boolean> =>
-      (await filesNamedAfterSets(folder)).length > 0;
+    const holds = async (folder: string): Promise<boolean> => (await answersIn(folder)).length > 0;
     const near = [path, ...(await foldersIn(path))];
-    const nearFiles = await Promise.all(near.map(filesNamedAfterSets));
+    const nearFiles = await Promise.all(near.map(answersIn));
     const folders = nearFiles.some((files) => files.length > 0)
       ? near
       : await foldersThat(holds, path);
-    const files = (await Promise.all(folders.map(filesNamedAfterSets))).flat();
+    const files = (await Promise.all(folders.map(answersIn))).flat();
     if (files.length === 0)
       refuse(path, describeUnfit(path, true, "no answers named after a set"), unanswered(path));
     else if (leave)

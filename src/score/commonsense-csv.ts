@@ -1,9 +1,6 @@
-import { readFile } from "node:fs/promises";
-import { basename, join, resolve } from "node:path";
-import { writeFileAtomically } from "../core/atomic-file.js";
+import { basename, resolve } from "node:path";
 import type { Compat } from "../core/compat.js";
 import { csvLine } from "../core/csv-line.js";
-import { requireNewFiles } from "../core/new-file.js";
 import { pythonRepr } from "../report/python-format.js";
 import type { CommonsenseName } from "./commonsense.js";
 import type { RunScore } from "./score-files.js";
@@ -21,25 +18,21 @@ const columns = [
 ] as const satisfies readonly CommonsenseName[];
 
 /**
- * Writes the tables of eval_commonsense.py into a folder: a `results_{set}.csv` for each set (folder_name, acc, config;
+ * The tables of eval_commonsense.py by their names: a `results_{set}.csv` for each set (folder_name, acc, config;
  * with a byte order mark) and `{folder}_results_all.csv` (model, the sets, avg).
  *
  * `config` is the first two lines of the file as one JSON array, where the original has Python's notation. A missing
  * set leaves its cell empty and its table unwritten; under compat `scorer` it is -1, and all tables are written.
- * Tables that are there are written again; a file of such a name that is no such table is replaced with `overwrite` alone.
- * @returns the paths of the files
- * @throws {UserError} if the folder cannot be written, or a file in it is something else
  */
-export const writeScoreTables = async (
+export const commonsenseTables = (
   runs: readonly RunScore[],
   folder: string,
   compat: Compat = new Set(),
-  { overwrite = false }: { readonly overwrite?: boolean } = {},
-): Promise<readonly string[]> => {
+): ReadonlyMap<string, string> => {
   const original = compat.has("scorer");
   const tables = new Map<string, string>();
   const add = (name: string, text: string): void => {
-    tables.set(join(folder, name), text);
+    tables.set(name, text);
   };
   for (const set of columns) {
     const lines = runs.flatMap(({ model, sets }) => {
@@ -64,15 +57,5 @@ export const writeScoreTables = async (
   );
   const all = [csvLine(["model", ...columns, "avg"]), ...rows].join("");
   add(`${basename(resolve(folder))}_results_all.csv`, all);
-  const headerOf = (text: string): string => text.slice(0, text.indexOf("\n"));
-  await requireNewFiles([...tables.keys()], {
-    flag: "--out",
-    overwrite:
-      overwrite ||
-      (async (path) =>
-        headerOf(await readFile(path, "utf8")) === headerOf(tables.get(path) ?? "") ||
-        "found a file that is no table of scores"),
-  });
-  for (const [path, text] of tables) await writeFileAtomically(path, text);
-  return [...tables.keys()];
+  return tables;
 };

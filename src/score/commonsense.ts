@@ -1,4 +1,8 @@
 import type { Compat } from "../core/compat.js";
+import { UserError } from "../core/errors.js";
+import { wilsonInterval, z95, type Interval } from "./intervals.js";
+import type { Scorer } from "./scorer.js";
+import { shareFigure } from "./share.js";
 
 interface CommonsenseSet {
   readonly title: string;
@@ -38,33 +42,6 @@ export const isCommonsenseName = (name: unknown): name is CommonsenseName =>
  */
 export const extractAnswer = (set: CommonsenseName, text: string): string =>
   new RegExp(commonsenseSets[set].words.join("|")).exec(text)?.[0] ?? "";
-
-/** The standard normal's 97.5 % quantile. */
-const z95 = 1.959963984540054;
-
-/**
- * Wilson's 95 % interval of a share, in percent.
- *
- * (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
- * Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 1927.
- */
-export const wilsonInterval = (right: number, rows: number): Interval => {
-  const p = right / rows;
-  const z2 = z95 * z95;
-  const center = p + z2 / (2 * rows);
-  const reach = z95 * Math.sqrt((p * (1 - p)) / rows + z2 / (4 * rows * rows));
-  const scale = 100 / (1 + z2 / rows);
-  return {
-    low: Math.max(0, (center - reach) * scale),
-    high: Math.min(100, (center + reach) * scale),
-  };
-};
-
-/** In percent. */
-export interface Interval {
-  readonly low: number;
-  readonly high: number;
-}
 
 /** A set's result; shares are in percent. */
 export interface SetScore {
@@ -144,4 +121,35 @@ export const averageScores = (
     interval: { low: Math.max(0, accuracy - reach), high: Math.min(100, accuracy + reach) },
     sets: scores.length,
   };
+};
+
+/** The first word of the set in pred against that in gt: eval_commonsense.py. */
+export const commonsense: Scorer = {
+  summary: "the first of the set's words in pred against that in gt",
+  columns: ["acc"],
+  async score(answers, { set, compat }) {
+    if (!isCommonsenseName(set))
+      throw new UserError(
+        `Cannot score as commonsense: found no set, expected one of ${commonsenseNames.join(", ")}`,
+        "Say which with --dataset",
+      );
+    const pairs = answers.map(({ pred, gt }) => ({
+      answer: extractAnswer(set, pred),
+      truth: extractAnswer(set, gt),
+    }));
+    const right = pairs.map(
+      ({ answer, truth }) => answer === truth && (answer !== "" || compat.has("scorer")),
+    );
+    return {
+      rows: answers.length,
+      items: answers.length,
+      figures: [shareFigure("acc", "accuracy", right)],
+      counts: {
+        "no answer": pairs.filter(({ answer }) => answer === "").length,
+        "no true answer": pairs.filter(({ truth }) => truth === "").length,
+      },
+      groups: [],
+      remarks: [],
+    };
+  },
 };

@@ -128,7 +128,7 @@ test("hira score warns of rows whose gt has no answer of the set", async (t) => 
 for (const [argv, message] of [
   [["score"], /^error: Cannot score nothing: found no file, expected evaluation files/],
   [["score", "no/such"], /^error: Cannot score no\/such: found no such file/],
-  [["score", "x", "--dataset=mmlu"], /--dataset: found "mmlu", expected boolq, piqa/],
+  [["score", "x", "--dataset=common_170k"], /--dataset: found "common_170k", expected boolq, piqa/],
   [["score", "x", "--out=y"], /--out: found no --csv, expected one beside it/],
 ] as const) {
   test(`hira ${argv.join(" ")} exits 2 and says why`, async (t) => {

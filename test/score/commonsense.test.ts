@@ -2,19 +2,32 @@ import { mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import test from "ava";
-import { findAnswerFiles, setOfFileName } from "../../src/score/answer-files.js";
+import { findAnswerFiles } from "../../src/score/answer-files.js";
 import {
   averageScores,
   commonsenseNames,
   extractAnswer,
   scoreRows,
-  wilsonInterval,
   type CommonsenseName,
 } from "../../src/score/commonsense.js";
-import { groupRuns, scoreFile } from "../../src/score/score-files.js";
-import { writeScoreTables } from "../../src/score/commonsense-csv.js";
+import { wilsonInterval } from "../../src/score/intervals.js";
+import { writeScoreTables } from "../../src/score/score-csv.js";
+import {
+  commonsenseScore,
+  groupRuns,
+  scoreAnswers,
+  type FileScore,
+  type ScoreRequest,
+} from "../../src/score/score-files.js";
+import { setOfFileName } from "../../src/score/sets.js";
 
 const scorer = new Set(["scorer"] as const);
+
+const scoreFile = async (path: string, request: ScoreRequest = {}): Promise<FileScore> => {
+  const score = commonsenseScore(await scoreAnswers(path, request), request.compat);
+  if (!score) throw new TypeError("a file of another set");
+  return score;
+};
 
 /** An evaluation file as hira and train_hira.py write it. */
 const writeAnswers = async (
@@ -162,10 +175,10 @@ test("scoreFile refuses a file without rows, and one whose set nothing tells", a
     message: /found no rows, expected objects with context/,
   });
   const unknown = await writeAnswers(join(folder, "output.jsonl"), [["a", "b"]], {
-    dataset: "mmlu",
+    dataset: "common_170k",
   });
   const error = await t.throwsAsync(scoreFile(unknown), { message: /found no set in its name/ });
-  t.like(error, { hint: "Say which with --dataset" });
+  t.like(error, { hint: "Say which with --dataset, or how to score it with --metric" });
 });
 
 test("findAnswerFiles looks into a folder and the folders right below it", async (t) => {
@@ -219,9 +232,9 @@ test("writeScoreTables writes the tables of eval_commonsense.py", async (t) => {
     { model_name: 'a "b", c' },
   );
   const out = join(root, "tables");
-  const runs = groupRuns([await scoreFile(file)]);
+  const files = [await scoreAnswers(file)];
   const model = join(root, "run", "output_-1__eval.jsonl");
-  t.deepEqual(await writeScoreTables(runs, out), [
+  t.deepEqual(await writeScoreTables(files, out), [
     join(out, "results_boolq.csv"),
     join(out, "tables_results_all.csv"),
   ]);
@@ -239,8 +252,8 @@ test("writeScoreTables writes the tables of eval_commonsense.py", async (t) => {
 test("writeScoreTables fills missing sets with -1 under compat scorer", async (t) => {
   const root = await temporaryFolder();
   const file = await writeAnswers(join(root, "output_-1_boolq_eval.jsonl"), [["true", "true"]]);
-  const runs = groupRuns([await scoreFile(file, { compat: scorer })], scorer);
-  const written = await writeScoreTables(runs, root, scorer);
+  const files = [await scoreAnswers(file, { compat: scorer })];
+  const written = await writeScoreTables(files, root, scorer);
   t.is(written.length, commonsenseNames.length + 1);
   const all = await readFile(written.at(-1) ?? "", "utf8");
   t.regex(all, /,100\.0,-1,-1,-1,-1,-1,-1,-1,11\.625\r\n$/);

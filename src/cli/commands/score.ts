@@ -1,13 +1,23 @@
 import { dirname, normalize, resolve } from "node:path";
 import { UserError } from "../../core/errors.js";
-import { writeScoreTables } from "../../score/commonsense-csv.js";
-import { commonsenseNames, isCommonsenseName } from "../../score/commonsense.js";
+import { compareAgainst } from "../../score/against.js";
 import { describeLeftOut } from "../../score/find-runs.js";
-import { groupRuns, scoreFound, type RunScore } from "../../score/score-files.js";
+import { isScorerName, scorerNames } from "../../score/registry.js";
+import { writeScoreTables } from "../../score/score-csv.js";
+import {
+  commonsenseScore,
+  groupRuns,
+  scoreFound,
+  type ScoredFile,
+  type ScoreRequest,
+} from "../../score/score-files.js";
+import { isScoredSet, scoredSets } from "../../score/sets.js";
 import { defineCommand } from "../command.js";
 import { readCompat } from "../compat-option.js";
+import { formatAgainst, formatFigures } from "../figure-table.js";
 import { flags, pickFlags } from "../options.js";
 import { always } from "../reads.js";
+import { againstJson, scoresJson } from "../score-json.js";
 import { formatScores } from "../score-table.js";
 
 /** The folder that holds all of the given paths; a lone folder is that folder itself. */
@@ -21,27 +31,24 @@ const commonFolder = (paths: readonly string[], files: readonly string[]): strin
   return (end < 0 ? first : first.slice(0, end)).join("/") || "/";
 };
 
-const asJson = (runs: readonly RunScore[]): string =>
-  JSON.stringify(
-    runs.map(({ model, sets, average }) => ({
-      model,
-      sets: Object.fromEntries(
-        commonsenseNames.flatMap((name) => {
-          const file = sets[name];
-          return file === undefined ? [] : [[name, { path: file.path, ...file.score }]];
-        }),
-      ),
-      average,
-    })),
-    undefined,
-    2,
+/** Where --csv writes, if --out does not say: the scored folder, or the one that holds all of them. */
+const tableFolder = (
+  words: readonly string[],
+  leftOut: readonly { readonly path: string }[],
+  files: readonly ScoredFile[],
+): string => {
+  const unfit = new Set(leftOut.map(({ path }) => path));
+  return commonFolder(
+    words.filter((word) => !unfit.has(normalize(word))),
+    files.map(({ path }) => path),
   );
+};
 
 export const scoreCommand = defineCommand({
   name: "score",
-  summary: "Score answers to the eight commonsense sets",
+  summary: "Score answers to every set, with intervals and paired tests",
   description:
-    "Reads evaluation files and prints accuracies with their 95 % intervals. A folder stands for the files named after a set in it and in the folders below it; what holds no answers is left out, and named. The first of a set's words in pred and in gt are compared, as in eval_commonsense.py; a row without one is wrong.",
+    "Reads evaluation files and prints figures with their 95 % intervals. A folder stands for the files named after a set in it and in the folders below it, or for its output.jsonl; what holds no answers is left out, and named. Each set has its scorer: eval_commonsense.py, convai2_eval.py and metamath_eval.py for those of the original, letters for mmlu, ROUGE for samsum, E2E's measures for e2e.",
   words: { name: "<file|folder>...", help: "Evaluation files, run folders, or a folder of runs" },
   flags: {
     dataset: {
@@ -49,15 +56,50 @@ export const scoreCommand = defineCommand({
       group: "Data",
       placeholder: "name",
       default: null,
-      choices: commonsenseNames,
+      choices: scoredSets,
       help: "The set of files whose name does not tell it",
     },
+    metric: {
+      ours: true,
+      kind: "text",
+      group: "Data",
+      placeholder: "name",
+      default: null,
+      choices: scorerNames,
+      help: "The scorer, in place of the set's own",
+    },
+    against: {
+      ours: true,
+      kind: "text",
+      group: "Data",
+      placeholder: "file|folder",
+      default: null,
+      help: "Another run that has answered the same rows: differences with a paired test of each figure",
+    },
+    wordnet: {
+      ours: true,
+      kind: "text",
+      group: "Data",
+      placeholder: "folder",
+      default: null,
+      help: "WordNet 3.0's dictionary files, for METEOR's synonyms; without it METEOR matches words and stems",
+    },
+    bert_model: {
+      ours: true,
+      kind: "text",
+      group: "Data",
+      placeholder: "folder",
+      default: null,
+      help: "Encoder for BERTScore; no encoder runs yet, so bert_* is said not to be computed",
+    },
+    ...pickFlags(["data_dir"]),
     compat: {
       ...flags.compat,
       group: "Files and output",
-      help: "scorer: as eval_commonsense.py, where no answer equals no answer and a missing set is -1",
+      help: "scorer: as the original's scorers, where no answer equals no answer, a missing set is -1 and 1,234,567 is 1234",
     },
     ...pickFlags(["csv", "json", "overwrite"]),
+    csv: { ...flags.csv, help: "Write the tables of the original's scorers too" },
     out: {
       ...flags.out,
       placeholder: "folder",
@@ -66,6 +108,11 @@ export const scoreCommand = defineCommand({
   },
   reads: {
     dataset: always,
+    metric: always,
+    against: always,
+    wordnet: always,
+    bert_model: always,
+    data_dir: always,
     compat: always,
     csv: always,
     json: always,
@@ -76,14 +123,27 @@ export const scoreCommand = defineCommand({
     ["hira score results_hira/RUN", "the eight sets of one run, a line each"],
     ["hira score results_hira --csv", "every run below results_hira, and the original's CSV files"],
     ["hira score before_boolq.jsonl after_boolq.jsonl", "two runs side by side"],
+    ["hira score RUN1 --against=RUN2", "what two runs differ in, with a paired test"],
+    [
+      "hira score answers.jsonl --metric=convai2",
+      "BLEU, METEOR, ROUGE, F1 and the rest of any text",
+    ],
   ],
   async run({ values, words, context, faults, throwFaults }) {
     const compat = readCompat(values.compat, faults);
-    const set = isCommonsenseName(values.dataset) ? { set: values.dataset } : {};
-    if (values.out !== null && !values.csv)
-      faults.push({ what: "--out", found: "no --csv", expected: "one beside it" });
-    if (values.overwrite && !values.csv)
-      faults.push({ what: "--overwrite", found: "no --csv", expected: "one beside it" });
+    const request: ScoreRequest = {
+      set: isScoredSet(values.dataset) ? values.dataset : undefined,
+      metric: isScorerName(values.metric) ? values.metric : undefined,
+      compat,
+      dataDir: values.data_dir ?? undefined,
+      wordnet: values.wordnet ?? undefined,
+      bertModel: values.bert_model ?? undefined,
+    };
+    for (const name of ["out", "overwrite"] as const)
+      if (values[name] && !values.csv)
+        faults.push({ what: `--${name}`, found: "no --csv", expected: "one beside it" });
+    if (values.csv && values.against !== null)
+      faults.push({ what: "--csv", found: "--against beside it", expected: "one of them" });
     throwFaults();
     if (words.length === 0)
       throw new UserError(
@@ -91,17 +151,36 @@ export const scoreCommand = defineCommand({
         "For example: hira score results_hira",
       );
     const { ui, terminal, note } = context;
-    const { scores, leftOut } = await scoreFound(words, { compat, ...set });
+    const { files, leftOut } = await scoreFound(words, request);
     if (leftOut.length > 0) ui.warn(`left out: ${describeLeftOut(leftOut)}`);
-    const runs = groupRuns(scores, compat);
-    if (values.json) ui.line(asJson(runs));
-    else for (const line of formatScores(runs, terminal)) ui.line(line);
+    if (values.against !== null) {
+      const other = await scoreFound([values.against], request);
+      if (other.leftOut.length > 0) ui.warn(`left out: ${describeLeftOut(other.leftOut)}`);
+      const compared = compareAgainst(files, other.files);
+      if (values.json) ui.line(againstJson(compared));
+      else for (const line of formatAgainst(compared, terminal)) ui.line(line);
+      return;
+    }
+    const runs = groupRuns(
+      files.flatMap((file) => commonsenseScore(file, compat) ?? []),
+      compat,
+    );
+    const others = files.filter((file) => commonsenseScore(file) === undefined);
+    if (values.json) ui.line(scoresJson(runs, others));
+    else {
+      const blocks = [
+        ...(runs.length > 0 ? [formatScores(runs, terminal)] : []),
+        ...(others.length > 0 ? [formatFigures(others, terminal)] : []),
+      ];
+      for (const line of blocks.flatMap((block, i) => (i === 0 ? block : ["", ...block])))
+        ui.line(line);
+      for (const { path, scored, scorer } of files)
+        if (scorer === "commonsense")
+          for (const remark of scored.remarks) ui.warn(`${path}: ${remark}`);
+    }
     if (!values.csv) return;
-    const unfit = new Set(leftOut.map(({ path }) => path));
-    const used = words.filter((word) => !unfit.has(normalize(word)));
-    const files = scores.map(({ path }) => path);
-    const folder = values.out ?? commonFolder(used, files);
-    const written = await writeScoreTables(runs, folder, compat, values);
+    const folder = values.out ?? tableFolder(words, leftOut, files);
+    const written = await writeScoreTables(files, folder, compat, values);
     note(`wrote ${String(written.length)} tables: ${written.join(", ")}`);
   },
 });

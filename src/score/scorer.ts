@@ -1,0 +1,99 @@
+import type { Compat } from "../core/compat.js";
+import type { Interval } from "./intervals.js";
+
+/** A decoded row, as a scorer reads it. */
+export interface Answer {
+  readonly context: string;
+  readonly pred: string;
+  readonly gt: string;
+}
+
+/**
+ * What each item adds to a figure, so that intervals and tests can be reckoned from the items:
+ *
+ * - `share`: the item is right or not; the figure is their share
+ * - `sums`: the item's terms are added up over the items, one sum a term, and `of` makes the figure of the sums
+ * - `leftOut`: the figure over all items but this one, for figures that no sum gives
+ *
+ * All figures are in percent.
+ */
+export type Sample =
+  | { readonly kind: "share"; readonly right: readonly boolean[] }
+  | {
+      readonly kind: "sums";
+      /** Terms of all items, item by item: [items x width]. */
+      readonly terms: Float64Array;
+      readonly width: number;
+      readonly of: (sums: Float64Array) => number;
+    }
+  | { readonly kind: "leftOut"; readonly values: Float64Array };
+
+/** A number of a score. */
+export type Figure = FigureFacts & (ComputedFigure | MissingFigure);
+
+interface FigureFacts {
+  /** As the original's CSV names it. */
+  readonly key: string;
+  /** As the table names it. */
+  readonly title: string;
+}
+
+interface ComputedFigure {
+  /** In percent. */
+  readonly value: number;
+  readonly interval: Interval;
+  readonly sample: Sample;
+}
+
+interface MissingFigure {
+  readonly value: undefined;
+  /** Why there is no number, in a few words. */
+  readonly missing: string;
+}
+
+/** A part of the rows with its own share of right ones, such as a subject of MMLU. */
+export interface ScoredGroup {
+  readonly name: string;
+  readonly rows: number;
+  readonly right: number;
+  readonly accuracy: number;
+  readonly interval: Interval;
+}
+
+/** What a scorer says of a file's rows. */
+export interface Scored {
+  readonly rows: number;
+  /** What the figures are over: rows, or contexts of which each may have several references. */
+  readonly items: number;
+  readonly figures: readonly Figure[];
+  /** Numbers of rows that a reader has to know beside the figures, by their names: `no number: 3`. */
+  readonly counts: Readonly<Record<string, number>>;
+  /** Subjects and the like; none in most sets. */
+  readonly groups: readonly ScoredGroup[];
+  /** Whole sentences about how the figures came about. */
+  readonly remarks: readonly string[];
+}
+
+/** What a scorer may read beside the rows. */
+export interface ScorerOptions {
+  readonly compat: Compat;
+  /** The set that the rows answer, if it is known. */
+  readonly set: string | undefined;
+  /** --data_dir: where the sets lie, for true answers that are not in the rows. */
+  readonly dataDir?: string | undefined;
+  /** --wordnet */
+  readonly wordnet?: string | undefined;
+  /** --bert_model */
+  readonly bertModel?: string | undefined;
+}
+
+/** One way of scoring, for the sets that it suits. */
+export interface Scorer {
+  /** One line for people: what is compared, and the figures. */
+  readonly summary: string;
+  /** The columns of the CSV between folder_name and config, in the original's order where it has such a table. */
+  readonly columns: readonly string[];
+  /** The original's own name of that table; without it `results_{set}.csv`. */
+  readonly table?: string;
+  readonly score: (answers: readonly Answer[], options: ScorerOptions) => Promise<Scored>;
+}
