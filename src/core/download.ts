@@ -1,16 +1,24 @@
-import { writeSync } from "node:fs";
-import { open, readFile, rm, stat, statfs, writeFile, type FileHandle } from "node:fs/promises";
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { readFile, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { Writable } from "node:stream";
 import type { Dispatcher, Response } from "undici";
 import { UserError, messageOf } from "./errors.js";
 import { makeFolder } from "./folder.js";
 import { isJsonObject, tryParseJson } from "./json.js";
 import {
-  describeNetworkFault,
   openAgent,
   PassingFault,
   proxyHint,
-  sendRequest,
+  streamRequest,
   withAttempts,
   type Environment,
   type RequestOptions,
@@ -66,7 +74,7 @@ export interface DownloadOptions {
   /** Says why it begins again, and after how long. */
   readonly onRetry?: (why: string, waitMs: number) => void;
   /** Bytes that the folder's file system has room for. */
-  readonly freeBytes?: (folder: string) => Promise<number>;
+  readonly freeBytes?: (folder: string) => number;
 }
 
 export interface Downloaded {
@@ -110,12 +118,12 @@ const rangeOf = ({ headers }: Response): { from?: number; total?: number } => {
   };
 };
 
-const requireRoom = async (
+const requireRoom = (
   path: string,
   bytes: number,
   { freeBytes, advice }: Pick<AttemptOptions, "freeBytes" | "advice">,
-): Promise<void> => {
-  const free = await freeBytes(dirname(path)).catch(() => Infinity);
+): void => {
+  const free = freeBytes(dirname(path));
   if (bytes <= free) return;
   const mib = (count: number): string => `${String(Math.ceil(count / 2 ** 20))} MiB`;
   throw new UserError(
@@ -124,9 +132,14 @@ const requireRoom = async (
   );
 };
 
-const freeBytesOf = async (folder: string): Promise<number> => {
-  const { bavail, bsize } = await statfs(folder);
-  return bavail * bsize;
+const freeBytesOf = (folder: string): number => {
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    return bavail * bsize;
+  } catch {
+    // Not every file system says.
+    return Infinity;
+  }
 };
 
 /** What the system says against writing the part. What has come before stays. */
@@ -198,18 +211,6 @@ export const download = async (
   }
 };
 
-const writeWhole = (
-  descriptor: number,
-  chunk: Uint8Array,
-  { path, advice }: { readonly path: string; readonly advice: DownloadAdvice },
-): void => {
-  try {
-    for (let at = 0; at < chunk.byteLength;) at += writeSync(descriptor, chunk, at);
-  } catch (error) {
-    throw writeFault(error, path, advice);
-  }
-};
-
 interface AttemptOptions {
   readonly agent: Dispatcher;
   readonly expected: number | undefined;
@@ -221,6 +222,73 @@ interface AttemptOptions {
   readonly onRestart: () => void;
 }
 
+/** Where the bytes of an answer go. */
+interface Sink {
+  /** Bytes that are there, those of earlier answers among them. */
+  readonly done: number;
+  readonly writable: Writable;
+}
+
+/** An open part, into which every piece is written at once. */
+const openSink = (
+  path: string,
+  {
+    start,
+    note,
+    advice,
+    onBytes,
+  }: {
+    readonly start: number;
+    /** What to note of a part that begins anew. */
+    readonly note: string | undefined;
+    readonly advice: DownloadAdvice;
+    readonly onBytes: (done: number) => void;
+  },
+): Sink => {
+  let done = start;
+  let descriptor: number;
+  try {
+    if (note !== undefined) {
+      rmSync(notePath(path), { force: true });
+      writeFileSync(partPath(path), "");
+      writeFileSync(notePath(path), note);
+    }
+    descriptor = openSync(partPath(path), "a");
+  } catch (error) {
+    throw writeFault(error, path, advice);
+  }
+  const writable = new Writable({
+    write(chunk: Buffer, _, callback) {
+      try {
+        for (let at = 0; at < chunk.length;) at += writeSync(descriptor, chunk, at);
+        done += chunk.length;
+        onBytes(done);
+        callback();
+      } catch (error) {
+        callback(writeFault(error, path, advice) as Error);
+      }
+    },
+    final(callback) {
+      try {
+        fsyncSync(descriptor);
+      } catch {
+        // Not every file system can.
+      }
+      callback();
+    },
+    destroy(error, callback) {
+      closeSync(descriptor);
+      callback(error);
+    },
+  });
+  return {
+    get done() {
+      return done;
+    },
+    writable,
+  };
+};
+
 /** One request and what comes of it. @returns the file's bytes */
 const attempt = async (
   url: string,
@@ -229,68 +297,61 @@ const attempt = async (
   options: AttemptOptions,
 ): Promise<number> => {
   const { agent, expected, advice, headers, refusal, onProgress, onRestart } = options;
-  const response = await sendRequest(url, {
-    ...{ agent, refusal, hints: advice.hints },
-    headers: {
-      ...headers,
-      // A part of a packed stream is no part of the file.
-      "accept-encoding": "identity",
-      ...(part.bytes > 0 && { range: `bytes=${String(part.bytes)}-` }),
-      ...(part.bytes > 0 && part.validator !== undefined && { "if-range": part.validator }),
+  let sink: Sink | undefined;
+  const take = (head: Response): Writable => {
+    const range = rangeOf(head);
+    if (head.status === 416) {
+      if (range.total === part.bytes)
+        return new Writable({ write: (_, _encoding, done) => done() });
+      // The part is longer than what the server has.
+      rmSync(notePath(path), { force: true });
+      throw new PassingFault("the file has changed on the server");
+    }
+    if (!["identity", null].includes(head.headers.get("content-encoding")))
+      throw new UserError(
+        `Cannot fetch ${url}: found a packed answer, expected the file as it is`,
+        "A proxy may have changed it: try another network",
+      );
+    const goesOn = head.status === 206 && range.from === part.bytes;
+    if (head.status === 206 && !goesOn) {
+      rmSync(notePath(path), { force: true });
+      throw new PassingFault("the server gave another part of the file than it was asked for");
+    }
+    if (!goesOn && part.bytes > 0) onRestart();
+    const start = goesOn ? part.bytes : 0;
+    const length = head.headers.get("content-length");
+    const total = range.total ?? (length === null ? expected : start + Number(length));
+    if (total !== undefined) requireRoom(path, total - start, options);
+    sink = openSink(path, {
+      start,
+      advice,
+      note: goesOn ? undefined : JSON.stringify({ url, validator: validatorOf(head) }),
+      onBytes: (done) => {
+        onProgress(done, total);
+      },
+    });
+    onProgress(start, total);
+    return sink.writable;
+  };
+  await streamRequest(
+    url,
+    {
+      ...{ agent, refusal, hints: advice.hints },
+      headers: {
+        ...headers,
+        // A part of a packed stream is no part of the file.
+        "accept-encoding": "identity",
+        ...(part.bytes > 0 && { range: `bytes=${String(part.bytes)}-` }),
+        ...(part.bytes > 0 && part.validator !== undefined && { "if-range": part.validator }),
+      },
     },
-  });
-  const range = rangeOf(response);
-  if (response.status === 416) {
-    await response.body?.cancel();
-    if (range.total === part.bytes) return part.bytes;
-    // The part is longer than what the server has.
-    await rm(partPath(path), { force: true });
-    await rm(notePath(path), { force: true });
-    throw new PassingFault("the file has changed on the server");
-  }
-  const goesOn = response.status === 206 && range.from === part.bytes;
-  if (response.status === 206 && !goesOn) {
-    await response.body?.cancel();
-    await rm(notePath(path), { force: true });
-    throw new PassingFault("the server gave another part of the file than it was asked for");
-  }
-  if (!goesOn && part.bytes > 0) onRestart();
-  const start = goesOn ? part.bytes : 0;
-  const length = Number(response.headers.get("content-length") ?? NaN);
-  const total = range.total ?? (Number.isFinite(length) ? start + length : expected);
-  if (total !== undefined) await requireRoom(path, total - start, options);
-  let file: FileHandle;
-  try {
-    if (!goesOn) {
-      const note = JSON.stringify({ url, validator: validatorOf(response) });
-      await rm(notePath(path), { force: true });
-      await writeFile(partPath(path), "");
-      await writeFile(notePath(path), note);
-    }
-    file = await open(partPath(path), "a");
-  } catch (error) {
-    await response.body?.cancel();
-    throw writeFault(error, path, advice);
-  }
-  let done = start;
-  try {
-    onProgress(done, total);
-    for await (const chunk of response.body ?? []) {
-      // At once: what a stream has in its queue is lost when its connection is cut.
-      writeWhole(file.fd, chunk as Uint8Array, { path, advice });
-      done += (chunk as Uint8Array).byteLength;
-      onProgress(done, total);
-    }
-    await file.sync().catch(() => undefined);
-  } catch (error) {
-    if (error instanceof UserError) throw error;
-    throw new PassingFault(describeNetworkFault(error));
-  } finally {
-    await file.close();
-  }
-  if (total !== undefined && range.total !== undefined && done < total)
-    throw new PassingFault("the connection was cut");
-  return done;
+    take,
+  );
+  if (sink === undefined) return part.bytes;
+  const { size } = await stat(partPath(path));
+  if (size === sink.done) return size;
+  await removePart(path);
+  throw new PassingFault("another program writes into the same part");
 };
 
 /** Takes away what a download has left beside `path`. */

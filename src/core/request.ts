@@ -1,5 +1,7 @@
+import { STATUS_CODES } from "node:http";
+import { Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
-import { EnvHttpProxyAgent, fetch, type Dispatcher, type Response } from "undici";
+import { EnvHttpProxyAgent, fetch, Headers, Response, type Dispatcher } from "undici";
 import { UserError, messageOf } from "./errors.js";
 
 /** The environment's variables; of them http_proxy, https_proxy and no_proxy count here, in small letters or capitals. */
@@ -147,6 +149,24 @@ const requireAnswer = (
   );
 };
 
+/** What to throw where the network has failed: what another attempt may mend, or what it may not. */
+const networkFault = (error: unknown, url: string): Error => {
+  const why = describeNetworkFault(error);
+  if (isCertificateFault(error))
+    return new UserError(`Cannot fetch ${url}: its certificate is not believed: ${why}`, proxyHint);
+  const refused = /Proxy response \((\d+)\)|Proxy Authentication Required \((407)\)/.exec(why);
+  if (refused) {
+    const status = Number(refused[1] ?? refused[2]);
+    return new UserError(
+      `Cannot fetch ${url}: the proxy says ${String(status)}${status === 407 ? ", it wants a name and a password" : ""}`,
+      ownHints[status] ?? "Ask whoever runs the proxy whether it lets this host through",
+    );
+  }
+  if (/redirect count/.test(why))
+    return new UserError(`Cannot fetch ${url}: found redirects in a circle, expected a file`);
+  return new PassingFault(why);
+};
+
 /**
  * One request, and its answer if that is one: a status of success, or 416. Redirects are followed, but not from https to http.
  *
@@ -165,23 +185,7 @@ export const sendRequest = async (
       headers: { "user-agent": "hira", ...headers },
     });
   } catch (error) {
-    const why = describeNetworkFault(error);
-    if (isCertificateFault(error))
-      throw new UserError(
-        `Cannot fetch ${url}: its certificate is not believed: ${why}`,
-        proxyHint,
-      );
-    const refused = /Proxy response \((\d+)\)|Proxy Authentication Required \((407)\)/.exec(why);
-    if (refused) {
-      const status = Number(refused[1] ?? refused[2]);
-      throw new UserError(
-        `Cannot fetch ${url}: the proxy says ${String(status)}${status === 407 ? ", it wants a name and a password" : ""}`,
-        ownHints[status] ?? "Ask whoever runs the proxy whether it lets this host through",
-      );
-    }
-    if (/redirect count/.test(why))
-      throw new UserError(`Cannot fetch ${url}: found redirects in a circle, expected a file`);
-    throw new PassingFault(why);
+    throw networkFault(error, url);
   }
   if (url.startsWith("https:") && response.url.startsWith("http:")) {
     await response.body?.cancel();
@@ -196,6 +200,87 @@ export const sendRequest = async (
     throw error;
   }
   return response;
+};
+
+/** The addresses that one request may be sent on to. */
+const mostRedirects = 10;
+
+/**
+ * As sendRequest, but the answer's bytes go straight into what `take` gives for its head: the stream of fetch loses what waits in its
+ * queue when its connection is cut, which on a busy machine is all of it.
+ *
+ * An authorization goes to the address's own host alone.
+ * @param take gets the head of the answer, without a body
+ * @throws {PassingFault} where another attempt may do better, {UserError} where none will; what `take` throws
+ */
+export const streamRequest = async (
+  url: string,
+  { agent, headers = {}, refusal, hints }: Omit<RequestOptions, "method" | "body">,
+  take: (head: Response) => Writable,
+): Promise<void> => {
+  for (let [at, hop] = [url, 0]; ; hop++) {
+    const { origin, pathname, search } = new URL(at);
+    const isOwn = origin === new URL(url).origin;
+    const sent = Object.entries(headers).filter(
+      ([name]) => isOwn || !/^authorization$/i.test(name),
+    );
+    let next: string | null = null;
+    let fault: { readonly error: unknown } | undefined;
+    try {
+      await agent.stream(
+        {
+          origin,
+          path: `${pathname}${search}`,
+          method: "GET",
+          headers: { "user-agent": "hira", ...Object.fromEntries(sent) },
+        },
+        ({ statusCode, headers: told }) => {
+          const head = headOf(statusCode, told);
+          if (statusCode >= 300 && statusCode < 400) next = head.headers.get("location");
+          try {
+            if (next !== null) return swallow();
+            requireAnswer(head, url, { refusal, hints });
+            return take(head);
+          } catch (error) {
+            fault = { error };
+            // The rest need not come.
+            return swallow().destroy();
+          }
+        },
+      );
+    } catch (error) {
+      if (fault) throw fault.error;
+      throw error instanceof UserError ? error : networkFault(error, url);
+    }
+    if (fault) throw fault.error;
+    if (next === null) return;
+    const target = new URL(next, at);
+    if (hop >= mostRedirects)
+      throw new UserError(`Cannot fetch ${url}: found redirects in a circle, expected a file`);
+    if (at.startsWith("https:") && target.protocol !== "https:")
+      throw new UserError(
+        `Cannot fetch ${url}: found a redirect to ${target.href}, expected one that stays encrypted`,
+      );
+    at = target.href;
+  }
+};
+
+/** What nobody wants of an answer. */
+const swallow = (): Writable =>
+  new Writable({
+    write: (_, _encoding, callback) => {
+      callback();
+    },
+  });
+
+const headOf = (
+  status: number,
+  told: Readonly<Record<string, string | string[] | undefined>>,
+): Response => {
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(told))
+    for (const one of [value ?? []].flat()) headers.append(name, one);
+  return new Response(null, { status, statusText: STATUS_CODES[status] ?? "", headers });
 };
 
 export interface Attempts {

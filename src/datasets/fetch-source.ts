@@ -2,14 +2,9 @@ import { readFile, rename, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { readTar, readZip, type ArchiveEntry } from "../core/archive.js";
 import { syncFolder, writeFileAtomically } from "../core/atomic-file.js";
-import {
-  download,
-  partPath,
-  removePart,
-  type DownloadOptions,
-  type Environment,
-} from "../core/download.js";
+import { download, partPath, removePart, type DownloadOptions } from "../core/download.js";
 import { UserError, userErrorOfFaults } from "../core/errors.js";
+import type { Environment } from "../core/request.js";
 import { gitBlobOf, hashFile, type FileHash } from "../core/file-hash.js";
 import { findStandIn } from "../core/stand-in.js";
 import { dailydialogJsonLines } from "./dailydialog-text.js";

@@ -1,3 +1,4 @@
+import { appendFileSync } from "node:fs";
 import { mkdir, readFile, readdir, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -84,6 +85,23 @@ test("a part without the server's tag is gone on with only where a hash will tel
   const done = await download(`${server.address}/b.bin`, other, { ...fast, isVerified: true });
   t.is(done.resumedAt, 5);
   t.deepEqual(await partOf(other), content);
+});
+
+test("a part that another program writes into is not taken for the file", async (t) => {
+  const server = await startFileServer(t, { "/a.bin": { content, etag: '"1"' } });
+  const path = join(await makeTempFolder(t), "a.bin");
+  const why: string[] = [];
+  let wrote = false;
+  await download(`${server.address}/a.bin`, path, {
+    ...fast,
+    onRetry: (text) => why.push(text),
+    onProgress: (bytes) => {
+      if (bytes > 0 && !wrote) appendFileSync(partPath(path), "x");
+      wrote ||= bytes > 0;
+    },
+  });
+  t.deepEqual(why, ["another program writes into the same part"]);
+  t.deepEqual(await partOf(path), content);
 });
 
 test("a server that knows no parts gives the whole file again; a part of another address is not used", async (t) => {
@@ -260,7 +278,7 @@ test("a disk without room is told before the first byte, or where it fills up", 
   const server = await startFileServer(t, { "/a": { content } });
   const folder = await makeTempFolder(t);
   await t.throwsAsync(
-    download(`${server.address}/a`, join(folder, "a"), { ...fast, freeBytes: async () => 1000 }),
+    download(`${server.address}/a`, join(folder, "a"), { ...fast, freeBytes: () => 1000 }),
     {
       instanceOf: UserError,
       message: /found 1 MiB free on its disk, expected room for 1 MiB more/,

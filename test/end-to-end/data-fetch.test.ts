@@ -1,5 +1,6 @@
-import { readFile, readdir, writeFile } from "node:fs/promises";
+import { readFile, readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import test from "ava";
 import { sourceNames } from "../../src/datasets/sources.js";
 import { startFileServer } from "../support/file-server.js";
@@ -7,6 +8,7 @@ import { makeFolder } from "../support/make-folder.js";
 import { makeZip } from "../support/make-archive.js";
 import { runHira } from "../support/run-hira.js";
 import { sharedPath, testWithShared } from "../support/shared.js";
+import { startHira } from "../support/start-hira.js";
 import { makeTempFolder } from "../support/temp-folder.js";
 
 // The servers of these tests are on this machine, whatever proxy it has.
@@ -96,6 +98,36 @@ test("hira data fetch of a set that has to be unpacked by hand says how, and exi
     done.out,
     /val\.json {2}571716 bytes {2}is there; its hash is right \(reckoned from somebody's copy\)/,
   );
+});
+
+test("hira data fetch that was killed goes on where it was", async (t) => {
+  const content = Buffer.from("PAR1 ".repeat(100_000));
+  const hub =
+    "/huggingface.co/datasets/cais/mmlu/resolve/c30699e8356da336a370243923dbaf21066bb9fe/all";
+  const slow = { after: 300_000, times: 1, silent: true };
+  const server = await startFileServer(t, {
+    [`${hub}/dev-00000-of-00001.parquet`]: { content, etag: '"1"', cut: slow },
+    [`${hub}/validation-00000-of-00001.parquet`]: { content },
+    [`${hub}/test-00000-of-00001.parquet`]: { content },
+  });
+  const data = await makeTempFolder(t);
+  const line = ["data", "fetch", "mmlu", `--data_dir=${data}`, `--mirror=${server.address}`];
+  const { child, ended } = startHira(t, line);
+  const part = join(data, "mmlu/.dev.parquet.part");
+  const sizeOf = async (): Promise<number> => (await stat(part).catch(() => ({ size: 0 }))).size;
+  while ((await sizeOf()) < 300_000) await setTimeout(20);
+  child.kill("SIGKILL");
+  await ended;
+  t.deepEqual(await readdir(join(data, "mmlu")), [".dev.parquet.part", ".dev.parquet.part.json"]);
+  const { code, err } = await runHira(...line);
+  t.is(code, 0, err);
+  t.deepEqual(await readFile(join(data, "mmlu/dev.parquet")), content);
+  t.is(server.seen[1]?.range, "bytes=300000-");
+  t.deepEqual((await readdir(join(data, "mmlu"))).sort(), [
+    "dev.parquet",
+    "test.parquet",
+    "validation.parquet",
+  ]);
 });
 
 test("hira data fetch refuses a file that is not the publisher's, and leaves nothing in its place", async (t) => {

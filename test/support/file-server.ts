@@ -6,7 +6,12 @@ import type { ExecutionContext } from "ava";
 export interface ServedFile {
   readonly content: Buffer;
   /** Cuts the connection behind so many bytes of an answer, that many times. */
-  readonly cut?: { readonly after: number; readonly times: number };
+  readonly cut?: {
+    readonly after: number;
+    readonly times: number;
+    /** Says nothing more, and leaves the connection open. */
+    readonly silent?: boolean;
+  };
   /** Answers with these before it gives the file, one a request. */
   readonly statuses?: readonly number[];
   readonly etag?: string;
@@ -86,7 +91,7 @@ export const startFileServer = async (
       cuts.set(path, done + 1);
       response.write(body.subarray(0, cut.after), () => {
         // An end, not a reset: a reset throws away what the other side has not read yet, on a busy machine all of it.
-        setTimeout(() => response.socket?.end(), 400);
+        if (!cut.silent) setTimeout(() => response.socket?.end(), 400);
       });
       return;
     }
