@@ -25,8 +25,6 @@ import {
   type StatusHints,
 } from "./request.js";
 
-export type { Environment } from "./request.js";
-
 /** Where a file is while it comes: a hidden one beside its place. */
 export const partPath = (path: string): string => join(dirname(path), `.${basename(path)}.part`);
 
