@@ -223,6 +223,7 @@ const namesFamilies: Readonly<Record<string, string>> = {
   "models/blocks/": "a block's source, and config.json's words",
   "models/families.ts": "the registry",
   "models/families/": "the families",
+  "models/gguf/": "another format's names of architectures and tokenizers",
   "cli/foreign-names.ts": "other programs",
   "tokenizer/": "the original's rule for pad tokens, and kinds of tokenizers",
 };

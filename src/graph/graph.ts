@@ -188,6 +188,10 @@ export class Graph {
   shapeOf = (x: Value): Value => this.#one("Shape", [x]);
   where = (condition: Value, a: Value, b: Value): Value => this.#one("Where", [condition, a, b]);
   lessOrEqual = (a: Value, b: Value): Value => this.#one("LessOrEqual", [a, b]);
+  bitwiseAnd = (a: Value, b: Value): Value => this.#one("BitwiseAnd", [a, b]);
+  bitwiseOr = (a: Value, b: Value): Value => this.#one("BitwiseOr", [a, b]);
+  shiftLeft = (a: Value, b: Value): Value => this.#one("BitShift", [a, b], { direction: "LEFT" });
+  shiftRight = (a: Value, b: Value): Value => this.#one("BitShift", [a, b], { direction: "RIGHT" });
   softmax = (x: Value, attrs: { readonly axis: number }): Value => this.#one("Softmax", [x], attrs);
   logSoftmax = (x: Value, attrs: { readonly axis: number }): Value =>
     this.#one("LogSoftmax", [x], attrs);

@@ -12,3 +12,7 @@ export const inferBroadcast = (op: string, a: Value, b: Value): TensorType => {
 /** The type of an elementwise function of one floating-point tensor. */
 export const inferFloat = (op: string, x: Value): TensorType =>
   isFloat(x.dtype) ? { dtype: x.dtype, shape: x.shape } : refuse(op, [x], "a floating-point dtype");
+
+/** The type of an elementwise function of the bits of two tensors. ONNX Runtime's BitShift knows no narrow type but uint8. */
+export const inferBits = (op: string, a: Value, b: Value): TensorType =>
+  a.dtype === "uint8" ? inferBroadcast(op, a, b) : refuse(op, [a, b], "uint8");

@@ -1,4 +1,7 @@
 import { add } from "./add.js";
+import { bitShift } from "./bit-shift.js";
+import { bitwiseAnd } from "./bitwise-and.js";
+import { bitwiseOr } from "./bitwise-or.js";
 import { cast } from "./cast.js";
 import { concat } from "./concat.js";
 import { detach } from "./detach.js";
@@ -42,6 +45,9 @@ import { where } from "./where.js";
 /** Every op of the intermediate representation, by its name there. */
 export const ops = {
   Add: add,
+  BitShift: bitShift,
+  BitwiseAnd: bitwiseAnd,
+  BitwiseOr: bitwiseOr,
   Cast: cast,
   Concat: concat,
   Detach: detach,

@@ -85,6 +85,33 @@ const refusals: readonly Refusal[] = [
     message: /depends on none of the trainable values$/,
   },
   {
+    op: "BitwiseAnd",
+    title: "lets no gradient through: bits are no numbers",
+    build: (g) => {
+      const bits = g.input("bits", "uint8", [2, 3]);
+      return [whole(g, g.cast(g.bitwiseAnd(bits, bits), "float32")), bits];
+    },
+    message: /depends on none of the trainable values$/,
+  },
+  {
+    op: "BitwiseOr",
+    title: "lets no gradient through: bits are no numbers",
+    build: (g) => {
+      const bits = g.input("bits", "uint8", [2, 3]);
+      return [whole(g, g.cast(g.bitwiseOr(bits, bits), "float32")), bits];
+    },
+    message: /depends on none of the trainable values$/,
+  },
+  {
+    op: "BitShift",
+    title: "lets no gradient through: bits are no numbers",
+    build: (g) => {
+      const bits = g.input("bits", "uint8", [2, 3]);
+      return [whole(g, g.cast(g.shiftRight(bits, bits), "float32")), bits];
+    },
+    message: /depends on none of the trainable values$/,
+  },
+  {
     op: "Shape",
     title: "lets no gradient through: sizes do not change with the elements",
     build: (g) => {
