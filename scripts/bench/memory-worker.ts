@@ -4,7 +4,6 @@
  * usage: memory-worker.ts OPTIONS_JSON, see MemoryOptions.
  */
 import { bytesOf } from "../../src/models/weights/frozen-weights.js";
-import { partsOf } from "../../src/models/weights/packed-weight.js";
 import { createLinearAdapter } from "../../src/peft/adapter.js";
 import { lora } from "../../src/peft/lora.js";
 import { selectTargets } from "../../src/peft/targets.js";
@@ -50,8 +49,8 @@ const linear = new Set(modules.map(({ path }) => `${path}.weight`));
 let [linearBytes, modelBytes, touched] = [0, 0, 0];
 for (const name of weights.names) {
   const type = weights.typeOf(name);
-  const parts = type.packing
-    ? partsOf(type.shape, type.packing).map(({ suffix }) => `${name}${suffix}`)
+  const parts = type.codec
+    ? type.codec.parts(type.shape).map(({ suffix }) => `${name}${suffix}`)
     : [name];
   for (const part of parts) {
     const tensor = weights.tensor(part);

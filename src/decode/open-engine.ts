@@ -80,8 +80,8 @@ const widenWithin = (
   memoryBytes: number,
 ): { readonly weights: FrozenWeights; readonly spentBytes: number } => {
   const narrow = [...weights.names].filter((name) => {
-    const { dtype, packing } = weights.typeOf(name);
-    return packing !== undefined || dtype === "bfloat16" || dtype === "float16";
+    const { dtype, codec } = weights.typeOf(name);
+    return codec !== undefined || dtype === "bfloat16" || dtype === "float16";
   });
   const bytes = narrow.reduce(
     (sum, name) => sum + bytesOf({ dtype: "float32", shape: weights.typeOf(name).shape }),

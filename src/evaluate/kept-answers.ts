@@ -29,8 +29,8 @@ const partsOfModel = async ({ base, adapted }: Answerer): Promise<(string | Uint
     parts.push(`${name} ${String(size)} ${String(mtimeMs)}`);
   }
   for (const name of base.weights.names) {
-    const { dtype, packing } = base.weights.typeOf(name);
-    parts.push(`${name} ${JSON.stringify(packing ?? dtype)}`);
+    const { dtype, codec } = base.weights.typeOf(name);
+    parts.push(`${name} ${codec?.name ?? JSON.stringify(dtype)}`);
   }
   if (!adapted) return parts;
   const { adapter, values } = adapted;

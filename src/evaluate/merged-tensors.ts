@@ -169,7 +169,7 @@ export const openMergedTensors = async (
     },
   });
   const unpacked = new Set(
-    [...base.weights.names].filter((name) => base.weights.typeOf(name).packing !== undefined),
+    [...base.weights.names].filter((name) => base.weights.typeOf(name).codec !== undefined),
   );
   const modules = new Map(targets.map((module) => [`${module.path}.weight`, module]));
   return {

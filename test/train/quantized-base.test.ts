@@ -114,15 +114,15 @@ test("mergeAdapter merges into the unpacked weights, and leaves the packed ones 
   for (const name of packedNames)
     t.deepEqual(merged.tensor(name).data, expected.tensor(name).data, name);
   const target = "model.layers.0.self_attn.q_proj.weight";
-  t.is(merged.typeOf(target).packing, undefined);
-  t.not(packed.typeOf(target).packing, undefined);
+  t.is(merged.typeOf(target).codec, undefined);
+  t.not(packed.typeOf(target).codec, undefined);
   t.true(merged.tensor(target) instanceof Tensor);
 });
 
 test("openFrozenWeights packs the linear layers alone, and counts the bytes", async (t) => {
   const packed = await openPacked(packings.int8 as Packing);
   t.deepEqual(
-    [...packed.names].filter((name) => packed.typeOf(name).packing !== undefined).sort(),
+    [...packed.names].filter((name) => packed.typeOf(name).codec !== undefined).sort(),
     [...packedNames].sort(),
   );
   const rows = modules.reduce((sum, { outFeatures }) => sum + outFeatures, 0);

@@ -5,25 +5,24 @@ import type { Graph } from "../../graph/graph.js";
 import type { Value } from "../../graph/op.js";
 import { MappedFile } from "../../runtime/mapped-file.js";
 import { Tensor } from "../../runtime/tensor.js";
-import { makeTables, packWeight, partsOf, unpackInGraph, unpackWeight } from "./packed-weight.js";
-import type { Packing, Tables } from "./packed-weight.js";
-import type { FourBitType } from "./quantize.js";
+import type { WeightCodec } from "./codec.js";
+import { packedCodec, packWeight, type Packing } from "./packed-weight.js";
 import { readTensorAsFloat32, type TensorEntry } from "./safetensors.js";
 
 /** What a graph has to know of a weight before it reads it. */
 export interface WeightType {
-  /** Of the tensor itself; float32 where it is packed. */
+  /** Of the tensor itself; float32 where it is encoded. */
   readonly dtype: DType;
   readonly shape: readonly number[];
-  /** Set where the memory holds packed codes, from which the graph computes the tensor. */
-  readonly packing?: Packing | undefined;
+  /** Set where the memory holds something else, from which the graph computes the tensor. */
+  readonly codec?: WeightCodec | undefined;
 }
 
 /** The frozen tensors of a model in memory, one copy for all sessions of the process. */
 export interface FrozenWeights {
   /**
-   * A tensor of the model, or a part of a packed one (partsOf says how those are called): the memory that sessions are given.
-   * The name of a packed tensor itself gives a float32 copy, unpacked at every call: what a merge starts from.
+   * A tensor of the model, or a part of an encoded one (its codec says how those are called): the memory that sessions are given.
+   * The name of an encoded tensor itself gives a float32 copy, decoded at every call: what a merge starts from.
    *
    * @throws {RangeError} on an unknown name
    */
@@ -36,7 +35,7 @@ export interface FrozenWeights {
   readonly ownedBytes: number;
 }
 
-/** Bytes of a tensor in its own dtype; float32's where it is packed. */
+/** Bytes of a tensor in its own dtype; float32's where it is encoded. */
 export const bytesOf = ({ dtype, shape }: Pick<WeightType, "dtype" | "shape">): number =>
   dtypes[dtype].bytes * elementCount(shape);
 
@@ -46,8 +45,8 @@ export interface PackingPlan {
   readonly names: ReadonlySet<string>;
 }
 
-interface PackedTensor {
-  readonly type: WeightType & { readonly packing: Packing };
+interface EncodedTensor {
+  readonly type: WeightType & { readonly codec: WeightCodec };
   readonly parts: readonly Tensor[];
 }
 
@@ -56,7 +55,8 @@ const unknownWeight = (name: string): RangeError =>
 
 /**
  * Maps a model's tensors into memory, as they are stored (`--load_bit=16`) or widened to float32 (`--load_bit=32`). Those of
- * `pack` are quantized instead, one after the other, so that no two of them are in float32 at a time.
+ * `pack` are quantized instead, one after the other, so that no two of them are in float32 at a time. Of a tensor whose entry
+ * has a codec, the mapped bytes are seen through the codec's parts: nothing of it is decoded here.
  *
  * Mapped pages belong to the file: the system shares them between processes and drops them when memory is short.
  * @throws {UserError} on a dtype that no model computes with, and on packed values that are not finite
@@ -73,41 +73,64 @@ export const openFrozenWeights = async (
     );
   const files = new Map<string, MappedFile>();
   const tensors = new Map<string, Tensor>();
-  const packed = new Map<string, PackedTensor>();
+  const encoded = new Map<string, EncodedTensor>();
   const parts = new Map<string, Tensor>();
+  const encode = (
+    name: string,
+    { shape }: TensorEntry,
+    codec: WeightCodec,
+    held: readonly Tensor[],
+  ): void => {
+    encoded.set(name, { type: { dtype: "float32", shape, codec }, parts: held });
+    codec.parts(shape).forEach(({ suffix }, i) => parts.set(`${name}${suffix}`, held[i] as Tensor));
+  };
+  const fileOf = (path: string): MappedFile => {
+    const file = files.get(path) ?? MappedFile.open(path);
+    files.set(path, file);
+    return file;
+  };
   let ownedBytes = 0;
   for (const [name, entry] of entries) {
     const { shape } = entry;
     if (pack?.names.has(name)) {
-      const { packing } = pack;
-      const held = packWeight(name, shape, await readTensorAsFloat32(entry), packing);
-      packed.set(name, { type: { dtype: "float32", shape, packing }, parts: held });
-      partsOf(shape, packing).forEach(({ suffix }, i) =>
-        parts.set(`${name}${suffix}`, held[i] as Tensor),
-      );
+      const held = packWeight(name, shape, await readTensorAsFloat32(entry), pack.packing);
+      encode(name, entry, packedCodec(pack.packing), held);
       ownedBytes += held.reduce((sum, { byteLength }) => sum + byteLength, 0);
       continue;
     }
-    if (storage === "float32" && entry.dtype !== "float32") {
+    const { codec, byteOffset } = entry;
+    if (storage === "float32" && (codec || entry.dtype !== "float32")) {
       const data = await readTensorAsFloat32(entry);
       ownedBytes += data.byteLength;
       tensors.set(name, Tensor.fromArray("float32", entry.shape, data));
       continue;
     }
-    const file = files.get(entry.file) ?? MappedFile.open(entry.file);
-    files.set(entry.file, file);
-    tensors.set(name, Tensor.fromMapped(file, entry.byteOffset, entry.dtype, entry.shape));
+    const file = fileOf(entry.file);
+    const view = (dtype: DType, size: readonly number[]): Tensor =>
+      Tensor.fromMapped(file, byteOffset, dtype, size);
+    if (codec)
+      encode(
+        name,
+        entry,
+        codec,
+        codec.parts(shape).map((part) => view(part.dtype, part.shape)),
+      );
+    else tensors.set(name, view(entry.dtype, shape));
   }
-  const unpacked = (name: string): Tensor => {
-    const found = packed.get(name);
+  const decoded = (name: string): Tensor => {
+    const found = encoded.get(name);
     if (!found) throw unknownWeight(name);
-    const { shape, packing } = found.type;
-    return Tensor.fromArray("float32", shape, unpackWeight(found.parts, shape, packing));
+    const { shape, codec } = found.type;
+    const data = codec.unpack(
+      found.parts.map((part) => part.data),
+      shape,
+    );
+    return Tensor.fromArray("float32", shape, data);
   };
   return {
-    tensor: (name) => tensors.get(name) ?? parts.get(name) ?? unpacked(name),
+    tensor: (name) => tensors.get(name) ?? parts.get(name) ?? decoded(name),
     typeOf(name) {
-      const type = tensors.get(name) ?? packed.get(name)?.type;
+      const type = tensors.get(name) ?? encoded.get(name)?.type;
       if (!type) throw unknownWeight(name);
       return type;
     },
@@ -145,12 +168,12 @@ export const replaceWeights = (
 
 export interface WeightAccess {
   /**
-   * A tensor in float32; narrower ones are widened, and packed ones unpacked, each time they are needed, in forward and
+   * A tensor in float32; narrower ones are widened, and encoded ones decoded, each time they are needed, in forward and
    * backward alike.
    * `kept`: once for both, for a tensor that backward needs right after forward.
    */
   weight(name: string, options?: { readonly kept?: boolean }): Value;
-  /** Rows of a table in float32; only the rows are widened. */
+  /** Rows of a table in float32; only the rows are widened or decoded. */
   embed(name: string, ids: Value): Value;
 }
 
@@ -161,25 +184,26 @@ export const accessFrozenWeights = (
 ): WeightAccess => {
   const stored = (name: string, { dtype, shape }: WeightType): Value =>
     g.weights.get(name) ?? g.weight(name, dtype, shape);
-  const known = new Map<FourBitType, Tables>();
-  const tables = (type: FourBitType): Tables => {
-    const made = known.get(type) ?? makeTables(g, type);
-    known.set(type, made);
-    return made;
-  };
+  const partsOf = (name: string, codec: WeightCodec, shape: readonly number[]): readonly Value[] =>
+    codec.parts(shape).map((part) => stored(`${name}${part.suffix}`, part));
   const inFloat32 = (name: string): Value => {
     const type = typeOf(name);
-    const { shape, packing } = type;
-    if (!packing) return g.cast(stored(name, type), "float32");
-    const parts = partsOf(shape, packing).map((part) => stored(`${name}${part.suffix}`, part));
-    return unpackInGraph(g, parts, shape, packing, tables);
+    const { shape, codec } = type;
+    return codec
+      ? codec.inGraph(g, partsOf(name, codec, shape), shape)
+      : g.cast(stored(name, type), "float32");
   };
   return {
     weight: (name, { kept = false } = {}) =>
       kept ? inFloat32(name) : g.cheap(() => inFloat32(name)),
-    embed: (name, ids) => {
-      const rows = g.gather(stored(name, typeOf(name)), ids, { axis: 0 });
-      return g.cast(rows, "float32");
+    embed(name, ids) {
+      const type = typeOf(name);
+      const { codec, shape } = type;
+      const rowsOf = (table: Value): Value => g.gather(table, ids, { axis: 0 });
+      if (!codec) return g.cast(rowsOf(stored(name, type)), "float32");
+      if (!codec.byRow) return rowsOf(inFloat32(name));
+      const rows = partsOf(name, codec, shape).map(rowsOf);
+      return codec.inGraph(g, rows, [...ids.shape, ...shape.slice(1)]);
     },
   };
 };

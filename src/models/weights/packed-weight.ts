@@ -1,8 +1,9 @@
-import { elementCount, type DType } from "../../core/dtype.js";
+import { elementCount } from "../../core/dtype.js";
 import { UserError } from "../../core/errors.js";
 import type { Graph } from "../../graph/graph.js";
 import type { Value } from "../../graph/op.js";
 import { Tensor } from "../../runtime/tensor.js";
+import type { CodecPart, WeightCodec } from "./codec.js";
 import {
   ABSMAX_BLOCK,
   BLOCK,
@@ -25,13 +26,6 @@ export type Packing =
       readonly doubleQuant: boolean;
     };
 
-/** One of the tensors that hold a packed matrix, by what follows the matrix's name. */
-export interface PackedPart {
-  readonly suffix: string;
-  readonly dtype: DType;
-  readonly shape: readonly number[];
-}
-
 /**
  * Rows into which the bytes of codes are cut for look-up: the kernel of GatherElements hands whole rows to threads. Any
  * number of blocks can be cut so.
@@ -51,14 +45,14 @@ const countBlocks = (shape: readonly number[]): BlockCounts => {
 };
 
 /** The tensors that hold a matrix of `shape`. */
-export const partsOf = (shape: readonly number[], packing: Packing): readonly PackedPart[] => {
+export const partsOf = (shape: readonly number[], packing: Packing): readonly CodecPart[] => {
   if (packing.kind === "int8")
     return [
       { suffix: ".int8", dtype: "int8", shape },
       { suffix: ".scale", dtype: "float32", shape: [shape[0] ?? 0, 1] },
     ];
   const { blocks, absmaxBlocks } = countBlocks(shape);
-  const codes: PackedPart = {
+  const codes: CodecPart = {
     suffix: `.${packing.type}`,
     dtype: "uint8",
     shape: [LANES, (blocks * BLOCK) / 2 / LANES],
@@ -148,7 +142,7 @@ const unpackAbsmax = ({ codes, absmax, offset }: QuantizedAbsmax): Float32Array 
 
 /** The matrix that packed tensors stand for, in float32: what unpackInGraph computes. */
 export const unpackWeight = (
-  parts: readonly Tensor[],
+  parts: readonly Pick<Tensor, "data">[],
   shape: readonly number[],
   packing: Packing,
 ): Float32Array => {
@@ -247,3 +241,29 @@ export const unpackInGraph = (
   const flat = g.reshape(values, [blocks * BLOCK]);
   return g.reshape(g.slice(flat, { axis: 0, start: 0, end: count }), shape);
 };
+
+/** The tables of each graph, which all of its packed weights share. */
+const tablesOfGraphs = new WeakMap<Graph, Map<FourBitType, Tables>>();
+
+const tablesOf = (g: Graph, type: FourBitType): Tables => {
+  const known = tablesOfGraphs.get(g) ?? new Map<FourBitType, Tables>();
+  tablesOfGraphs.set(g, known);
+  const tables = known.get(type) ?? makeTables(g, type);
+  known.set(type, tables);
+  return tables;
+};
+
+/** A packing as graphs read it. */
+export const packedCodec = (packing: Packing): WeightCodec => ({
+  name: JSON.stringify(packing),
+  byRow: false,
+  parts: (shape) => partsOf(shape, packing),
+  inGraph: (g, parts, shape) =>
+    unpackInGraph(g, parts, shape as readonly number[], packing, (type) => tablesOf(g, type)),
+  unpack: (parts, shape) =>
+    unpackWeight(
+      parts.map((data) => ({ data })),
+      shape,
+      packing,
+    ),
+});

@@ -4,11 +4,13 @@ import { writeFileAtomically } from "../../core/atomic-file.js";
 import type { DType, TypedArray } from "../../core/dtype.js";
 import { dtypes, elementCount, isFloat } from "../../core/dtype.js";
 import { messageOf, UserError, userErrorOfFaults } from "../../core/errors.js";
-import { widenBfloat16, widenFloat16 } from "../../core/half.js";
+import { narrowFloat32, widenBfloat16, widenFloat16 } from "../../core/half.js";
 import type { JsonObject } from "../../core/json-file.js";
 import { quoteJson } from "../../core/json-file.js";
 import { isJsonObject } from "../../core/json.js";
 import { findStandIn } from "../../core/stand-in.js";
+import type { StoredCodec } from "./codec.js";
+import { readFully } from "./read-fully.js";
 
 /** Where one tensor lies in a safetensors file. Nothing of it has been read. */
 export interface TensorEntry {
@@ -20,6 +22,8 @@ export interface TensorEntry {
   /** From the start of the file; safetensors promises no alignment. */
   readonly byteOffset: number;
   readonly byteLength: number;
+  /** Set where the bytes are no plain elements (GGUF): how those follow from them. `dtype` is what they fit into. */
+  readonly codec?: StoredCodec;
 }
 
 export interface SafetensorsFile {
@@ -40,8 +44,6 @@ export interface TensorToWrite {
 
 /** The limit of Hugging Face's own reader, in bytes. */
 const maxHeaderBytes = 100_000_000;
-/** libuv reads at most 2^31 - 1 bytes at once. */
-const maxReadBytes = 2 ** 30;
 
 const dtypeBySafetensorsName = new Map<unknown, DType>(
   (Object.keys(dtypes) as DType[]).map((dtype) => [dtypes[dtype].safetensors, dtype]),
@@ -58,26 +60,6 @@ const isRange = (value: unknown): value is [begin: number, end: number] =>
   value.length === 2 &&
   value.every(isSize) &&
   Number(value[0]) <= Number(value[1]);
-
-const readFully = async (
-  file: FileHandle,
-  byteOffset: number,
-  byteLength: number,
-  path: string,
-): Promise<ArrayBuffer> => {
-  const buffer = new ArrayBuffer(byteLength);
-  for (let done = 0; done < byteLength;) {
-    const part = new Uint8Array(buffer, done, Math.min(maxReadBytes, byteLength - done));
-    const { bytesRead } = await file.read(part, 0, part.length, byteOffset + done);
-    if (bytesRead === 0)
-      throw new UserError(
-        `Cannot read ${path}: found its end at byte ${String(byteOffset + done)}, expected ${String(byteLength - done)} bytes more`,
-        "The file is being changed by someone else, or was cut off: fetch it again",
-      );
-    done += bytesRead;
-  }
-  return buffer;
-};
 
 /** The keys of the outermost object of `json`, which is known to be valid, with those that JSON.parse would drop. */
 const outermostKeys = (json: string): string[] => {
@@ -306,6 +288,35 @@ const checkHeader = (source: {
   return { path: real, entries: new Map(entries.map((entry) => [entry.name, entry])), metadata };
 };
 
+const readBytes = async (
+  { name, file: path }: TensorEntry,
+  byteOffset: number,
+  byteLength: number,
+): Promise<ArrayBuffer> => {
+  let file: FileHandle;
+  try {
+    file = await open(path, "r");
+  } catch (error) {
+    throw new UserError(`Cannot read "${name}" from ${path}: ${messageOf(error)}`);
+  }
+  try {
+    return await readFully(file, byteOffset, byteLength, path);
+  } finally {
+    await file.close();
+  }
+};
+
+/** All elements of a tensor that its codec decodes; rounding to its dtype changes none of them. */
+const readEncoded = async (entry: TensorEntry, codec: StoredCodec): Promise<TypedArray> => {
+  const { dtype, shape, byteOffset, byteLength } = entry;
+  const buffer = await readBytes(entry, byteOffset, byteLength);
+  const parts = codec
+    .parts(shape)
+    .map((part) => new dtypes[part.dtype].array(buffer, 0, elementCount(part.shape)));
+  const values = codec.unpack(parts, shape);
+  return dtype === "bfloat16" || dtype === "float16" ? narrowFloat32(values, dtype) : values;
+};
+
 /**
  * Reads `count` of one tensor's elements, from element `first` on, into memory of their own.
  *
@@ -316,20 +327,10 @@ export const readTensorPart = async (
   first: number,
   count: number,
 ): Promise<TypedArray> => {
-  let file: FileHandle;
-  try {
-    file = await open(entry.file, "r");
-  } catch (error) {
-    throw new UserError(`Cannot read "${entry.name}" from ${entry.file}: ${messageOf(error)}`);
-  }
+  if (entry.codec) return (await readEncoded(entry, entry.codec)).slice(first, first + count);
   const { array, bytes } = dtypes[entry.dtype];
-  try {
-    const byteOffset = entry.byteOffset + first * bytes;
-    const buffer = await readFully(file, byteOffset, count * bytes, entry.file);
-    return new array(buffer, 0, count);
-  } finally {
-    await file.close();
-  }
+  const buffer = await readBytes(entry, entry.byteOffset + first * bytes, count * bytes);
+  return new array(buffer, 0, count);
 };
 
 /**
@@ -338,7 +339,9 @@ export const readTensorPart = async (
  * @throws {UserError} if the file has gone or become shorter since its header was read
  */
 export const readTensorData = (entry: TensorEntry): Promise<TypedArray> =>
-  readTensorPart(entry, 0, elementCount(entry.shape));
+  entry.codec
+    ? readEncoded(entry, entry.codec)
+    : readTensorPart(entry, 0, elementCount(entry.shape));
 
 /** Elements of any float dtype as float32: exact for the half types, rounded for float64. */
 export const toFloat32 = (dtype: DType, data: TypedArray): Float32Array => {
