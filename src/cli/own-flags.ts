@@ -1,5 +1,7 @@
 import { compatNames } from "../core/compat.js";
 import { precisions } from "../core/precision.js";
+import { choiceForms } from "../evaluate/choices.js";
+import { scorings } from "../evaluate/scorings.js";
 import { defaultShardSize } from "../models/shards.js";
 import { optimizers } from "../train/optimizer.js";
 import type { Flag } from "./flag.js";
@@ -104,6 +106,24 @@ export const ownFlags = {
     default: null,
     min: 1,
     help: "Answer only the first rows of each set",
+  },
+  scoring: {
+    ours: true,
+    kind: "text",
+    group: "Checkpoints and evaluation",
+    placeholder: "how",
+    default: "generate",
+    choices: scorings,
+    help: "With --ckpt, of the eight commonsense sets: answer by what the model writes, by the likelihood of each answer, or by both, with a table of the two",
+  },
+  choices: {
+    ours: true,
+    kind: "text",
+    group: "Checkpoints and evaluation",
+    placeholder: "form",
+    default: "words",
+    choices: choiceForms,
+    help: "With --scoring loglik or both: compare the answers as targets name them, or by their own texts in the question",
   },
   temperature: {
     ours: true,

@@ -21,10 +21,10 @@ const splitColumns = (
   const keyColumns = widths.slice(0, keys).map((_, i) => i);
   const keyWidth = keyColumns.reduce((sum, i) => sum + (widths[i] ?? 0) + gap, 0);
   const blocks: number[][] = [];
-  let used = Infinity;
+  let used = 0;
   for (const [i, width] of widths.entries()) {
     if (i < keys) continue;
-    if (used + gap + width > room) {
+    if (blocks.length === 0 || used + gap + width > room) {
       blocks.push([...keyColumns]);
       used = keyWidth - gap;
     }

@@ -19,6 +19,8 @@ export const trainFlags = pickFlags([
   "max_steps",
   "compat",
   "limit",
+  "scoring",
+  "choices",
   "temperature",
   "top_k",
   "top_p",
@@ -79,6 +81,12 @@ export const crossFaults = (values: TrainFlagValues, datasetFile: boolean): Flag
       found: '"common_all" without --ckpt',
       expected: "a set to train on",
       hint: "common_all answers the eight commonsense sets with a trained adapter; train on common_170k",
+    });
+  if (values.output_file !== null && values.scoring === "both")
+    faults.push({
+      what: "--output_file",
+      found: "--scoring both beside it, which has two files",
+      expected: "--output_folder, or one of generate and loglik",
     });
   if (values.output_file !== null && values.dataset === "common_all")
     faults.push({

@@ -2,6 +2,8 @@ import type { Compat } from "../core/compat.js";
 import type { Precision } from "../core/precision.js";
 import { isPreTokenizedName } from "../datasets/registry.js";
 import type { DeepSpeedConfig } from "../distributed/ds-config.js";
+import type { ChoiceForm } from "../evaluate/choices.js";
+import type { Scoring } from "../evaluate/scorings.js";
 import { parseShardSize } from "../models/shards.js";
 import type { Optimizer } from "../train/optimizer.js";
 import type { TrainingSettings } from "../train/training-settings.js";
@@ -57,6 +59,8 @@ export interface TrainOptions extends ModelOptions, DataOptions, DeviceOptions, 
   readonly typed: ReadonlySet<string>;
   /** Whether it stands on the command line. */
   readonly outputFolderIsAsked: boolean;
+  readonly scoring: Scoring;
+  readonly choices: ChoiceForm;
   /** --ckpt: the file of the answers. */
   readonly outputFile: string | undefined;
   readonly resumeFromCheckpoint: string | undefined;
@@ -157,6 +161,8 @@ export const readTrainOptions = (
     earlyStopPatience: values.early_stop_patience,
     ckpt: values.ckpt ?? undefined,
     loadOrder: values.load_order,
+    scoring: values.scoring as TrainOptions["scoring"],
+    choices: values.choices as TrainOptions["choices"],
     computeRank: values.compute_rank,
     computeNorm: values.compute_norm,
     maxNewTokens: values.max_new_tokens ?? undefined,

@@ -183,6 +183,11 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   max_steps: [inTraining],
   compat: always,
   limit: answers,
+  scoring: [inEvaluation],
+  choices: [
+    inEvaluation,
+    onlyWith<"scoring", string>("scoring", (how) => how !== "generate", "scoring=loglik"),
+  ],
   temperature: whereDrawn,
   top_k: whereDrawn,
   top_p: whereDrawn,

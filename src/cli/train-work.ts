@@ -11,6 +11,7 @@ import { requireModelName } from "../train/model-name.js";
 import { loadTokenizer } from "../tokenizer/load-tokenizer.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
+import { scoringLines } from "./scoring-table.js";
 import type { TrainWork } from "./commands/train.js";
 import { defaultOf } from "./flag.js";
 import { trainFlags } from "./train-flags.js";
@@ -81,8 +82,12 @@ export const trainWork: TrainWork = {
     };
     await runTraining(options, record, ui, interrupt);
   },
-  evaluate: (options, ui, interrupt) =>
-    runEvaluation(options, (replaced) => originalFlags(options, replaced), ui, interrupt),
+  async evaluate(options, ui, interrupt, columns) {
+    const flagsOf = (replaced: Parameters<typeof originalFlags>[1]) =>
+      originalFlags(options, replaced);
+    const compared = await runEvaluation(options, flagsOf, ui, interrupt);
+    for (const line of scoringLines(compared, columns)) ui.line(line);
+  },
   async analyseDataset(options, ui) {
     const found = findDataset(options.dataset);
     const sets = found.kind === "group" ? found.members.map(findSingleDataset) : [found];

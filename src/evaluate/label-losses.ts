@@ -28,7 +28,7 @@ export interface LikelihoodModel {
 /**
  * Opens a model, with what was trained in it, for rows that are known: merged and widened where memory allows, as for decoding.
  *
- * @param rows those that will be asked for, or their longest: they say how much room the session needs
+ * @param rows all that will be asked for: they say how much room the session needs
  */
 export const openLikelihood = async (
   { base, adapted }: Answerer,

@@ -15,6 +15,8 @@ import type { PredictionSettings } from "./predict.js";
 /** The rows of a set that are to be answered, as text and as prompts. */
 export interface Questions {
   readonly dataset: Dataset;
+  /** Their file. */
+  readonly path: string;
   readonly rows: readonly Row[];
   readonly prompts: readonly EncodedRow[];
   /** What the person has to know: inputs that are dropped, contexts that are cut. */
@@ -64,6 +66,7 @@ export const loadQuestions = async (
   const cut = `${loaded.path}: ${String(cutContexts.length)} contexts are cut at the length limit (${listRows(cutContexts)})`;
   return {
     dataset,
+    path: loaded.path,
     rows,
     prompts,
     warnings: [

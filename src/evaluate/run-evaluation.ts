@@ -2,6 +2,8 @@ import { existsSync } from "node:fs";
 import { requireWritablePath } from "../core/atomic-file.js";
 import { UserError } from "../core/errors.js";
 import { findDataset, findSingleDataset, type Dataset } from "../datasets/registry.js";
+import { commonsenseNames, isCommonsenseName } from "../score/commonsense.js";
+import { compareScorings, type ScoringComparison } from "../score/likelihood.js";
 import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
@@ -11,10 +13,13 @@ import type { BaseStorage } from "../train/load-base.js";
 import { isAnswered, loadAllSets, requireAnswersOf } from "./answered-files.js";
 import { placeOfAnswers, type AnswersPlaceOptions } from "./answers-place.js";
 import { analyseAdapter, writeAdapterAnalysis } from "./adapter-analysis.js";
+import { answerByLikelihood } from "./answer-likelihood.js";
+import type { ChoiceForm } from "./choices.js";
 import { openTrained, type TrainedModel } from "./open-trained.js";
 import type { GivenFlags } from "./recorded-flags.js";
 import { announceDecoding, answerSet, openPredictor, type PredictionSettings } from "./predict.js";
 import { loadQuestions } from "./questions.js";
+import type { Scoring } from "./scorings.js";
 import { countParameters, outputConfigOf, type HiraFlags } from "./output-header.js";
 
 export interface EvaluationRunOptions
@@ -28,6 +33,10 @@ export interface EvaluationRunOptions
   /** Those of them that have to have an effect. */
   readonly typed?: ReadonlySet<string>;
   readonly dataset: string;
+  /** How the rows are answered: by what is written, by the likelihood of each answer, or by both. Default: "generate". */
+  readonly scoring?: Scoring;
+  /** Which form of an answer is asked for its likelihood. Default: "words". */
+  readonly choices?: ChoiceForm;
   readonly computeRank: boolean;
   readonly computeNorm: boolean;
 }
@@ -55,12 +64,30 @@ export const evaluationFileName = (
     "eval.jsonl",
   ].join("_");
 
+/** The name of a file of answers by likelihood; how answers are written does not matter to it. */
+export const likelihoodFileName = (
+  {
+    loadOrder,
+    useInput,
+    choices = "words",
+  }: Pick<EvaluationRunOptions, "loadOrder" | "choices"> & { readonly useInput?: boolean },
+  dataset: string,
+): string =>
+  [
+    `output_${String(loadOrder)}_${dataset}`,
+    ...(useInput === true ? ["input"] : []),
+    choices === "texts" ? "loglik-texts" : "loglik",
+    "eval.jsonl",
+  ].join("_");
+
 /**
  * --ckpt: answers the test split of a set (common_all: of eight) with what was trained, into files beside it, or where
  * placeOfAnswers says.
  *
  * A file that is there with all rows that are asked for is left as it is and its set skipped, unless --compute_rank or --compute_norm asks for more. compat
  * "exit": a folder that is not there is a warning, as in the original.
+ *
+ * Resolves to what was found by likelihood, compared with what was written where that is there too.
  * @param originalFlags line 1 of the files, for the flags that the trained model brings with it
  * @throws {UserError} if there is nothing complete to load, or the data are missing
  */
@@ -69,8 +96,8 @@ export const runEvaluation = async (
   originalFlags: (replaced: Readonly<Record<string, unknown>>) => OutputFile["flags"],
   ui: ProgressUi,
   interrupt: InterruptSignal,
-): Promise<void> => {
-  const { ckpt } = options;
+): Promise<readonly ScoringComparison[]> => {
+  const { ckpt, scoring = "generate" } = options;
   if (ckpt === undefined) throw new RangeError("Cannot evaluate without a checkpoint");
   const found = findDataset(options.dataset);
   const names = found.kind === "group" ? found.members : [found.name];
@@ -79,17 +106,29 @@ export const runEvaluation = async (
     const missing = `Cannot evaluate --ckpt=${ckpt}: found no such folder, expected a run's folder, one of its checkpoints, or a peft adapter`;
     if (!options.compat.has("exit")) throw new UserError(missing);
     ui.warn(missing);
-    return;
+    return [];
   }
   const place = await placeOfAnswers({ ...options, ckpt });
   const pathOf = (name: string): string => place.fileOf(evaluationFileName(options, name));
-  const todo: Dataset[] = [];
-  for (const dataset of names.map(findSingleDataset)) {
-    const path = pathOf(dataset.name);
-    if (place.isElsewhere) await requireAnswersOf(ckpt, path);
-    if (analyses || !(await isAnswered(path, dataset, options, ui))) todo.push(dataset);
-  }
-  if (todo.length === 0) return;
+  const judgedOf = (name: string): string => place.fileOf(likelihoodFileName(options, name));
+  const sets = names.map(findSingleDataset);
+  if (scoring !== "generate") requireChoices(sets);
+  const missing = async (path: (name: string) => string): Promise<readonly Dataset[]> => {
+    const found: Dataset[] = [];
+    for (const dataset of sets) {
+      const file = path(dataset.name);
+      if (place.isElsewhere) await requireAnswersOf(ckpt, file);
+      if (analyses || !(await isAnswered(file, dataset, options, ui))) found.push(dataset);
+    }
+    return found;
+  };
+  const todo = {
+    generate: scoring === "loglik" ? [] : await missing(pathOf),
+    loglik: scoring === "generate" ? [] : await missing(judgedOf),
+  };
+  const compare = (): Promise<readonly ScoringComparison[]> =>
+    scoring === "generate" ? Promise.resolve([]) : compareAll(sets, judgedOf, pathOf);
+  if (todo.generate.length + todo.loglik.length === 0) return compare();
   // Before hours of decoding.
   await requireWritablePath(
     pathOf(options.dataset),
@@ -103,38 +142,86 @@ export const runEvaluation = async (
   const kind = model.adapted?.adapter.method.kind;
   const settings = { ...options, useInput: usesInput(model, options.useInput) };
   const advice = model.runFlags && "as where this run was trained";
-  const asked = await loadAllSets(todo, (dataset) =>
+  const all = sets.filter((set) => todo.generate.includes(set) || todo.loglik.includes(set));
+  const asked = await loadAllSets(all, (dataset) =>
     loadQuestions(dataset, model.base, tokenizer, settings, advice),
   );
   const unknown = asked.flatMap((questions) => questions.unknown);
   requireKnownTokensOf(model.base, unknown, { usesTokenizer: true });
-  announceDecoding(todo, { folder, tokenizer, kind }, options, ui);
-  const predictor = await openPredictor(model.base, tokenizer, model.adapted, todo, options);
-  try {
-    for (const questions of asked) {
-      const { dataset, warnings } = questions;
-      interrupt.throwIfRequested();
-      const path = pathOf(dataset.name);
-      for (const warning of warnings) ui.warn(warning);
-      const write = (rows: OutputFile["rows"]): Promise<void> =>
-        writeOutputJsonl(path, {
-          flags: originalFlags(replacedFlags(model)),
-          adapterConfig: outputConfigOf(
-            model.base,
-            model.adapted?.adapter,
-            model.modelName,
-            hiraFlagsOf(model),
-          ),
-          summary: { memUsedMiB: Math.round(currentMemoryBytes() / 2 ** 20), trainSeconds: -1 },
-          parameters: countParameters(model.base, model.adapted?.adapter),
-          rows,
-        });
-      await answerSet(questions, predictor, options, { path, write, ui, interrupt });
-      ui.line(`Wrote ${path}`);
+  if (todo.generate.length > 0)
+    announceDecoding(todo.generate, { folder, tokenizer, kind }, options, ui);
+  for (const { warnings } of asked) for (const warning of warnings) ui.warn(warning);
+  const write = async (path: string, rows: OutputFile["rows"]): Promise<void> => {
+    await writeOutputJsonl(path, {
+      flags: originalFlags(replacedFlags(model)),
+      adapterConfig: outputConfigOf(
+        model.base,
+        model.adapted?.adapter,
+        model.modelName,
+        hiraFlagsOf(model),
+      ),
+      summary: { memUsedMiB: Math.round(currentMemoryBytes() / 2 ** 20), trainSeconds: -1 },
+      parameters: countParameters(model.base, model.adapted?.adapter),
+      rows,
+    });
+  };
+  const generated = asked.filter(({ dataset }) => todo.generate.includes(dataset));
+  if (generated.length > 0) {
+    const predictor = await openPredictor(
+      model.base,
+      tokenizer,
+      model.adapted,
+      todo.generate,
+      options,
+    );
+    try {
+      for (const questions of generated) {
+        interrupt.throwIfRequested();
+        const path = pathOf(questions.dataset.name);
+        const writeRows = (rows: OutputFile["rows"]): Promise<void> => write(path, rows);
+        await answerSet(questions, predictor, options, { path, write: writeRows, ui, interrupt });
+        ui.line(`Wrote ${path}`);
+      }
+    } finally {
+      predictor.dispose();
     }
-  } finally {
-    predictor.dispose();
   }
+  const judged = asked.filter(({ dataset }) => todo.loglik.includes(dataset));
+  await answerByLikelihood(judged, model, {
+    form: options.choices ?? "words",
+    ...{ batch: options.batch, threads: options.threads, tokenizer, ui, interrupt },
+    write: async ({ dataset: { name } }, rows) => {
+      await write(judgedOf(name), rows);
+      ui.line(`Wrote ${judgedOf(name)}`);
+    },
+  });
+  return compare();
+};
+
+/** @throws {UserError} on sets that have no answers to choose from */
+const requireChoices = (sets: readonly Dataset[]): void => {
+  const without = sets.filter(({ name }) => !isCommonsenseName(name)).map(({ name }) => name);
+  if (without.length === 0) return;
+  throw new UserError(
+    `Cannot answer ${without.join(", ")} with --scoring: found no answers to choose from, expected one of ${commonsenseNames.join(", ")}`,
+    "Leave --scoring out",
+  );
+};
+
+/** The sets whose answers by likelihood are there, compared with those that were written, where they are. */
+const compareAll = async (
+  sets: readonly Dataset[],
+  judgedOf: (name: string) => string,
+  generatedOf: (name: string) => string,
+): Promise<readonly ScoringComparison[]> => {
+  const found: ScoringComparison[] = [];
+  for (const { name } of sets) {
+    if (!isCommonsenseName(name)) continue;
+    const [likelihood, written] = [judgedOf(name), generatedOf(name)];
+    const generated = written !== likelihood && existsSync(written) ? written : undefined;
+    found.push(await compareScorings(name, { likelihood, generated }));
+  }
+  return found;
 };
 
 /** Whether inputs stand in the prompts: as in the run that trained the model, else as the command line says. */

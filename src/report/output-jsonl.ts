@@ -11,6 +11,8 @@ export interface PredictionRow {
   readonly context: string;
   readonly pred: string;
   readonly gt: string;
+  /** Further fields of the line, which the original does not have. */
+  readonly more?: { readonly [field: string]: PythonValue };
 }
 
 /** Line 3: what the run took, or for mmlu the accuracy in percent. */
@@ -124,7 +126,8 @@ export const writeOutputJsonl = (path: string, output: OutputFile): Promise<void
       const { trainable, all } = parameters;
       const percent = new PythonFloat(trainablePercent(trainable, all));
       yield line({ trainable, all, "trainable%": percent });
-      for await (const { context, pred, gt } of rows) yield line({ context, pred, gt });
+      for await (const { context, pred, gt, more } of rows)
+        yield line({ context, pred, gt, ...more });
     })(),
   );
 };

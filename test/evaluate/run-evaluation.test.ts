@@ -138,13 +138,14 @@ const prepare = async (t: ExecutionContext): Promise<Surroundings> => {
     compat: new Set(),
   };
   const interrupt = new InterruptSignal();
-  const run = (changes: Partial<EvaluationRunOptions> = {}) =>
-    runEvaluation(
+  const run = async (changes: Partial<EvaluationRunOptions> = {}): Promise<void> => {
+    await runEvaluation(
       { ...options, ...changes },
       (replaced) => replaced as OutputFile["flags"],
       ui,
       interrupt,
     );
+  };
   return { options, ckpt, lines, run, interrupt };
 };
 

@@ -11,8 +11,13 @@ import { readTrainOptions, type TrainOptions } from "../train-options.js";
 export interface TrainWork {
   /** Trains, loads the best checkpoint, answers the test split. */
   train(options: TrainOptions, ui: ProgressUi, interrupt: InterruptSignal): Promise<void>;
-  /** --ckpt: answers a test split with what a run has trained. */
-  evaluate(options: TrainOptions, ui: ProgressUi, interrupt: InterruptSignal): Promise<void>;
+  /** --ckpt: answers a test split with what a run has trained. @param columns that a table may take */
+  evaluate(
+    options: TrainOptions,
+    ui: ProgressUi,
+    interrupt: InterruptSignal,
+    columns: number,
+  ): Promise<void>;
   /** --dataset_analysis: prints the token lengths of the splits. */
   analyseDataset(options: TrainOptions, ui: ProgressUi): Promise<void>;
 }
@@ -60,7 +65,7 @@ export const trainCommand = (work: TrainWork): Command =>
       given,
       typed,
       modelFolder,
-      context: { ui, interrupt, outputIsLog },
+      context: { ui, interrupt, outputIsLog, terminal },
       faults,
       throwFaults,
     }) {
@@ -75,6 +80,6 @@ export const trainCommand = (work: TrainWork): Command =>
       if (!run.datasetAnalysis) outputIsLog();
       if (run.datasetAnalysis) await work.analyseDataset(run, ui);
       else if (run.ckpt === undefined) await work.train(run, ui, interrupt);
-      else await work.evaluate(run, ui, interrupt);
+      else await work.evaluate(run, ui, interrupt, terminal.columns);
     },
   });

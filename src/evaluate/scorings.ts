@@ -1,0 +1,3 @@
+/** How the rows of a set are answered: by what a model writes, by the likelihood of each answer, or by both. */
+export const scorings = ["generate", "loglik", "both"] as const;
+export type Scoring = (typeof scorings)[number];
