@@ -2,12 +2,8 @@ import { userErrorOfFaults } from "../core/errors.js";
 import { readJsonLines } from "../core/json-lines.js";
 import { isJsonObject } from "../core/json.js";
 import { readPredictionRows } from "../report/output-jsonl.js";
-import {
-  extractAnswer,
-  wilsonInterval,
-  type CommonsenseName,
-  type Interval,
-} from "./commonsense.js";
+import { extractAnswer, type CommonsenseName } from "./commonsense.js";
+import { wilsonInterval, type Interval } from "./intervals.js";
 
 /** What a sum of log-probabilities is divided by before answers are compared. */
 export const normalizations = ["sum", "token", "byte"] as const;
