@@ -1,4 +1,4 @@
-import { datasetNames, isPreTokenizedName, readyDatasetNames } from "../datasets/registry.js";
+import { datasetNames, isPreTokenizedName } from "../datasets/registry.js";
 import { namedInitializers } from "../peft/init.js";
 import { peftTypes } from "../peft/registry.js";
 import type { Flag } from "./flag.js";
@@ -91,7 +91,6 @@ export const trainHiraFlags = {
     placeholder: "name|file",
     default: "boolq",
     choices: datasetNames,
-    now: readyDatasetNames,
     alsoAccepts: {
       test: isPreTokenizedName,
       words: "a .json or .jsonl file of rows with input_ids and labels",

@@ -2,7 +2,7 @@ import {
   findDataset,
   findSingleDataset,
   isPreTokenizedName,
-  readyDatasetNames,
+  datasetNames,
 } from "../datasets/registry.js";
 import type { FlagValues } from "./options.js";
 import {
@@ -61,7 +61,7 @@ const namedSet = notWith<"dataset", string>("dataset", isPreTokenizedName);
 const answers: readonly Requirement<TrainFlagValues>[] = [notInAnalysis, namedSet];
 
 const adjustable = (name: string): boolean => {
-  if (!readyDatasetNames.some((known) => known === name)) return true;
+  if (!datasetNames.some((known) => known === name)) return true;
   const found = findDataset(name);
   const sets = found.kind === "group" ? found.members.map(findSingleDataset) : [found];
   return sets.some(({ member }) => member.decoding.adjustable);

@@ -1,6 +1,6 @@
 import { analyseDataset, formatAnalysis, type AnalysedSplit } from "../datasets/analysis.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
-import { encodeTrainingRows, targetTokensInTraining } from "../datasets/encode-rows.js";
+import { encodeTrainingRows, trainingTargetTokens } from "../datasets/encode-rows.js";
 import { inputWarning, loadSplit } from "../datasets/load-split.js";
 import { findDataset, findSingleDataset, type Dataset } from "../datasets/registry.js";
 import { splits, type Split } from "../datasets/rows.js";
@@ -27,7 +27,7 @@ const analyseSplits = async (
   const { member } = dataset;
   const { compat } = options;
   const root = await resolveDataRoot({ dataDir: options.dataDir });
-  const maxTargetTokens = targetTokensInTraining(member.maxNewTokens, options.maxNewTokens, compat);
+  const maxTargetTokens = trainingTargetTokens(member, options.maxNewTokens, compat);
   const warnings = new Set<string>();
   const analyse = async (split: Split): Promise<AnalysedSplit> => {
     const loaded = await loadSplit(dataset, split, {

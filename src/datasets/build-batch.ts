@@ -31,15 +31,30 @@ export type BatchLayout =
   /** Rows start in column 0 and are padded on the right: pre-tokenized data, as given. */
   | { readonly kind: "right-padded" };
 
-/** The layout of encoded rows: as narrow as each batch allows, or under compat "pad" always as wide as the limits. */
+/**
+ * The layout of encoded rows: as narrow as each batch allows, or under compat "pad" always as wide as the limits.
+ *
+ * @param limits.inOnePiece rows have no line that contexts end at, and the context's limit is the whole row's; see encodeInOnePiece
+ */
 export const trainingLayout = (
-  limits: { readonly maxContextTokens: number; readonly maxTargetTokens: number },
+  limits: {
+    readonly maxContextTokens: number;
+    readonly maxTargetTokens: number;
+    readonly inOnePiece?: boolean;
+  },
   compat: Compat = new Set(),
-): BatchLayout => ({
-  kind: "context-target",
-  contextColumns: compat.has("pad") ? limits.maxContextTokens : undefined,
-  targetColumns: compat.has("pad") ? limits.maxTargetTokens : undefined,
-});
+): BatchLayout => {
+  if (!compat.has("pad"))
+    return { kind: "context-target", contextColumns: undefined, targetColumns: undefined };
+  const { maxContextTokens, maxTargetTokens, inOnePiece = false } = limits;
+  return inOnePiece
+    ? { kind: "context-target", contextColumns: 0, targetColumns: maxContextTokens }
+    : {
+        kind: "context-target",
+        contextColumns: maxContextTokens,
+        targetColumns: maxTargetTokens,
+      };
+};
 
 interface Columns {
   /** Columns before the line that contexts end at; 0 where there is no such line. */

@@ -6,6 +6,8 @@ import type { EncodeTextsOptions } from "../tokenizer/encode-texts.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { noLoss } from "./encoded-rows.js";
 import type { EncodedRow } from "./encoded-rows.js";
+import { encodeInOnePiece, isInOnePiece } from "./encode-one-piece.js";
+import type { DatasetMember } from "./family.js";
 import type { Row } from "./rows.js";
 import { contextText } from "./templates.js";
 import type { Template } from "./templates.js";
@@ -51,13 +53,35 @@ export const targetTokensInTraining = (
 };
 
 /**
+ * The length of a set's training targets, in tokens.
+ *
+ * Outside template 4 the original gives a target all the room that its row has, whatever --max_new_tokens: so a target may be as
+ * long as a context. Template 4 has targetTokensInTraining.
+ */
+export const trainingTargetTokens = (
+  {
+    template,
+    maxContextTokens,
+    maxNewTokens,
+  }: Pick<DatasetMember, "template" | "maxContextTokens" | "maxNewTokens">,
+  flag: number | undefined,
+  compat: Compat = new Set(),
+): number =>
+  template.inOnePiece === true
+    ? Math.max(maxContextTokens, maxNewTokens, flag ?? 0)
+    : targetTokensInTraining(maxNewTokens, flag, compat);
+
+/**
  * Rows for training and validation: BOS + template with an empty target as context, then target + EOS as labels.
  *
  * A context over its limit loses the end of its *input*, so that what follows the input (`### Response:`) stays; a target
  * over its limit is cut at its end, and then has no EOS to learn from. compat "tokens": neither BOS nor EOS, and contexts
  * cut at their right end; compat "pad": a label equal to the pad id carries no loss.
  *
- * Source: the HiRA authors' dataset/format_inputs.py, template 4.
+ * Where the template is in one piece, compat "tokens" encodes BOS + template + EOS as one text and cuts it at its right end, see
+ * encodeInOnePiece; compat "loss": the loss runs over prompt and answer.
+ *
+ * Source: the HiRA authors' dataset/format_inputs.py.
  * @param options.allowsUnlabelled whether rows without a label are only counted
  * @throws {UserError} if a row would have no labelled token (all of them, up to ten)
  */
@@ -69,8 +93,14 @@ export const encodeTrainingRows = async (
     ...options
   }: EncodingOptions & { readonly maxTargetTokens: number; readonly allowsUnlabelled?: boolean },
 ): Promise<EncodedSet> => {
-  const { tokenizer, compat = new Set(), path, encoding } = options;
+  const { tokenizer, compat = new Set(), path, encoding, template } = options;
   const asOriginal = compat.has("tokens");
+  if (isInOnePiece(template, compat)) {
+    const set = await encodeInOnePiece(rows, options);
+    if (!allowsUnlabelled) requireLabels(set.unlabelled, path);
+    return set;
+  }
+  const everywhere = compat.has("loss") && template.inOnePiece === true;
   const contexts = await encodeContexts(rows, options, !asOriginal);
   const eos = asOriginal ? "" : (tokenizer.eosToken ?? "");
   const targets = await encodeTexts(
@@ -97,9 +127,14 @@ export const encodeTrainingRows = async (
     ids.set(context);
     ids.set(target, context.length);
     at += ids.length;
+    const padIsSilent = compat.has("pad") && ids.includes(tokenizer.padId);
+    // Nothing comes before the first token that could predict it.
+    const unlabelledTokens = everywhere ? 1 : context.length;
     const labels =
-      compat.has("pad") && target.includes(tokenizer.padId)
-        ? ids.map((id, i) => (i < context.length || id === tokenizer.padId ? noLoss : id))
+      everywhere || padIsSilent
+        ? ids.map((id, i) =>
+            i < unlabelledTokens || (padIsSilent && id === tokenizer.padId) ? noLoss : id,
+          )
         : undefined;
     if (target.length === 0 || labels?.every((label) => label === noLoss) === true)
       unlabelled.push(row);

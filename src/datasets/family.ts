@@ -28,25 +28,39 @@ export const fourBeams: DecodingDefaults = {
   adjustable: true,
 };
 
+/** Dialogue, summaries, descriptions and MetaMath: fixed, whatever the flags. */
+export const dialogueBeams: DecodingDefaults = {
+  beams: 4,
+  lengthPenalty: 0.9,
+  noRepeatNgramSize: 4,
+  adjustable: false,
+};
+
 /** One data set: where it lies, and the original's figures for it. Lengths in tokens. */
 export interface DatasetMember {
   /** Under the data root. */
   readonly folder: string;
   readonly template: Template;
-  /** Of the context, BOS included. */
+  /** Of the context, BOS included. The original cuts the whole row at it where the template is in one piece. */
   readonly maxContextTokens: number;
-  /** Of the target in training, and of the answer in decoding. */
+  /** Of the answer in decoding; of the target in training, see trainingTargetTokens. */
   readonly maxNewTokens: number;
   /** False: the set comes without a validation file, and the original reads test.json instead. */
   readonly ownValidation: boolean;
   /** Evaluation and decoding take max(1, floor(--batch / this)) rows at a time. */
   readonly evaluationBatchDivisor: 1 | 4;
   readonly decoding: DecodingDefaults;
+  /** "letters": the original compares the logits of A, B, C and D instead of decoding, unless --decoding=greedy is given. */
+  readonly answers?: "letters";
 }
 
 /** The sets that share a form. */
 export interface DatasetFamily {
   readonly members: Readonly<Record<string, DatasetMember>>;
+  /** The names that a split's file may have, without ending, in order; the split's own if absent. */
+  readonly stems?: Partial<Readonly<Record<Split, readonly string[]>>>;
+  /** Endings that the family reads besides those of readRecords. */
+  readonly endings?: readonly string[];
   /**
    * @param place.useInput whether a row's input is kept
    * @throws {UserError} if the file is missing or not JSON, or a row lacks a field
@@ -58,13 +72,38 @@ export interface DatasetFamily {
   ): Promise<LoadedRows>;
 }
 
-/** The path of `<folder>/<stem>` with the first of the known endings that is there, or undefined if none is. */
+/** What a file is looked for by: its names without ending, and endings besides those of readRecords. */
+export interface FileNames {
+  readonly stems: readonly string[];
+  readonly endings?: readonly string[] | undefined;
+}
+
+/** The names that a family's file of a split may have. */
+export const namesOf = (
+  { stems, endings }: Pick<DatasetFamily, "stems" | "endings">,
+  split: Split,
+): FileNames => ({ stems: stems?.[split] ?? [split], endings });
+
+/** Where the Hub's data sets have their Parquet files, and how they call them. */
+const hubFolders = ["", "data", "main", "all"] as const;
+
+/**
+ * The path of `<folder>/<stem><ending>` for the first name that is there, or undefined if none is: first by stem, then by ending.
+ *
+ * Behind them, Parquet as the Hub serves it: `<stem>-00000-of-00001.parquet`, in the folder or in `data`, `main` or `all` below it.
+ */
 export const recordFileIfThere = async (
   folder: string,
-  stem: string,
+  { stems, endings = [] }: FileNames,
 ): Promise<string | undefined> => {
-  for (const ending of recordFileEndings) {
-    const path = join(folder, `${stem}${ending}`);
+  const names = stems.flatMap((stem) =>
+    [...recordFileEndings, ...endings].map((ending) => stem + ending),
+  );
+  const shards = stems.flatMap((stem) =>
+    hubFolders.map((below) => join(below, `${stem}-00000-of-00001.parquet`)),
+  );
+  for (const name of [...names, ...shards]) {
+    const path = join(folder, name);
     const isThere = await access(path).then(
       () => true,
       () => false,
@@ -79,12 +118,21 @@ export const recordFileIfThere = async (
  *
  * @throws {UserError} if it is not
  */
-export const findRecordFile = async (folder: string, stem: string): Promise<string> => {
-  const path = await recordFileIfThere(folder, stem);
+export const findRecordFile = async (
+  folder: string,
+  names: FileNames,
+  split: Split,
+): Promise<string> => {
+  const path = await recordFileIfThere(folder, names);
   if (path !== undefined) return path;
-  const names = recordFileEndings.map((ending) => stem + ending).join(", ");
+  const endings = [...recordFileEndings, ...(names.endings ?? [])];
+  const [first = split, ...others] = names.stems;
+  const looked = [
+    ...endings.map((ending) => first + ending),
+    ...others.map((stem) => `${stem} with one of these endings`),
+  ].join(", ");
   throw new UserError(
-    `Cannot find the ${stem} rows in ${folder}: found none of ${names}`,
+    `Cannot find the ${split} rows in ${folder}: found none of ${looked}`,
     "Put the file there, or choose another data folder with --data_dir or HIRA_DATA_DIR",
   );
 };

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { describeJson } from "../core/json.js";
-import { findRecordFile, fourBeams, greedy } from "./family.js";
+import { findRecordFile, fourBeams, greedy, namesOf } from "./family.js";
 import type { DatasetFamily, DatasetMember } from "./family.js";
 import { readRecords, stringFields, throwFaults, type DataRecord } from "./read-records.js";
 import type { LoadedRows, Row } from "./rows.js";
@@ -82,5 +82,8 @@ export const llmAdapters = {
     obqa: subset("openbookqa"),
   },
   load: async ({ folder }, split, { root, useInput }) =>
-    readInstructionRows(await findRecordFile(join(root, folder), split), useInput),
+    readInstructionRows(
+      await findRecordFile(join(root, folder), namesOf({}, split), split),
+      useInput,
+    ),
 } as const satisfies DatasetFamily;

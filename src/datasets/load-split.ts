@@ -2,13 +2,13 @@ import { join } from "node:path";
 import type { Compat } from "../core/compat.js";
 import { UserError } from "../core/errors.js";
 import { listRows } from "../core/row-names.js";
-import { recordFileIfThere } from "./family.js";
+import { namesOf, recordFileIfThere } from "./family.js";
 import type { Dataset } from "./registry.js";
-import type { LoadedRows, Split } from "./rows.js";
+import type { LoadedRows, Row, Split } from "./rows.js";
 
 export interface LoadedSplit extends LoadedRows {
   readonly split: Split;
-  /** Rows in the file, before --dataset_ratio. */
+  /** Rows that the file gives, before --dataset_ratio. */
   readonly rowsInFile: number;
   /** What the user has to know before believing a checkpoint that these rows choose, and what to do about it. */
   readonly warning?: string | undefined;
@@ -45,13 +45,12 @@ export const loadSplit = async (
     split === "validation" &&
     !member.ownValidation &&
     (compat.has("splits") ||
-      (await recordFileIfThere(join(root, member.folder), "validation")) === undefined);
+      (await recordFileIfThere(join(root, member.folder), namesOf(family, "validation"))) ===
+        undefined);
   const loaded = await family.load(member, readsTest ? "test" : split, { root, useInput });
   const rowsInFile = loaded.rows.length;
   const rows =
-    split === "test" && !compat.has("splits")
-      ? loaded.rows
-      : keepRatio(loaded.rows, ratio, loaded.path);
+    split === "test" && !compat.has("splits") ? loaded.rows : keepRatioOfRecords(loaded, ratio);
   const warning =
     readsTest && !compat.has("splits")
       ? `${name} has no validation rows: its test rows choose the best checkpoint, so the test accuracy is ` +
@@ -59,6 +58,13 @@ export const loadSplit = async (
       : undefined;
   return { ...loaded, rows, split, rowsInFile, warning };
 };
+
+/** What a family has to say of the rows of a file, with its name. */
+export const remarkLines = ({
+  path,
+  remarks = [],
+}: Pick<LoadedRows, "path" | "remarks">): readonly string[] =>
+  remarks.map((remark) => `${path}: ${remark}`);
 
 /** What to say of the rows, among those that are used, whose input is not; undefined where there are none. */
 export const inputWarning = (
@@ -69,6 +75,13 @@ export const inputWarning = (
   return dropped.length === 0
     ? undefined
     : `${path}: the "input" of ${String(dropped.length)} of ${String(rows.length)} rows is dropped, as train_hira.py does (${listRows(dropped)}); ${advice}`;
+};
+
+/** As keepRatio, but where rows were built from records, such as dialogues, those of the first floor(records * ratio). */
+const keepRatioOfRecords = ({ rows, records, path }: LoadedRows, ratio: number): readonly Row[] => {
+  if (!records) return keepRatio(rows, ratio, path);
+  const kept = keepRatio(Array.from({ length: records.count }), ratio, path).length;
+  return rows.filter((_, row) => (records.ofRow[row] ?? 0) < kept);
 };
 
 /**

@@ -1,12 +1,17 @@
 import { linesOfFaults, UserError } from "../core/errors.js";
-import { readJsonValues } from "../core/json-values.js";
+import { readJsonValues, type PlacedValue } from "../core/json-values.js";
 import { describeJson, isJsonObject } from "../core/json.js";
+import { readParquetValues } from "./read-parquet.js";
+import { readTableValues, tableForm } from "./read-table.js";
 
 /** The file endings that readRecords knows, in the order in which a split's file is looked for. */
-export const recordFileEndings = [".json", ".jsonl", ".json.gz", ".jsonl.gz"] as const;
+export const recordFileEndings = [
+  ...[".json", ".jsonl", ".json.gz", ".jsonl.gz"],
+  ...[".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet"],
+] as const;
 
 export interface DataRecord {
-  /** `row 3` of an array, `line 4` of other forms, both from 1: where error messages point; see PlacedValue. */
+  /** `row 3` of an array or of Parquet, `line 4` of other forms, all from 1: where error messages point; see PlacedValue. */
   readonly place: string;
   readonly value: Readonly<Record<string, unknown>>;
 }
@@ -18,15 +23,23 @@ export interface RecordFile {
   readonly sha256: string;
 }
 
+const readValues = (
+  path: string,
+): Promise<{ readonly values: readonly PlacedValue[]; readonly sha256: string }> => {
+  if (path.endsWith(".parquet")) return readParquetValues(path);
+  return tableForm(path) === undefined ? readJsonValues(path) : readTableValues(path);
+};
+
 /**
  * Reads a file of objects. What is in it says which form it has, not its ending: a JSON array, JSON Lines (blank lines are
- * passed over), or objects one behind the other; either packed with gzip.
+ * passed over), or objects one behind the other; either packed with gzip. Three forms go by their ending: .csv and .tsv (with .gz
+ * or without), see readTableValues, and .parquet.
  *
  * @throws {UserError} if the file is missing, is damaged, is not JSON (with the line), holds something else than
  *   objects (with every row, up to ten), or holds none
  */
 export const readRecords = async (path: string): Promise<RecordFile> => {
-  const { values, sha256 } = await readJsonValues(path);
+  const { values, sha256 } = await readValues(path);
   if (values.length === 0)
     throw new UserError(
       `Cannot use ${path}: found no rows, expected at least one`,

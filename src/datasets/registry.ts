@@ -1,6 +1,12 @@
 import { didYouMean, UserError } from "../core/errors.js";
 import type { DatasetFamily, DatasetMember } from "./family.js";
+import { convai2 } from "./convai2.js";
+import { dailydialog } from "./dailydialog.js";
+import { e2e } from "./e2e.js";
 import { llmAdapters } from "./llm-adapters.js";
+import { math } from "./math.js";
+import { mmlu } from "./mmlu.js";
+import { samsum } from "./samsum.js";
 
 /** Every name that the original's --dataset takes, in its order. */
 export const datasetNames = [
@@ -40,44 +46,39 @@ export interface DatasetGroup {
   readonly members: readonly DatasetName[];
 }
 
-const comesLater = { kind: "later" } as const;
+const setOf = <Family extends DatasetFamily>(
+  family: Family,
+  name: keyof Family["members"] & DatasetName,
+): Dataset => {
+  const member = family.members[name];
+  if (!member) throw new RangeError(`found no member ${name}, expected one`);
+  return { kind: "set", name, member, family };
+};
 
-const llmAdaptersSet = (name: keyof typeof llmAdapters.members): Dataset => ({
-  kind: "set",
-  name,
-  member: llmAdapters.members[name],
-  family: llmAdapters,
-});
-
-const registry: Readonly<Record<DatasetName, Dataset | DatasetGroup | typeof comesLater>> = {
-  e2e_nlg: comesLater,
-  dailydialog: comesLater,
-  samsum: comesLater,
-  e2e_cleaned: comesLater,
-  boolq: llmAdaptersSet("boolq"),
-  mmlu: comesLater,
-  common_170k: llmAdaptersSet("common_170k"),
-  gsm8k: comesLater,
-  piqa: llmAdaptersSet("piqa"),
-  siqa: llmAdaptersSet("siqa"),
-  hellas: llmAdaptersSet("hellas"),
-  winog: llmAdaptersSet("winog"),
-  arce: llmAdaptersSet("arce"),
-  arcc: llmAdaptersSet("arcc"),
-  obqa: llmAdaptersSet("obqa"),
-  convai2: comesLater,
-  meta_math: comesLater,
+const registry: Readonly<Record<DatasetName, Dataset | DatasetGroup>> = {
+  e2e_nlg: setOf(e2e, "e2e_nlg"),
+  dailydialog: setOf(dailydialog, "dailydialog"),
+  samsum: setOf(samsum, "samsum"),
+  e2e_cleaned: setOf(e2e, "e2e_cleaned"),
+  boolq: setOf(llmAdapters, "boolq"),
+  mmlu: setOf(mmlu, "mmlu"),
+  common_170k: setOf(llmAdapters, "common_170k"),
+  gsm8k: setOf(math, "gsm8k"),
+  piqa: setOf(llmAdapters, "piqa"),
+  siqa: setOf(llmAdapters, "siqa"),
+  hellas: setOf(llmAdapters, "hellas"),
+  winog: setOf(llmAdapters, "winog"),
+  arce: setOf(llmAdapters, "arce"),
+  arcc: setOf(llmAdapters, "arcc"),
+  obqa: setOf(llmAdapters, "obqa"),
+  convai2: setOf(convai2, "convai2"),
+  meta_math: setOf(math, "meta_math"),
   common_all: {
     kind: "group",
     name: "common_all",
     members: ["boolq", "piqa", "siqa", "hellas", "winog", "arce", "arcc", "obqa"],
   },
 };
-
-/** The names whose data can be read today, in the order of `datasetNames`. */
-export const readyDatasetNames: readonly DatasetName[] = datasetNames.filter(
-  (name) => registry[name].kind !== "later",
-);
 
 const isDatasetName = (name: string): name is DatasetName =>
   (datasetNames as readonly string[]).includes(name);
@@ -88,7 +89,7 @@ export const isPreTokenizedName = (name: string): boolean => /\.jsonl?(\.gz)?$/.
 /**
  * What a name of --dataset stands for.
  *
- * @throws {UserError} if the name is unknown, or the set is not built yet
+ * @throws {UserError} if the name is unknown
  */
 export const findDataset = (name: string): Dataset | DatasetGroup => {
   if (!isDatasetName(name))
@@ -96,12 +97,7 @@ export const findDataset = (name: string): Dataset | DatasetGroup => {
       `Cannot use --dataset ${JSON.stringify(name)}: expected one of ${datasetNames.join(", ")}, or a .json or .jsonl file of token ids`,
       didYouMean(name, datasetNames),
     );
-  const entry = registry[name];
-  if (entry.kind !== "later") return entry;
-  throw new UserError(
-    `Cannot use --dataset ${name} yet: it comes in a later version`,
-    `Ready now: ${readyDatasetNames.join(", ")}`,
-  );
+  return registry[name];
 };
 
 /**

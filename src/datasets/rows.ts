@@ -16,6 +16,10 @@ export type Split = (typeof splits)[number];
 /** What a file of rows held, before anything is encoded. */
 export interface LoadedRows {
   readonly rows: readonly Row[];
+  /** What the file has, such as dialogues, where it is not one a row: --dataset_ratio counts these. `ofRow` has one number a row. */
+  readonly records?: { readonly count: number; readonly ofRow: readonly number[] };
+  /** What the person has to know of the rows, in whole sentences without the file's name. */
+  readonly remarks?: readonly string[];
   /** Numbers of the rows that have an input which is not used. */
   readonly droppedInputs: readonly number[];
   readonly path: string;

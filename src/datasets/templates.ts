@@ -6,6 +6,8 @@ export interface Template {
   readonly tail: string;
   /** For rows whose input is used: what stands before the instruction, and between it and the input. */
   readonly withInput?: { readonly head: string; readonly between: string };
+  /** Whether train_hira.py makes one text of a training row, which its table's length cuts as a whole: compat "tokens" does. */
+  readonly inOnePiece?: boolean;
 }
 
 /**
@@ -16,8 +18,8 @@ export interface Template {
  */
 export const templates = {
   /** E2E, DailyDialog, SAMSum, ConvAI2, MetaMath. */
-  0: { head: "CONTEXT: ", tail: " TARGET: " },
-  1: { head: "", tail: " R: " },
+  0: { head: "CONTEXT: ", tail: " TARGET: ", inOnePiece: true },
+  1: { head: "", tail: " R: ", inOnePiece: true },
   /** The LLM-Adapters sets. */
   4: {
     head:
@@ -32,7 +34,7 @@ export const templates = {
     },
   },
   /** MMLU. */
-  7: { head: "", tail: "" },
+  7: { head: "", tail: "", inOnePiece: true },
 } as const satisfies Readonly<Record<number, Template>>;
 
 /** The text before the target: the template with instruction and, where it is used, input in, and the target empty. */

@@ -11,9 +11,10 @@ import {
   type DataCheck,
 } from "../datasets/check-rows.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
-import { encodeTrainingRows, targetTokensInTraining } from "../datasets/encode-rows.js";
+import { encodeTrainingRows, trainingTargetTokens } from "../datasets/encode-rows.js";
 import { countLabels } from "../datasets/encoded-rows.js";
-import { inputWarning, keepRatio, loadSplit } from "../datasets/load-split.js";
+import { isInOnePiece } from "../datasets/encode-one-piece.js";
+import { inputWarning, keepRatio, loadSplit, remarkLines } from "../datasets/load-split.js";
 import { readPreTokenized } from "../datasets/pre-tokenized.js";
 import { findDataset, findSingleDataset, type Dataset } from "../datasets/registry.js";
 import { questionOf, splits, type Split } from "../datasets/rows.js";
@@ -80,7 +81,7 @@ const checkSet = async (
   const { member } = dataset;
   const { compat, maxNewTokens, datasetRatio, useInput, numWorkers, batch } = options;
   const root = await resolveDataRoot({ dataDir: options.dataDir });
-  const maxTargetTokens = targetTokensInTraining(member.maxNewTokens, maxNewTokens, compat);
+  const maxTargetTokens = trainingTargetTokens(member, maxNewTokens, compat);
   const { maxContextTokens } = member;
   const [warnings, missing, unknownTokens] = [
     new Set<string>(),
@@ -99,6 +100,7 @@ const checkSet = async (
     }
     const { path, rows } = loaded;
     const dropped = inputWarning(loaded);
+    for (const remark of remarkLines(loaded)) warnings.add(remark);
     if (dropped !== undefined) warnings.add(dropped);
     const encoded =
       tokenizer &&
@@ -126,7 +128,14 @@ const checkSet = async (
   const checked = checkRows(found, {
     batch,
     ...(tokenizer && { limits: { context: maxContextTokens, target: maxTargetTokens } }),
-    layout: trainingLayout({ maxContextTokens, maxTargetTokens }, compat),
+    layout: trainingLayout(
+      {
+        maxContextTokens,
+        maxTargetTokens,
+        inOnePiece: isInOnePiece(member.template, compat),
+      },
+      compat,
+    ),
     asOriginal: compat.has("tokens"),
   });
   return withFaults(dataset.name, checked, { missing, unknownTokens, warnings: [...warnings] });

@@ -3,7 +3,7 @@ import type { UnknownTokens } from "../core/unknown-tokens.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
 import { encodePrompts } from "../datasets/encode-rows.js";
-import { inputWarning, loadSplit } from "../datasets/load-split.js";
+import { inputWarning, loadSplit, remarkLines } from "../datasets/load-split.js";
 import type { Dataset } from "../datasets/registry.js";
 import type { Row } from "../datasets/rows.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
@@ -70,6 +70,7 @@ export const loadQuestions = async (
     rows,
     prompts,
     warnings: [
+      ...remarkLines(loaded),
       ...(dropped === undefined ? [] : [dropped]),
       ...(cutContexts.length > 0 ? [cut] : []),
     ],

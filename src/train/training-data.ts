@@ -6,10 +6,11 @@ import { countLabels, type EncodedRow } from "../datasets/encoded-rows.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
 import {
   encodeTrainingRows,
-  targetTokensInTraining,
+  trainingTargetTokens,
   type EncodedSet,
 } from "../datasets/encode-rows.js";
-import { inputWarning, loadSplit, type LoadedSplit } from "../datasets/load-split.js";
+import { isInOnePiece } from "../datasets/encode-one-piece.js";
+import { inputWarning, loadSplit, remarkLines, type LoadedSplit } from "../datasets/load-split.js";
 import { readPreTokenized } from "../datasets/pre-tokenized.js";
 import { findSingleDataset } from "../datasets/registry.js";
 import { keepRatio } from "../datasets/load-split.js";
@@ -72,7 +73,8 @@ export const loadTrainingData = async (
   const dataset = findSingleDataset(settings.dataset);
   const { member } = dataset;
   const root = await resolveDataRoot({ dataDir: settings.dataDir });
-  const maxTargetTokens = targetTokensInTraining(member.maxNewTokens, maxNewTokens, compat);
+  const maxTargetTokens = trainingTargetTokens(member, maxNewTokens, compat);
+  const inOnePiece = isInOnePiece(member.template, compat);
   const load = async (split: "train" | "validation") => {
     const loaded = await loadSplit(dataset, split, {
       root,
@@ -98,7 +100,10 @@ export const loadTrainingData = async (
   return {
     train: train.encoded.rows,
     validation: validation.encoded.rows,
-    layout: trainingLayout({ maxContextTokens: member.maxContextTokens, maxTargetTokens }, compat),
+    layout: trainingLayout(
+      { maxContextTokens: member.maxContextTokens, maxTargetTokens, inOnePiece },
+      compat,
+    ),
     padId: tokenizer.padId,
     evaluationBatchDivisor: member.evaluationBatchDivisor,
     warnings: [
@@ -114,7 +119,7 @@ export const loadTrainingData = async (
     files: Object.fromEntries(
       [train, validation].map(({ loaded }) => [loaded.path, loaded.sha256]),
     ),
-    longest: member.maxContextTokens + maxTargetTokens,
+    longest: member.maxContextTokens + (inOnePiece ? 0 : maxTargetTokens),
   };
 };
 
@@ -129,6 +134,7 @@ const warningsOf = (
       ? []
       : [`${path}: ${String(rows.length)} ${what} cut at the length limit (${listRows(rows)})`];
   return [
+    ...remarkLines(loaded),
     ...(dropped === undefined ? [] : [dropped]),
     ...cut("contexts are", cutContexts),
     ...cut("targets are", cutTargets),
