@@ -42,7 +42,11 @@ const before = collect();
 const { folder, weights } = await loadBase(
   options.model,
   { ...options, tokenizer: "optional" },
-  { line: console.error, warn: console.error },
+  {
+    line: console.error,
+    warn: console.error,
+    decoding: () => ({ advance: () => undefined, done: () => undefined }),
+  },
 );
 const modules = folder.config.linears;
 const linear = new Set(modules.map(({ path }) => `${path}.weight`));

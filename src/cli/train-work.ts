@@ -7,6 +7,7 @@ import { splits, type Split } from "../datasets/rows.js";
 import { runEvaluation } from "../evaluate/run-evaluation.js";
 import { runTraining } from "../evaluate/run-training.js";
 import type { ProgressUi } from "../report/progress.js";
+import { findOnHub } from "../models/hub/find-on-hub.js";
 import { requireModelName } from "../train/model-name.js";
 import { loadTokenizer } from "../tokenizer/load-tokenizer.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
@@ -91,9 +92,10 @@ export const trainWork: TrainWork = {
   async analyseDataset(options, ui) {
     const found = findDataset(options.dataset);
     const sets = found.kind === "group" ? found.members.map(findSingleDataset) : [found];
-    const tokenizer = await loadTokenizer(
-      options.modelFolder ?? requireModelName(options.modelName),
-    );
+    const name = options.modelFolder ?? requireModelName(options.modelName);
+    const tokenizer = await loadTokenizer(await findOnHub(name, { purpose: "tokenizer", ui }), {
+      modelName: name,
+    });
     for (const [i, dataset] of sets.entries())
       ui.line(`${i === 0 ? "" : "\n"}${await analyseSplits(dataset, tokenizer, options, ui)}`);
   },

@@ -311,7 +311,10 @@ export const withAttempts = async <T>(
     } catch (error) {
       if (!(error instanceof PassingFault)) throw error;
       failed++;
-      if (failed >= attempts) throw fault(`${error.message}, ${String(attempts)} times in a row`);
+      if (failed >= attempts)
+        throw fault(
+          attempts > 1 ? `${error.message}, ${String(attempts)} times in a row` : error.message,
+        );
       const pause = error.waitMs ?? waitMs * 2 ** (failed - 1);
       onRetry?.(error.message, pause);
       await sleep(pause);

@@ -1,6 +1,7 @@
 import { basename, dirname, join, resolve } from "node:path";
 import { UserError } from "../core/errors.js";
 import type { Compat } from "../core/compat.js";
+import { hubNameOfSnapshot } from "../models/hub/hub-name.js";
 import { modelNameOf } from "../report/run-folder.js";
 import { resolveCheckpoint, type ResolvedFolder } from "../train/checkpoint-folder.js";
 
@@ -35,9 +36,11 @@ const kindOf = async (ckpt: string): Promise<ResolvedFolder | undefined> => {
   }
 };
 
+const isOfHub = (ckpt: string): boolean => hubNameOfSnapshot(resolve(ckpt)) !== undefined;
+
 /** A name for the answers of --ckpt, below which a checkpoint's stand apart from its run's. */
 const nameOf = (ckpt: string, found: ResolvedFolder | undefined): string => {
-  if (found?.kind === "model") return modelNameOf(ckpt);
+  if (found?.kind === "model" || isOfHub(ckpt)) return modelNameOf(ckpt);
   const own = basename(resolve(ckpt));
   return found?.kind === "checkpoint" && found.runFolder !== undefined
     ? join(basename(found.runFolder), own)
@@ -46,9 +49,9 @@ const nameOf = (ckpt: string, found: ResolvedFolder | undefined): string => {
 
 /**
  * Where the answers of --ckpt go: into --output_file, else below an --output_folder that somebody asked for, else beside what was
- * trained, as in the original. A plain model's folder is not written into: its answers stand below --output_folder, whether asked for or not.
+ * trained, as in the original. A plain model's folder and the Hub's cache are not written into: their answers stand below --output_folder, whether asked for or not.
  *
- * compat "names": always beside what is evaluated.
+ * compat "names": always beside what is evaluated, but in the Hub's cache.
  * Source: the --ckpt branch of train_hira.py, where --output_folder counts in training alone.
  */
 export const placeOfAnswers = async ({
@@ -61,7 +64,8 @@ export const placeOfAnswers = async ({
   if (outputFile !== undefined)
     return { folder: dirname(outputFile), isElsewhere: true, fileOf: () => outputFile };
   const found = await kindOf(ckpt);
-  const isElsewhere = !compat.has("names") && (outputFolderIsAsked || found?.kind === "model");
+  const isElsewhere =
+    isOfHub(ckpt) || (!compat.has("names") && (outputFolderIsAsked || found?.kind === "model"));
   const folder = isElsewhere ? join(outputFolder, nameOf(ckpt, found)) : ckpt;
   return { folder, isElsewhere, fileOf: (name) => join(folder, name) };
 };

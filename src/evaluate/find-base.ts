@@ -4,12 +4,10 @@ import { dirname, isAbsolute, join, resolve } from "node:path";
 import { UserError } from "../core/errors.js";
 import { hashFile } from "../core/file-hash.js";
 import { readJsonObject, type JsonObject } from "../core/json-file.js";
-import {
-  downloadHint,
-  loadModelFolder,
-  parseConfig,
-  type ModelFolder,
-} from "../models/model-folder.js";
+import type { HubUi } from "../models/hub/fetch-snapshot.js";
+import { findOnHub } from "../models/hub/find-on-hub.js";
+import { hubNameOfSnapshot, hubNameText, parseHubName } from "../models/hub/hub-name.js";
+import { loadModelFolder, parseConfig, type ModelFolder } from "../models/model-folder.js";
 import { readAdapterConfig } from "../peft/adapter-files.js";
 import { readRecordedModel, type RecordedModel } from "../report/run-json.js";
 
@@ -106,15 +104,17 @@ const areSameModel = async (
 };
 
 /** Where a recorded folder may be now: beside the run or the adapter, in the working folder, where a run's output folder lay. */
-const placesOf = (recorded: string, anchor: string): readonly string[] =>
-  isAbsolute(recorded)
-    ? [recorded]
-    : [
-        join(dirname(anchor), recorded),
-        join(anchor, recorded),
-        recorded,
-        join(dirname(dirname(anchor)), recorded),
-      ];
+const placesOf = (recorded: string, anchor: string): readonly string[] => {
+  if (isAbsolute(recorded)) return [recorded];
+  // A folder has no revision.
+  const names = [...new Set([recorded, parseHubName(recorded)?.repo ?? recorded])];
+  return names.flatMap((name) => [
+    join(dirname(anchor), name),
+    join(anchor, name),
+    name,
+    join(dirname(dirname(anchor)), name),
+  ]);
+};
 
 /** The first of `places` that holds a model, else the first that is there. */
 const firstModel = (places: readonly string[]): string | undefined =>
@@ -127,14 +127,35 @@ const notFound = (
 ): UserError =>
   new UserError(
     `Cannot find the base model of ${run?.folder ?? folder}: found no folder "${recorded}"${places.length > 1 ? ` beside it or in ${process.cwd()}` : ""}, expected the model that it was trained on`,
-    `${/^[\w.-]+\/[\w.-]+$/.test(recorded) ? `${downloadHint(recorded)}; ` : ""}--model=FOLDER says where it is`,
+    whereHint,
   );
+
+const whereHint = "--model=FOLDER says where it is";
+
+/** The base that a name on the Hub stands for; undefined where it is a path alone. @throws {UserError} if the Hub does not have it */
+const onHub = async (
+  { folder, run }: TrainedFolder,
+  name: string,
+  ui: HubUi,
+): Promise<string | undefined> => {
+  try {
+    const path = await findOnHub(name, { purpose: "model", ui });
+    return path === name ? undefined : path;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(
+      `Cannot find the base model of ${run?.folder ?? folder}: ${error.message}`,
+      error.hint === undefined ? whereHint : `${error.hint}\n${whereHint}`,
+    );
+  }
+};
 
 /** The recorded base of a run, which must be what it was. */
 const recordedBaseOfRun = async (
   trained: TrainedFolder,
   recorded: string,
   model: RecordedModel | undefined,
+  ui: HubUi,
 ): Promise<FoundBase> => {
   const anchor = trained.run?.folder ?? trained.folder;
   const places = [
@@ -142,15 +163,27 @@ const recordedBaseOfRun = async (
     ...(model?.folder === undefined ? [] : [model.folder]),
   ];
   if (!model) {
-    const path = firstModel(places);
+    const path = firstModel(places) ?? (await onHub(trained, recorded, ui));
     if (path === undefined) throw notFound(trained, recorded, places);
     return { path };
   }
   let fault: string | undefined;
-  for (const path of new Set(places.filter(isModel))) {
+  const judge = async (path: string): Promise<FoundBase | undefined> => {
     const changed = await changedFiles(path, model);
     if (changed.length === 0) return { path };
     fault ??= otherModel(path, changed, recorded);
+    return undefined;
+  };
+  for (const path of new Set(places.filter(isModel))) {
+    const found = await judge(path);
+    if (found) return found;
+  }
+  // Only a model that was the Hub's is asked for there: a folder that is gone is nobody else's business.
+  const snapshot = model.folder === undefined ? undefined : hubNameOfSnapshot(model.folder);
+  if (fault === undefined && snapshot) {
+    const path = await onHub(trained, hubNameText(snapshot), ui);
+    const found = path === undefined ? undefined : await judge(path);
+    if (found) return found;
   }
   if (fault === undefined) throw notFound(trained, recorded, places);
   return { fault };
@@ -162,18 +195,21 @@ const otherModel = (path: string, changed: readonly string[], recorded: string):
 /**
  * The base model's folder. For a run it must be the model that the run was trained on, wherever it is now: the hashes in
  * run.json tell, or, for a run without that file, a comparison with the model that it names. For any other adapter the one
- * that is `given` counts, else the one that its config names.
+ * that is `given` counts, else the one that its config names. Names on the Hub stand for what findOnHub finds.
  *
- * @param given the folder that somebody has named; no default
+ * @param named the folder, or the model on the Hub, that somebody has named; no default
  * @throws {UserError} if there is none
  */
 export const findBase = async (
   trained: TrainedFolder,
-  given: string | undefined,
+  named: string | undefined,
+  ui: HubUi,
 ): Promise<FoundBase> => {
   const { run, holds, folder } = trained;
+  const findNamed = (name: string): Promise<string> => findOnHub(name, { purpose: "model", ui });
   if (!run) {
-    if (given !== undefined) {
+    if (named !== undefined) {
+      const given = await findNamed(named);
       const isOther =
         holds === "trained model" &&
         isModel(given) &&
@@ -189,14 +225,15 @@ export const findBase = async (
         "Give the base model's folder with --model",
       );
     const places = placesOf(recorded, folder);
-    const path = firstModel(places);
+    const path = firstModel(places) ?? (await onHub(trained, recorded, ui));
     if (path === undefined) throw notFound(trained, recorded, places);
     return { path };
   }
   const recorded = textOf(run.flags.model_name) ?? "";
   const model = await readRecordedModel(run.folder);
-  if (given === undefined || (given === recorded && !isModel(given)))
-    return recordedBaseOfRun(trained, recorded, model);
+  if (named === undefined || (named === recorded && !isModel(named)))
+    return recordedBaseOfRun(trained, recorded, model, ui);
+  const given = await findNamed(named);
   // What is no model is told by whoever loads it.
   if (!isModel(given)) return { path: given };
   if (model) {

@@ -129,7 +129,7 @@ export const openMergedTensors = async (
       "There is nothing to merge: the folder is a model already",
     );
   if (trained.holds === "trained model") {
-    const base = await loadModelFolder(await requireBase(trained, options));
+    const base = await loadModelFolder(await requireBase(trained, options, ui));
     for (const warning of base.warnings) ui.warn(warning);
     return openFineTuned(base, trained.folder);
   }

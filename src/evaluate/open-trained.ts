@@ -1,6 +1,7 @@
 import type { Compat } from "../core/compat.js";
 import { UserError, userErrorOfFaults } from "../core/errors.js";
 import { quoteJson, type JsonObject } from "../core/json-file.js";
+import { findOnHub } from "../models/hub/find-on-hub.js";
 import { loadModelFolder } from "../models/model-folder.js";
 import { readTensorsAsFloat32 } from "../models/weights/safetensors.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
@@ -26,7 +27,7 @@ import {
 
 /** The storage counts where no run says otherwise, see storageOf. */
 export interface TrainedModelOptions extends BaseStorage {
-  /** A run folder, one checkpoint, a peft adapter, or a plain model. */
+  /** A run folder, one checkpoint, a peft adapter, or a plain model; the last two may be on the Hub. */
   readonly ckpt: string;
   readonly loadOrder: number;
   /** The base model that somebody has named; see findBase. */
@@ -61,7 +62,7 @@ export const findTrained = async (
   { ckpt, loadOrder }: Pick<TrainedModelOptions, "ckpt" | "loadOrder">,
   ui: ProgressUi,
 ): Promise<TrainedFolder> => {
-  const found = await resolveCheckpoint(ckpt);
+  const found = await resolveCheckpoint(await findOnHub(ckpt, { purpose: "trained", ui }));
   if (found.kind === "model") return { holds: "plain model", folder: found.folder, run: undefined };
   if (found.kind === "adapter") return { holds: "adapter", folder: found.folder, run: undefined };
   let { folder } = found;
@@ -103,8 +104,9 @@ const flagFaults = (
 export const requireBase = async (
   trained: TrainedFolder,
   options: Pick<TrainedModelOptions, "modelName" | "givenFlags">,
+  ui: ProgressUi,
 ): Promise<string> => {
-  const found = await findBase(trained, options.modelName);
+  const found = await findBase(trained, options.modelName, ui);
   const faults = [...flagFaults(trained, options)];
   if ("path" in found) {
     if (faults.length > 0) throw contradiction(trained, faults);
@@ -152,12 +154,12 @@ export const openTrained = async (
   }
   if (holds === "trained model") {
     const faults = flagFaults(trained, options);
-    if (options.modelName !== undefined) await requireBase(trained, options);
+    if (options.modelName !== undefined) await requireBase(trained, options, ui);
     else if (faults.length > 0) throw contradiction(trained, faults);
     tellUnread(fft, options, ui);
     return openFull(folder, options, runFlags, ui);
   }
-  const modelName = await requireBase(trained, options);
+  const modelName = await requireBase(trained, options, ui);
   const storage = storageOf(runFlags, options);
   const base = await loadBase(modelName, { ...options, ...storage, adapterFolder: folder }, ui);
   const { config } = base.folder;
@@ -193,7 +195,8 @@ const requirePlain = async (
   { modelName, givenFlags = {} }: Pick<TrainedModelOptions, "modelName" | "givenFlags">,
   ui: ProgressUi,
 ): Promise<void> => {
-  if (modelName !== undefined && !(await isSameModel(modelName, folder)))
+  const other = modelName && (await findOnHub(modelName, { purpose: "model", ui }));
+  if (modelName !== undefined && !(await isSameModel(other ?? modelName, folder)))
     throw new UserError(
       `Cannot load ${folder} on ${modelName}: found a plain model, expected an adapter or a run`,
       "Leave --model out, or give the folder of what was trained as --ckpt",

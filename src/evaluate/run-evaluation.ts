@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { requireWritablePath } from "../core/atomic-file.js";
 import { UserError } from "../core/errors.js";
 import { findDataset, findSingleDataset, type Dataset } from "../datasets/registry.js";
+import { findOnHub } from "../models/hub/find-on-hub.js";
 import { commonsenseNames, isCommonsenseName } from "../score/commonsense.js";
 import { compareScorings, type ScoringComparison } from "../score/likelihood.js";
 import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
@@ -97,11 +98,15 @@ export const runEvaluation = async (
   ui: ProgressUi,
   interrupt: InterruptSignal,
 ): Promise<readonly ScoringComparison[]> => {
-  const { ckpt, scoring = "generate" } = options;
-  if (ckpt === undefined) throw new RangeError("Cannot evaluate without a checkpoint");
+  const { ckpt: named, scoring = "generate" } = options;
+  if (named === undefined) throw new RangeError("Cannot evaluate without a checkpoint");
   const found = findDataset(options.dataset);
   const names = found.kind === "group" ? found.members : [found.name];
   const analyses = options.computeRank || options.computeNorm;
+  // The original knows folders alone.
+  const ckpt = options.compat.has("exit")
+    ? named
+    : await findOnHub(named, { purpose: "trained", ui });
   if (!existsSync(ckpt)) {
     const missing = `Cannot evaluate --ckpt=${ckpt}: found no such folder, expected a run's folder, one of its checkpoints, or a peft adapter`;
     if (!options.compat.has("exit")) throw new UserError(missing);

@@ -1,4 +1,4 @@
-import { basename, extname, join, resolve } from "node:path";
+import { basename, dirname, extname, join, resolve } from "node:path";
 import { didYouMean, UserError, userErrorOfFaults } from "../core/errors.js";
 import { hashFile } from "../core/file-hash.js";
 import { listFolder } from "../core/folder.js";
@@ -49,10 +49,10 @@ export const indexName = "model.safetensors.index.json";
 const pickleName = /^pytorch_model.*\.bin$/;
 
 /** How to come by a model that is not where `path` says. */
-export const downloadHint = (path: string): string =>
+const downloadHint = (path: string): string =>
   /^[\w.-]+\/[\w.-]+$/.test(path)
-    ? `Only local folders are read for now: download it first, "hf download ${path} --local-dir ${basename(path)}", then give that folder`
-    : "Give the folder of a model with config.json, model.safetensors and tokenizer.json";
+    ? `A folder ${dirname(path)} is there, so it is taken for a path: ${path}@main is the model on the Hub`
+    : "Give the folder of a model with config.json, model.safetensors and tokenizer.json, or the name of one on the Hub, org/name";
 
 const namesIn = (path: string): Promise<readonly string[]> =>
   listFolder(path, {

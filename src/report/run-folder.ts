@@ -3,6 +3,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { requireWritableFolder } from "../core/atomic-file.js";
 import { messageOf, UserError } from "../core/errors.js";
 import { makeFolder } from "../core/folder.js";
+import { hubNameOfSnapshot, parseHubName } from "../models/hub/hub-name.js";
 import { formatTwoDigitExponent } from "./python-format.js";
 
 /** The options that enter a run folder's name, under the names of their flags. */
@@ -36,14 +37,19 @@ const lastPart = (path: string): string => path.replace(/[/\\]+$/, "").replace(/
 
 /**
  * The name of a model for people: the last part of its path or Hub id, as the original has it; of a path that ends in `.` or
- * `..` the folder's own name; of a snapshot in the Hub's cache (`models--{org}--{name}/snapshots/{hash}`) the model's. A name
+ * `..` the folder's own name; of a snapshot in the Hub's cache (`models--{org}--{name}/snapshots/{hash}`) the model's; of
+ * `{org}/{name}@{revision}` name and revision, without slashes and a commit's last digits. A name
  * never begins with a dot, which would hide the run's folder.
  */
 export const modelNameOf = (path: string): string => {
-  const cached = /(?:^|[/\\])models--(?:[^/\\]*--)?([^/\\]+)[/\\]snapshots[/\\][^/\\]+$/;
   const absolute = resolve(path);
-  const inCache = cached.exec(absolute)?.[1];
-  if (inCache !== undefined) return inCache;
+  const inCache = hubNameOfSnapshot(absolute);
+  if (inCache) return lastPart(inCache.repo);
+  const { repo = "", revision } = parseHubName(path) ?? {};
+  if (revision !== undefined) {
+    const short = /^[0-9a-f]{40}$/.test(revision) ? revision.slice(0, 8) : revision;
+    return `${lastPart(repo)}@${short.replaceAll("/", "-")}`;
+  }
   const last = lastPart(path);
   const name = /^\.{0,2}$/.test(last) ? basename(absolute) : last;
   return name.replace(/^\.+/, "") || "model";

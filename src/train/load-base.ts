@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isNotFound } from "../core/errors.js";
 import { weightOf } from "../models/model.js";
+import { findOnHub } from "../models/hub/find-on-hub.js";
 import { loadModelFolder, type ModelFolder } from "../models/model-folder.js";
 import {
   openFrozenWeights,
@@ -29,7 +30,7 @@ export interface BaseModel {
 }
 
 export interface LoadBaseOptions extends BaseStorage {
-  /** Where the model of this name is; undefined: at its name. */
+  /** Where the model of this name is; undefined: at its name, or on the Hub, see findOnHub. */
   readonly modelFolder?: string | undefined;
   /** "optional" where rows of token ids are at hand: then a folder without one will do. */
   readonly tokenizer: "required" | "optional";
@@ -67,7 +68,8 @@ const packingPlan = ({ config }: ModelFolder, storage: BaseStorage): PackingPlan
 };
 
 /**
- * Loads a base model; `ui` shows what its files are taken for where they contradict themselves, and what an adapter brings.
+ * Loads a base model, which a name on the Hub brings into its cache first; `ui` shows what comes, what its files are taken for where they
+ * contradict themselves, and what an adapter brings.
  *
  * @throws {UserError} on a folder that is no model, on a missing tokenizer that is required, on values that cannot be quantized, and
  *   on an adapter's tables that do not fit
@@ -75,9 +77,11 @@ const packingPlan = ({ config }: ModelFolder, storage: BaseStorage): PackingPlan
 export const loadBase = async (
   modelName: string,
   { tokenizer, adapterFolder, modelFolder, ...storage }: LoadBaseOptions,
-  ui: Pick<ProgressUi, "line" | "warn">,
+  ui: Pick<ProgressUi, "decoding" | "line" | "warn">,
 ): Promise<BaseModel> => {
-  const original = await loadModelFolder(modelFolder ?? modelName);
+  const original = await loadModelFolder(
+    modelFolder ?? (await findOnHub(modelName, { purpose: "model", ui })),
+  );
   for (const warning of original.warnings) ui.warn(warning);
   const folder =
     adapterFolder === undefined ? original : await withCopiesOf(adapterFolder, original, ui);

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "../core/errors.js";
+import { hubNameOfSnapshot, hubNameText } from "../models/hub/hub-name.js";
 import { loadModelFolder } from "../models/model-folder.js";
 import {
   readSafetensorsHeader,
@@ -47,6 +48,12 @@ const hasEncoder = ({ virtual }: Adapter): boolean => virtual !== undefined && !
 const elementsOf = (tensors: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Float32Array> =>
   new Map([...tensors].map(([name, tensor]) => [name, tensor.data as Float32Array]));
 
+/** What names a model in an adapter's files: of the Hub's models their names, which other machines know too, else the folder. */
+const lastingNameOf = (path: string): string => {
+  const name = hubNameOfSnapshot(path);
+  return name ? hubNameText(name) : path;
+};
+
 /**
  * Writes what was trained: a peft adapter folder, or for full fine-tuning a model folder in float32, in files of
  * `maxShardBytes` at most: what training computes with, so that a run that goes on from it loses no bit.
@@ -61,7 +68,7 @@ export const writeTrainedWeights = async (
   store: ParameterStore,
   { maxShardBytes }: { readonly maxShardBytes?: number | undefined } = {},
 ): Promise<void> => {
-  const description = describeAdapter(adapter, base.folder.path);
+  const description = describeAdapter(adapter, lastingNameOf(base.folder.path));
   if (description) {
     if (hasEncoder(adapter))
       await writeSafetensors(join(folder, encoderFile), tensorsOf(store.values));

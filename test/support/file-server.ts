@@ -130,10 +130,10 @@ export const startProxy = async (
     asked.push(`${request.method ?? ""} ${request.url ?? ""}`);
     if (!allows(request)) return void response.writeHead(407).end();
     const upstream = connect(port, "127.0.0.1", () => {
-      const { pathname } = new URL(request.url ?? "/");
+      const { pathname, search } = new URL(request.url ?? "/");
       const { range, host } = request.headers;
       upstream.write(
-        `GET ${pathname} HTTP/1.1\r\nhost: ${host ?? ""}\r\n${range === undefined ? "" : `range: ${range}\r\n`}connection: close\r\n\r\n`,
+        `GET ${pathname}${search} HTTP/1.1\r\nhost: ${host ?? ""}\r\n${range === undefined ? "" : `range: ${range}\r\n`}connection: close\r\n\r\n`,
       );
     });
     // The answer is handed on as it comes, its head too.

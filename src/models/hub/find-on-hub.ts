@@ -16,8 +16,9 @@ export interface FindOptions {
 
 /**
  * The folder that a name stands for. What is there as a folder or a file is that, as in transformers; `org/name[@revision]` is looked for in
- * the Hub's cache and, if that does not have it whole, fetched into it. What can be a path alone is given back as it is, for its reader
- * to say that it is not there; so is a name without an owner that the cache does not have.
+ * the Hub's cache and, if that does not have it whole, fetched into it. What is taken for a path is given back as it is, for its reader
+ * to say that it is not there: what can be nothing else, and, unless the cache has it, a name without an owner, and `org/name` without a revision where
+ * a folder `org` is there.
  *
  * A revision that the cache has is not asked for again, so a branch stays what it was when it was fetched.
  * @throws {UserError} if the Hub does not have it, does not give it out or cannot be reached, or it is nothing that can be used
@@ -33,8 +34,10 @@ export const findOnHub = async (
   if (cached?.conversion !== undefined)
     ui.line(`${name.repo} is taken from the Hub's converter, ${name.repo}@${cached.conversion}`);
   if (cached?.is === "whole") return cached.folder;
-  // Names without an owner are old ones; a folder's name that is mistyped must not go out to the network.
-  if (!name.repo.includes("/")) return cached?.folder ?? text;
+  // A folder's name that is mistyped must not go out to the network; names without an owner are old ones.
+  const [owner = "", rest] = name.repo.split("/");
+  const isPath = rest === undefined || (name.revision === undefined && existsSync(owner));
+  if (isPath) return cached?.folder ?? text;
   if (settings.offline) {
     if (cached) return cached.folder;
     throw new UserError(

@@ -1,5 +1,6 @@
 import type { JsonFields } from "../../core/json-fields.js";
 import type { JsonObject } from "../../core/json-file.js";
+import { parseHubName } from "../../models/hub/hub-name.js";
 import type { LinearModule } from "../../models/model.js";
 import type { MoraType } from "../method.js";
 
@@ -121,15 +122,22 @@ export const checkTask = (fields: JsonFields): void => {
     fields.fault("task_type", '"CAUSAL_LM"');
 };
 
-/** Where the base model was when the adapter was made, if the config says so. */
-export const baseModelOf = ({ base_model_name_or_path: name }: JsonObject): string | undefined =>
-  typeof name === "string" && name !== "" ? name : undefined;
+/** Where the base model was when the adapter was made, if the config says so; on the Hub with its revision, `org/name@revision`. */
+export const baseModelOf = ({
+  base_model_name_or_path: name,
+  revision,
+}: JsonObject): string | undefined => {
+  if (typeof name !== "string" || name === "") return undefined;
+  const hasRevision = typeof revision === "string" && revision !== "";
+  const withRevision = hasRevision ? `${name}@${revision}` : name;
+  return parseHubName(withRevision) ? withRevision : name;
+};
 
-export const commonConfig = (adapter: AdapterDescription): JsonObject => ({
+export const commonConfig = ({ baseModel }: AdapterDescription): JsonObject => ({
   auto_mapping: null,
-  base_model_name_or_path: adapter.baseModel ?? null,
+  base_model_name_or_path: parseHubName(baseModel ?? "")?.repo ?? baseModel ?? null,
   inference_mode: true,
   modules_to_save: null,
-  revision: null,
+  revision: parseHubName(baseModel ?? "")?.revision ?? null,
   task_type: "CAUSAL_LM",
 });
