@@ -460,3 +460,24 @@ testWithShared(
     for (const [name, { data }] of read.values) t.deepEqual(data, values.get(name));
   },
 );
+
+test("a base on the Hub is read and written with its revision; a folder is what it is", async (t) => {
+  const cases = [
+    [{ base_model_name_or_path: "org/demo", revision: null }, "org/demo"],
+    [{ base_model_name_or_path: "org/demo", revision: "v1.0" }, "org/demo@v1.0"],
+    [{ base_model_name_or_path: "/models/demo", revision: "v1.0" }, "/models/demo"],
+  ] as const;
+  for (const [fields, baseModel] of cases) {
+    const folder = await copyOf(t, "lora", fields);
+    t.is((await readAdapterConfig(folder)).baseModel, baseModel);
+    const base = await loadAdapterBase();
+    const { adapter, values } = await readAdapter(folder, base);
+    const written = await makeTempFolder(t);
+    const data = new Map([...values].map(([name, value]) => [name, value.data]));
+    await writeAdapter(written, adapter, base, data);
+    t.like(await readConfig(written), {
+      ...fields,
+      revision: baseModel.startsWith("/") ? null : fields.revision,
+    });
+  }
+});

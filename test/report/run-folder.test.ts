@@ -105,6 +105,9 @@ test("modelNameOf is the folder's real name, never hidden, and a cached snapshot
     "/": "model",
     "/c/hub/models--HuggingFaceTB--SmolLM2-135M/snapshots/93efa2f0/": "SmolLM2-135M",
     "/c/hub/models--gpt2/snapshots/93efa2f0": "gpt2",
+    "org/demo@v1.0": "demo@v1.0",
+    "org/demo@refs/pr/1": "demo@refs-pr-1",
+    "org/demo@0123456789abcdef0123456789abcdef01234567": "demo@01234567",
   };
   for (const [path, name] of Object.entries(names)) t.is(modelNameOf(path), name, path);
   t.regex(runFolderName({ ...options, modelName: "." }, noon), new RegExp(`^${here}-`));

@@ -38,6 +38,8 @@ export interface HubFault {
   readonly body?: string;
   /** Cuts the connection behind so many bytes. */
   readonly cutAfter?: number;
+  /** Says nothing more behind these bytes, instead of cutting. */
+  readonly stalls?: boolean;
   /** Gives other bytes. */
   readonly spoil?: boolean;
 }
@@ -135,7 +137,7 @@ export const startHubServer = async (
     });
     if (fault?.cutAfter === undefined) return void response.end(body);
     response.write(body.subarray(0, fault.cutAfter), () => {
-      setTimeout(() => response.socket?.end(), 400);
+      if (!fault.stalls) setTimeout(() => response.socket?.end(), 400);
     });
   };
   const refuse = (response: ServerResponse, status: number, code: string, message: string): void =>

@@ -24,15 +24,23 @@ export interface HiraProcess {
  *
  * @param onOutput is called after each piece of standard output
  * @param options.uid whom it runs as
+ * @param options.environment variables beside those of the tests
  */
 export const startHira = (
   t: ExecutionContext,
   argv: readonly string[],
   onOutput: (process: HiraProcess) => void = () => undefined,
-  options: { readonly uid?: number } = {},
+  {
+    environment = {},
+    ...options
+  }: {
+    readonly uid?: number;
+    readonly environment?: Readonly<Record<string, string>>;
+  } = {},
 ): HiraProcess => {
   const child = spawn(process.execPath, ["--import=tsx", hiraProgram, ...argv], {
     ...options,
+    env: { ...process.env, ...environment },
     stdio: ["ignore", "pipe", "pipe"],
   });
   t.teardown(() => child.kill("SIGKILL"));
