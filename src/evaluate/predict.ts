@@ -20,6 +20,7 @@ import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { BaseModel } from "../train/load-base.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { DEFAULT_SEED } from "../train/training-settings.js";
+import { answerByLetters, answersByLetters } from "./answer-letters.js";
 import { generateKeeping, type Answerer } from "./kept-answers.js";
 import { predictionText } from "./prediction-text.js";
 import type { Questions } from "./questions.js";
@@ -197,7 +198,9 @@ export const announceDecoding = (
     padId: model.tokenizer.padId,
     vocabularySize: model.folder.config.vocabSize,
   };
-  const followed = datasets.map((dataset) => followedSettings(dataset, settings, ends));
+  const followed = datasets
+    .filter((dataset) => !answersByLetters(dataset, settings))
+    .map((dataset) => followedSettings(dataset, settings, ends));
   announceFollowed(followed, ends.generation.path, ui);
 };
 
@@ -224,7 +227,7 @@ export const announceFollowed = (
  * @throws {InterruptedError} after a signal
  */
 export const answerSet = async (
-  { dataset, rows, prompts }: Questions,
+  questions: Questions,
   predictor: Predictor,
   settings: PredictionSettings,
   {
@@ -234,14 +237,23 @@ export const answerSet = async (
     interrupt,
   }: {
     readonly path: string;
-    readonly write: (rows: readonly PredictionRow[]) => Promise<void>;
+    /** @param accuracyPercent where the set is answered by letters */
+    readonly write: (rows: readonly PredictionRow[], accuracyPercent?: number) => Promise<void>;
     readonly ui: ProgressUi;
     readonly interrupt: InterruptSignal;
   },
 ): Promise<readonly PredictionRow[]> => {
+  const { dataset, rows, prompts } = questions;
   const { tokenizer, engine } = predictor;
   const { member, name } = dataset;
   const { compat } = settings;
+  const batch = Math.max(1, Math.floor(settings.batch / member.evaluationBatchDivisor));
+  if (answersByLetters(dataset, settings)) {
+    const found = await answerByLetters(questions, predictor, { path, batch, ui, interrupt });
+    await write(found.rows, found.accuracyPercent);
+    await found.done();
+    return found.rows;
+  }
   const { settings: decoding, stopStrings } = followedSettings(dataset, settings, {
     ...predictor,
     padId: tokenizer.padId,
@@ -253,7 +265,7 @@ export const answerSet = async (
       prompts,
       settings: decoding,
       ...(stopStrings.length > 0 && { stops: stopStringRule(stopStrings, tokenizer) }),
-      batch: Math.max(1, Math.floor(settings.batch / member.evaluationBatchDivisor)),
+      batch,
       seed: settings.seed ?? DEFAULT_SEED,
     },
     { path, told: name, unit: "rows", answerer: predictor.answerer, stopStrings, ui, interrupt },

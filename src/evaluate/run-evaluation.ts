@@ -43,7 +43,7 @@ export interface EvaluationRunOptions
 }
 
 /**
- * The name of an evaluation file: output_<order>_<dataset>[_maxT=n][_beam=n][_input]_eval.jsonl, with the last parts only where
+ * The name of an evaluation file: output_<order>_<dataset>[_prob][_maxT=n][_beam=n][_input]_eval.jsonl, with the last parts only where
  * --max_new_tokens, --beam_size and --use_input were given.
  * Source: the --ckpt branch of train_hira.py, which has no --use_input.
  */
@@ -59,6 +59,8 @@ export const evaluationFileName = (
 ): string =>
   [
     `output_${String(loadOrder)}_${dataset}`,
+    // The original's name for MMLU, however it is answered.
+    ...(dataset === "mmlu" ? ["prob"] : []),
     ...(maxNewTokens === undefined ? [] : [`maxT=${String(maxNewTokens)}`]),
     ...(beamSize === undefined ? [] : [`beam=${String(beamSize)}`]),
     ...(useInput === true ? ["input"] : []),
@@ -156,7 +158,11 @@ export const runEvaluation = async (
   if (todo.generate.length > 0)
     announceDecoding(todo.generate, { folder, tokenizer, kind }, options, ui);
   for (const { warnings } of asked) for (const warning of warnings) ui.warn(warning);
-  const write = async (path: string, rows: OutputFile["rows"]): Promise<void> => {
+  const write = async (
+    path: string,
+    rows: OutputFile["rows"],
+    accuracyPercent?: number,
+  ): Promise<void> => {
     await writeOutputJsonl(path, {
       flags: originalFlags(replacedFlags(model)),
       adapterConfig: outputConfigOf(
@@ -165,7 +171,10 @@ export const runEvaluation = async (
         model.modelName,
         hiraFlagsOf(model),
       ),
-      summary: { memUsedMiB: Math.round(currentMemoryBytes() / 2 ** 20), trainSeconds: -1 },
+      summary:
+        accuracyPercent === undefined
+          ? { memUsedMiB: Math.round(currentMemoryBytes() / 2 ** 20), trainSeconds: -1 }
+          : { accuracyPercent },
       parameters: countParameters(model.base, model.adapted?.adapter),
       rows,
     });
@@ -183,7 +192,8 @@ export const runEvaluation = async (
       for (const questions of generated) {
         interrupt.throwIfRequested();
         const path = pathOf(questions.dataset.name);
-        const writeRows = (rows: OutputFile["rows"]): Promise<void> => write(path, rows);
+        const writeRows = (rows: OutputFile["rows"], accuracyPercent?: number): Promise<void> =>
+          write(path, rows, accuracyPercent);
         await answerSet(questions, predictor, options, { path, write: writeRows, ui, interrupt });
         ui.line(`Wrote ${path}`);
       }

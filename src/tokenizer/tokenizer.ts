@@ -29,6 +29,8 @@ export interface Tokenizer {
   /** The ids of `text`. Nothing is added, but a special token's text inside `text` becomes its id. */
   encode(text: string): number[];
   decode(ids: readonly number[], options?: DecodeOptions): string;
+  /** The id of a token of exactly this text, as transformers' convert_tokens_to_ids has it; undefined where there is none. */
+  idOf(token: string): number | undefined;
   readonly bosToken?: string | undefined;
   readonly bosId?: number | undefined;
   readonly eosToken?: string | undefined;
@@ -142,6 +144,7 @@ export const makeTokenizer = (source: TokenizerSource): Tokenizer => {
       const text = decodeTokens(tokens);
       return cleanUpSpaces ? cleanUp(text) : text;
     },
+    idOf: vocabulary.idOf,
     bosToken: bos?.text,
     bosId: bos?.id,
     eosToken: eos?.text,
