@@ -74,16 +74,16 @@ export const trainHiraFlags = {
   model_name: {
     kind: "text",
     group: "Model and method",
-    placeholder: "folder",
+    placeholder: "folder|name",
     default: "facebook/opt-125m",
-    help: "Folder of a Hugging Face model",
+    help: "Hugging Face model: its folder, or its name on the Hub, org/name[@revision]",
   },
   ckpt: {
     kind: "text",
     group: "Checkpoints and evaluation",
     placeholder: "folder",
     default: null,
-    help: "Evaluate instead of training: a run's folder, one of its checkpoints, or a peft adapter",
+    help: "Evaluate instead of training: a run's folder, one of its checkpoints, or a peft adapter, which may be on the Hub",
   },
   dataset: {
     kind: "text",

@@ -26,7 +26,7 @@ export interface ForwardOptions extends ModelOptions, DeviceOptions {
 export const adapterFlag = {
   ...flags.ckpt,
   group: "Model and method",
-  help: "Trained adapter: a run's folder, one of its checkpoints, or a peft adapter",
+  help: "Trained adapter: a run's folder, one of its checkpoints, or a peft adapter, which may be on the Hub",
 } as const;
 
 /** --precision of the commands that take no --ds_config. */

@@ -30,7 +30,7 @@ export const mergeCommand = (
       model_name: {
         ...flags.model_name,
         default: null,
-        help: "Folder of the base model; if not given, the one that the adapter names",
+        help: "Base model, a folder or org/name[@revision]; if not given, the one that the adapter names",
       },
       unmerge: {
         kind: "text",
