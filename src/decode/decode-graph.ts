@@ -1,7 +1,7 @@
 import { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import type { AttentionInputs, Model } from "../models/model.js";
-import { groupedAttention, splitHeads } from "../models/blocks/attention.js";
+import { effectiveWindow, groupedAttention, splitHeads } from "../models/blocks/attention.js";
 import {
   accessFrozenWeights,
   initializersOf,
@@ -9,6 +9,7 @@ import {
 } from "../models/weights/frozen-weights.js";
 import { plainHooks, type Adapter } from "../peft/adapter.js";
 import type { Tensor } from "../runtime/tensor.js";
+import { maskName, windowsIn } from "./window-mask.js";
 
 /** An adapter that the graph computes with, instead of weights that it was merged into. */
 export interface LiveAdapter {
@@ -56,7 +57,8 @@ export const decodeInitializers = (
  * seq = their length and a causal mask; in a step, the beams of a prompt stand side by side as its seq new tokens, and the
  * mask keeps them apart: each sees its own ancestors. So beams share their prompt, and no cache is re-ordered.
  *
- * Inputs: `tokens`, `positions` int64 [batch, seq]; `mask` float32 [batch, 1, 1, seq, slots], added to the scores; `slots`
+ * Inputs: `tokens`, `positions` int64 [batch, seq]; `mask` float32 [batch, 1, 1, seq, slots], added to the scores, and one more for each window
+ * of the model's layers (maskName); `slots`
  * int64 [batch, kvHeads, seq, 3], the (batch, head, slot) of every new key; `rows` int64 [rows], which of the batch * seq
  * tokens get candidates; `width` int64 [1]; caches float32 [batch, kvHeads, slots, headDim].
  * Outputs: `logProbs` float32 and `ids` int32 [rows, width], best first; `normalizers` float32 [rows, 1], log(sum(exp(logit))); the
@@ -72,7 +74,12 @@ export const buildDecodeGraph = ({
   const { kvHeads, headDim } = config;
   const inputIds = g.input("tokens", "int64", ["batch", "seq"]);
   const positions = g.input("positions", "int64", ["batch", "seq"]);
-  const mask = g.input("mask", "float32", ["batch", 1, 1, "seq", "slots"]);
+  const masks = new Map(
+    windowsIn(config.windows, maxPositions).map((window) => [
+      window,
+      g.input(maskName(window), "float32", ["batch", 1, 1, "seq", "slots"]),
+    ]),
+  );
   const slots = g.input("slots", "int64", ["batch", kvHeads, "seq", 3]);
   const rows = g.input("rows", "int64", ["rows"]);
   const width = g.input("width", "int64", [1]);
@@ -85,7 +92,7 @@ export const buildDecodeGraph = ({
     g.weight(parameterName(name), "float32", shapes.get(name) ?? []);
   const hooks = {
     ...(live ? live.adapter.hooks(g, frozen, parameter) : plainHooks(g, frozen)),
-    attend: ({ layer, q, k, v }: AttentionInputs): Value => {
+    attend: ({ layer, q, k, v, ...scores }: AttentionInputs): Value => {
       const names = cacheNames(layer);
       const written = (name: string, fresh: Value): Value => {
         const cache = g.input(name, "float32", cacheShape);
@@ -94,7 +101,9 @@ export const buildDecodeGraph = ({
         return value;
       };
       const [keys, values] = [written(names.keys, k), written(names.values, v)];
-      return groupedAttention(g, { q, keys, values, mask }, config);
+      const mask = masks.get(effectiveWindow(config.windows[layer], maxPositions));
+      if (!mask) throw new RangeError(`Cannot build layer ${String(layer)}: it has no mask`);
+      return groupedAttention(g, { q, keys, values, mask }, config, scores);
     },
     lastRows: (x: Value): Value => g.gather(x, rows, { axis: 0 }),
   };

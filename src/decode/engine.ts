@@ -25,6 +25,7 @@ import type {
   StepInput,
 } from "./step-engine.js";
 import { TreeCache } from "./tree-cache.js";
+import { maskName, windowedMask, windowsIn } from "./window-mask.js";
 import { bakeLiveAdapter, prefixOf, type Prefix } from "./virtual-tokens.js";
 
 export interface EngineOptions {
@@ -53,12 +54,19 @@ export class ModelEngine implements DecodeEngine {
   readonly #session: Session;
   readonly #config: Model;
   readonly #activationBytes: number;
+  /** Those of the layers' windows that have an effect. */
+  readonly #windows: readonly (number | undefined)[];
   /** Ids in front of every prompt. */
   #virtualIds: readonly number[] = [];
   /** Keys and values in front of every prompt's. */
   #prefix: Prefix | undefined;
 
-  private constructor(session: Session, options: EngineOptions) {
+  private constructor(
+    session: Session,
+    options: EngineOptions,
+    windows: readonly (number | undefined)[],
+  ) {
+    this.#windows = windows;
     this.#session = session;
     this.#config = options.config;
     this.#activationBytes = options.activationBytes ?? 2 ** 28;
@@ -82,7 +90,11 @@ export class ModelEngine implements DecodeEngine {
       ...(threads !== undefined && { threads }),
       ...(prepack !== undefined && { prepack }),
     });
-    const engine = new ModelEngine(session, given);
+    const engine = new ModelEngine(
+      session,
+      given,
+      windowsIn(options.config.windows, options.maxPositions),
+    );
     if (virtual?.form === "embeddings")
       engine.#virtualIds = Array.from({ length: virtual.count }, (_, i) =>
         virtualId(given.config.vocabSize, i),
@@ -231,6 +243,16 @@ export class ModelEngine implements DecodeEngine {
     return result;
   };
 
+  /** What each kind of layer sees, by the graph's names. */
+  #masks(mask: Tensor): Readonly<Record<string, Tensor>> {
+    const all = this.#windows.map((window): [string, Tensor] => [
+      maskName(window),
+      window === undefined ? mask : windowedMask(mask, window),
+    ]);
+    if (!this.#windows.includes(undefined)) mask.dispose();
+    return Object.fromEntries(all);
+  }
+
   /** One run of the session: writes the new keys and values into the cache, returns the candidates of `rows`. */
   readonly #feed = async (cache: TreeCache, input: FeedInput): Promise<Found> => {
     const { prompts, tensors } = cache;
@@ -243,7 +265,7 @@ export class ModelEngine implements DecodeEngine {
     const feeds = {
       tokens: int64([prompts, seq], input.tokens),
       positions: int64([prompts, seq], input.positions),
-      mask: input.mask,
+      ...this.#masks(input.mask),
       slots: int64([prompts, kvHeads, seq, 3], places),
       rows: int64([input.rows.length], input.rows),
       width: int64([1], [input.width]),

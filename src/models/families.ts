@@ -1,5 +1,13 @@
 import type { OpenModel } from "./family.js";
 import { llama } from "./families/llama.js";
+import { mistral } from "./families/mistral.js";
+import { qwen2 } from "./families/qwen2.js";
+import { qwen3 } from "./families/qwen3.js";
 
 /** The models that can be loaded, by the model_type of config.json: a file and a line each. */
-export const families = { llama } as const satisfies Readonly<Record<string, OpenModel>>;
+export const families = {
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
+} as const satisfies Readonly<Record<string, OpenModel>>;

@@ -21,7 +21,7 @@ export interface LinearModule {
 /** The name of the tensor that a module computes with. */
 export const weightOf = ({ path, weight = `${path}.weight` }: LinearModule): string => weight;
 
-/** What a layer's attention computes with; rotary embedding has been applied to q and k. */
+/** What a layer's attention computes with; positions have been put into q and k, where the model does so. */
 export interface AttentionInputs {
   readonly layer: number;
   /** [batch, seq, heads * headDim] */
@@ -30,6 +30,10 @@ export interface AttentionInputs {
   readonly k: Value;
   /** [batch, seq, kvHeads * headDim] */
   readonly v: Value;
+  /** Of the scores; headDim^(-1/2) unless given. */
+  readonly scale?: number;
+  /** Scores s become softcap * tanh(s / softcap). */
+  readonly softcap?: number;
 }
 
 /**
@@ -95,6 +99,8 @@ export interface Model extends ModelSizes, ModelTokenIds {
   readonly modelType: string;
   /** Of attention probabilities, in training. */
   readonly attentionDropout: number;
+  /** By layer, how many tokens back a token sees, itself included; undefined: all. */
+  readonly windows: readonly (number | undefined)[];
   /** The linear layers of the blocks, in the order of the forward pass. */
   readonly linears: readonly LinearModule[];
   /** The token embedding. */

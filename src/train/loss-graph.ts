@@ -8,7 +8,13 @@ import { prune } from "../graph/passes/prune.js";
 import { recompute } from "../graph/passes/recompute.js";
 import { shareSubexpressions } from "../graph/passes/share-subexpressions.js";
 import type { Model, ModelHooks } from "../models/model.js";
-import { causalMask, groupedAttention, splitHeads } from "../models/blocks/attention.js";
+import {
+  causalMask,
+  effectiveWindow,
+  groupedAttention,
+  MASKED,
+  splitHeads,
+} from "../models/blocks/attention.js";
 import { accessFrozenWeights, type WeightType } from "../models/weights/frozen-weights.js";
 import { plainHooks, type Adapter } from "../peft/adapter.js";
 import type { DropoutKeys } from "../peft/dropout.js";
@@ -92,15 +98,25 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
   const width = dropoutWidth(options);
   const keys = width === undefined ? undefined : dropoutKeys(g, width, selectRows);
   const hooks = adapter ? adapter.hooks(g, frozen, parameter, keys) : plainHooks(g, frozen);
-  const causal = causalMask(g, columns, keyBias);
+  const maxPositions = options.maxPositions + (adapter?.virtual?.count ?? 0);
   const prefix =
     adapter?.virtual?.form === "keys-values"
       ? splitPrefix(g, adapter.virtual.rows(g, parameter), config)
       : undefined;
   const prefixLength = prefix ? (adapter?.virtual?.count ?? 0) : 0;
-  const mask = prefix
-    ? g.concat([g.zeros("float32", ["batch", 1, 1, "seq", prefixLength]), causal], 4)
-    : causal;
+  const masks = new Map<number | undefined, Value>();
+  /** What the tokens of a layer see of the batch and of the prefix before it. */
+  const maskOf = (layer: number): Value => {
+    const window = effectiveWindow(config.windows[layer], maxPositions);
+    const known = masks.get(window);
+    if (known) return known;
+    const causal = causalMask(g, columns, keyBias, window);
+    const mask = prefix
+      ? g.concat([prefixMask(g, columns, prefixLength, window), causal], 4)
+      : causal;
+    masks.set(window, mask);
+    return mask;
+  };
   /** Keys or values of the batch, behind those of the prefix. */
   const behindPrefix = (front: Value | undefined, x: Value): Value => {
     const own = splitHeads(g, x, config);
@@ -114,21 +130,22 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
       {
         inputIds,
         positions,
-        maxPositions: options.maxPositions + (adapter?.virtual?.count ?? 0),
+        maxPositions,
         recomputeLayers: options.recomputeLayers,
       },
       {
         ...hooks,
-        attend: ({ layer, q, k, v }) =>
+        attend: ({ layer, q, k, v, ...scores }) =>
           groupedAttention(
             g,
             {
               q,
               keys: behindPrefix(prefix?.[layer]?.keys, k),
               values: behindPrefix(prefix?.[layer]?.values, v),
-              mask,
+              mask: maskOf(layer),
             },
             config,
+            scores,
           ),
         ...(lastRows && { lastRows }),
       },
@@ -172,6 +189,21 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
     });
   }
   return lower(recompute(foldConstants(shareSubexpressions(prune(g)))));
+};
+
+/** The mask of the columns of a prefix, which stand before column 0: [batch, 1, 1, seq, length]. */
+const prefixMask = (
+  g: Graph,
+  columns: Value,
+  length: number,
+  window: number | undefined,
+): Value => {
+  const shape = ["batch", 1, 1, "seq", length];
+  if (window === undefined) return g.zeros("float32", shape);
+  const keys = g.integers(Array.from({ length }, (_, i) => i - length + window - 1));
+  const isSeen = g.lessOrEqual(g.reshape(columns, ["seq", 1]), g.reshape(keys, [1, length]));
+  const row = g.where(isSeen, g.scalar(0, "float32"), g.scalar(MASKED, "float32"));
+  return g.expand(g.reshape(row, [1, 1, 1, "seq", length]), shape);
 };
 
 /** The keys of dropout as inputs of the graph, and those of rows that are computed in parts. */

@@ -55,6 +55,7 @@ test("readLlamaConfig fills in transformers' defaults", (t) => {
     headNorms: false,
     mlpBias: false,
     attentionDropout: 0,
+    windows: [undefined, undefined],
     bosId: 1,
     eosIds: [2],
     padId: undefined,

@@ -75,7 +75,10 @@ test("the graph of Llama-3-8B with HiRA is built, differentiated, rewritten and 
     const model = readOnnx(bytes);
     t.is(model.nodes.length, graph.nodes.length);
     t.is(model.outputs.length, 1 + 2 * 5 * 32);
-    t.is(model.initializers.filter(({ external }) => external).length, decoderModel(config).tensors.size);
+    t.is(
+      model.initializers.filter(({ external }) => external).length,
+      decoderModel(config).tensors.size,
+    );
   }
 });
 

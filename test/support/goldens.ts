@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
@@ -73,8 +74,8 @@ interface Golden {
 }
 
 /** The goldens' model and batch, and the numbers stored in the folder `numbers`. */
-const openGoldens = async (folder: string, numbers: string) => {
-  const model = await loadModelFolder(join(folder, "tiny-llama"));
+const openGoldens = async (folder: string, modelFolder: string, numbers: string) => {
+  const model = await loadModelFolder(join(folder, modelFolder));
   const weights = await openFrozenWeights(model.weights, { storage: "stored" });
   const stored = JSON.parse(await readFile(join(numbers, "training.json"), "utf8")) as {
     readonly methods: Readonly<Record<string, Golden>>;
@@ -87,7 +88,9 @@ const openGoldens = async (folder: string, numbers: string) => {
     batch: await readBatch(join(folder, "batch.safetensors")),
     init: await readTensors(join(numbers, "init.safetensors")),
     gradients: await readTensors(join(numbers, "first_gradients.safetensors")),
-    finals: await readTensors(join(numbers, "final_weights.safetensors")),
+    finals: existsSync(join(numbers, "final_weights.safetensors"))
+      ? await readTensors(join(numbers, "final_weights.safetensors"))
+      : new Map<string, Float32Array>(),
   };
 };
 
@@ -98,6 +101,10 @@ export interface GoldenCase {
   readonly adapter: (config: Model) => Adapter;
   /** Where gradients were taken. */
   readonly places: readonly ("start" | "probe")[];
+  /** Where training starts. */
+  readonly trainsFrom?: "start" | "probe";
+  /** The folder of the model, beside the batch. */
+  readonly model?: string;
   /** Where its numbers are stored, if not with the goldens. */
   readonly numbers?: string;
   /** The stored name of a parameter, where it differs; undefined for one that has no stored numbers and does not train. */
@@ -115,12 +122,15 @@ export const checkGolden = async (
     name,
     adapter: build,
     places,
+    trainsFrom = "start",
+    model = "tiny-llama",
     numbers = folder,
     storedName = (parameter) => parameter,
   }: GoldenCase,
 ): Promise<void> => {
   const { config, weights, stored, batch, init, gradients, finals } = await openGoldens(
     folder,
+    model,
     numbers,
   );
   const golden = stored.methods[name];
@@ -146,18 +156,22 @@ export const checkGolden = async (
     };
     for (const where of places) {
       const { store, session } = await runAt(where);
+      let compared = 0;
       const { loss } = await session.run(batch, 1 / 13);
       close(loss, stored.probe_loss[`${name}/${where}`], 2e-5, `${where} loss`);
       for (const [parameter, gradient] of store.gradients) {
         const expected = gradients.get(`${name}/${where}/${storedName(parameter) ?? ""}`);
+        if (!expected && numbers === folder && model !== "tiny-llama") continue;
         if (!expected) throw new Error(`no gradient of ${parameter}`);
+        compared++;
         const error = distance(gradient.data as Float32Array, expected);
         t.true(error < 1e-4, `${where} gradient of ${parameter}: ${String(error)}`);
       }
+      t.true(compared > 0);
       session.dispose();
     }
 
-    const { store, session } = await runAt("start");
+    const { store, session } = await runAt(trainsFrom);
     const optimizer = await AdamW.create(store, {
       beta1: 0.9,
       beta2: 0.999,

@@ -31,6 +31,7 @@ export const tinyConfig: DecoderConfig = {
   outputBias: false,
   mlpBias: false,
   headNorms: false,
+  windows: [undefined, undefined],
   attentionDropout: 0,
   bosId: undefined,
   eosIds: [],

@@ -1,6 +1,7 @@
 import { multiplyDims, type Dim } from "../../core/dim.js";
 import type { Graph } from "../../graph/graph.js";
 import type { Value } from "../../graph/op.js";
+import type { AttentionInputs } from "../model.js";
 
 export interface HeadCounts {
   readonly heads: number;
@@ -10,6 +11,12 @@ export interface HeadCounts {
 
 /** Added to the scores of columns that a row must not see. Two of them still make a finite float32. */
 export const MASKED = -1e30;
+
+/** A window, where it is shorter than what there is to see. */
+export const effectiveWindow = (
+  window: number | undefined,
+  maxPositions: number,
+): number | undefined => (window !== undefined && window < maxPositions ? window : undefined);
 
 /** x [batch, seq, kvHeads * headDim] -> [batch, kvHeads, seq, headDim]. */
 export const splitHeads = (g: Graph, x: Value, { kvHeads, headDim }: HeadCounts): Value => {
@@ -22,12 +29,13 @@ export const splitHeads = (g: Graph, x: Value, { kvHeads, headDim }: HeadCounts)
  *
  * q [batch, seq, heads * headDim]; keys, values [batch, kvHeads, slots, headDim]; mask, added to the scores, broadcasts to
  * [batch, kvHeads, heads / kvHeads, seq, slots]. Returns [batch * seq, heads * headDim].
- * Source: Ainslie et al., "GQA"; scores are scaled by headDim^(-1/2).
+ * Source: Ainslie et al., "GQA"; "Attention Is All You Need" for the scale headDim^(-1/2).
  */
 export const groupedAttention = (
   g: Graph,
   { q, keys, values, mask }: Record<"q" | "keys" | "values" | "mask", Value>,
   { heads, kvHeads, headDim }: HeadCounts,
+  { scale = headDim ** -0.5, softcap }: Pick<AttentionInputs, "scale" | "softcap"> = {},
 ): Value => {
   const [batch, seq] = dimsOf(q);
   const group = heads / kvHeads;
@@ -35,8 +43,9 @@ export const groupedAttention = (
   const rows = multiplyDims(group, seq);
   const grouped = g.transpose(g.reshape(q, [batch, seq, kvHeads, group, headDim]), [0, 2, 3, 1, 4]);
   const queries = g.reshape(grouped, [batch, kvHeads, rows, headDim]);
-  const scores = g.matmul(queries, keys, { transB: true, alpha: headDim ** -0.5 });
-  const masked = g.add(g.reshape(scores, [batch, kvHeads, group, seq, slots]), mask);
+  const scores = g.matmul(queries, keys, { transB: true, alpha: scale });
+  const capped = softcap === undefined ? scores : softcapped(g, scores, softcap);
+  const masked = g.add(g.reshape(capped, [batch, kvHeads, group, seq, slots]), mask);
   const probabilities = g.reshape(g.softmax(masked, { axis: -1 }), [batch, kvHeads, rows, slots]);
   const context = g.reshape(g.matmul(probabilities, values), [batch, kvHeads, group, seq, headDim]);
   return g.reshape(g.transpose(context, [0, 3, 1, 2, 4]), [
@@ -45,15 +54,24 @@ export const groupedAttention = (
   ]);
 };
 
+/** cap * tanh(x / cap). Source: Gemma Team, "Gemma 2", 2024. */
+export const softcapped = (g: Graph, x: Value, cap: number): Value =>
+  g.mul(g.tanh(g.mul(x, g.scalar(1 / cap, x.dtype))), g.scalar(cap, x.dtype));
+
 /**
  * The additive mask of causal attention within a batch: [batch, 1, 1, seq, seq].
  *
- * columns int64 [seq] = 0, 1, ...; keyBias float [batch, seq] is 0 for real tokens, `MASKED` for padding.
+ * With a `window` a token sees that many columns back, its own included. columns int64 [seq] = 0, 1, ...; keyBias float [batch, seq] is 0 for real tokens, `MASKED` for padding.
  */
-export const causalMask = (g: Graph, columns: Value, keyBias: Value): Value => {
+export const causalMask = (g: Graph, columns: Value, keyBias: Value, window?: number): Value => {
   const [batch, seq] = dimsOf(keyBias);
-  const visible = g.lessOrEqual(g.reshape(columns, [1, seq]), g.reshape(columns, [seq, 1]));
-  const causal = g.where(visible, g.scalar(0, keyBias.dtype), g.scalar(MASKED, keyBias.dtype));
+  const [keys, queries] = [g.reshape(columns, [1, seq]), g.reshape(columns, [seq, 1])];
+  const [zero, masked] = [g.scalar(0, keyBias.dtype), g.scalar(MASKED, keyBias.dtype)];
+  const past = g.where(g.lessOrEqual(keys, queries), zero, masked);
+  const causal =
+    window === undefined
+      ? past
+      : g.where(g.lessOrEqual(queries, g.add(keys, g.scalar(window - 1, "int64"))), past, masked);
   return g.add(g.reshape(keyBias, [batch, 1, 1, 1, seq]), g.reshape(causal, [1, 1, 1, seq, seq]));
 };
 

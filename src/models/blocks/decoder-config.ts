@@ -15,6 +15,20 @@ export interface DecoderDefaults {
   readonly kvHeads?: number;
 }
 
+/** What decoders have in common. */
+export type SharedFields = Omit<
+  DecoderConfig,
+  "qkvBias" | "outputBias" | "mlpBias" | "headNorms" | "windows"
+>;
+
+/** The same window in every layer. */
+export const everyLayer = (
+  { layers }: Pick<SharedFields, "layers">,
+  window: number | undefined,
+): readonly (number | undefined)[] =>
+  // A wrong number of layers is told of elsewhere.
+  Number.isSafeInteger(layers) ? Array<number | undefined>(layers).fill(window) : [];
+
 /**
  * The fields of config.json that decoders share; what is wrong is added to `faults`.
  */
@@ -22,7 +36,7 @@ export const readDecoderFields = (
   raw: JsonObject,
   faults: string[],
   defaults: DecoderDefaults,
-): Omit<DecoderConfig, "qkvBias" | "outputBias" | "mlpBias" | "headNorms"> => {
+): SharedFields => {
   const fields = new JsonFields(raw, "", faults);
   const hiddenSize = fields.number("hidden_size", size);
   const heads = fields.number("num_attention_heads", size);

@@ -30,6 +30,8 @@ export interface DecoderConfig extends ModelSizes, ModelTokenIds, RopeConfig {
   readonly headNorms: boolean;
   /** Of attention probabilities, in training. */
   readonly attentionDropout: number;
+  /** By layer, how many tokens back a token sees; undefined: all. */
+  readonly windows: readonly (number | undefined)[];
 }
 
 const EMBEDDINGS = "model.embed_tokens.weight";
@@ -220,12 +222,12 @@ export const decoderModel = (config: DecoderConfig): Model => {
   const linears = linearsOf(config);
   const { modelType, intermediateSize, layers, heads, kvHeads, headDim } = config;
   const { maxPositionEmbeddings } = config;
-  const { bosId, eosIds, padId, attentionDropout } = config;
+  const { bosId, eosIds, padId, attentionDropout, windows } = config;
   return {
     modelType,
     ...{ vocabSize, hiddenSize, intermediateSize, layers, heads, kvHeads, headDim },
     maxPositionEmbeddings,
-    ...{ tieWordEmbeddings, bosId, eosIds, padId, attentionDropout },
+    ...{ tieWordEmbeddings, bosId, eosIds, padId, attentionDropout, windows },
     ...{ linears, embedding, head },
     tensors: tensorsOf(config, linears, head),
     trunk: (g, inputs, hooks) => buildDecoder(g, config, linears, inputs, hooks),

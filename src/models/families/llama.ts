@@ -2,7 +2,7 @@ import type { JsonObject } from "../../core/json-file.js";
 import { JsonFields } from "../../core/json-fields.js";
 import { flag } from "../../core/json-fields.js";
 import { decoderModel, type DecoderConfig } from "../blocks/decoder.js";
-import { readDecoderFields } from "../blocks/decoder-config.js";
+import { everyLayer, readDecoderFields } from "../blocks/decoder-config.js";
 import { defineFamily } from "../family.js";
 
 /**
@@ -13,12 +13,14 @@ import { defineFamily } from "../family.js";
 export const readLlamaConfig = (raw: JsonObject, faults: string[]): DecoderConfig => {
   const fields = new JsonFields(raw, "", faults);
   const attentionBias = fields.optional("attention_bias", flag, false);
+  const shared = readDecoderFields(raw, faults, { modelType: "llama", bosId: 1, eosId: 2 });
   return {
-    ...readDecoderFields(raw, faults, { modelType: "llama", bosId: 1, eosId: 2 }),
+    ...shared,
     qkvBias: attentionBias,
     outputBias: attentionBias,
     mlpBias: fields.optional("mlp_bias", flag, false),
     headNorms: false,
+    windows: everyLayer(shared, undefined),
   };
 };
 

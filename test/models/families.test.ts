@@ -1,0 +1,87 @@
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import test from "ava";
+import { ModelEngine } from "../../src/decode/engine.js";
+import { loadModelFolder } from "../../src/models/model-folder.js";
+import type { Model } from "../../src/models/model.js";
+import { openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
+import { createFullAdapter, createLinearAdapter } from "../../src/peft/adapter.js";
+import { dora } from "../../src/peft/dora.js";
+import { fft } from "../../src/peft/fft.js";
+import { hira } from "../../src/peft/hira.js";
+import { lora } from "../../src/peft/lora.js";
+import type { LinearMethod } from "../../src/peft/method.js";
+import { selectTargets } from "../../src/peft/targets.js";
+import { LossSession } from "../../src/train/loss-session.js";
+import { checkGoldenCase, readBeamGoldens } from "../support/beam-goldens.js";
+import { checkGolden, distance, readBatch } from "../support/goldens.js";
+
+/** See scripts/reference/model_goldens.py. */
+const fixtures = fileURLToPath(new URL("../fixtures/models/families", import.meta.url));
+
+for (const family of readdirSync(fixtures)) {
+  const folder = join(fixtures, family);
+  const { targets, rank, alpha } = JSON.parse(
+    readFileSync(join(folder, "training.json"), "utf8"),
+  ) as { readonly targets: readonly string[]; readonly rank: number; readonly alpha: number };
+
+  test(`${family}: logits are PyTorch's`, async (t) => {
+    const model = await loadModelFolder(join(folder, "model"));
+    t.is(model.config.modelType, String(model.rawConfig.model_type));
+    const weights = await openFrozenWeights(model.weights, { storage: "stored" });
+    const batch = await readBatch(join(folder, "batch.safetensors"));
+    const session = await LossSession.create(
+      {
+        config: model.config,
+        adapter: undefined,
+        maxPositions: 24,
+        chunks: 1,
+        gradients: false,
+        recomputeLayers: false,
+        allLogits: true,
+      },
+      weights,
+      undefined,
+    );
+    const { logits } = await session.run(batch, 1 / 13);
+    session.dispose();
+    if (!logits) return t.fail("no logits");
+    const { vocabSize } = model.config;
+    const real = [...batch.attentionMask.keys()].filter((at) => batch.attentionMask[at] === 1);
+    const rowsOf = (all: Float32Array) =>
+      Float32Array.from(
+        real.flatMap((at) => [...all.subarray(at * vocabSize, (at + 1) * vocabSize)]),
+      );
+    t.true(distance(rowsOf(logits), rowsOf(batch.baseLogits)) < 1e-5);
+  });
+
+  const onTargets = (method: LinearMethod) => (config: Model) =>
+    createLinearAdapter(method, { rank, alpha }, selectTargets(config.linears, targets.join(",")));
+  const adapters = {
+    hira: onTargets(hira),
+    lora: onTargets(lora),
+    dora: onTargets(dora),
+    full: (config: Model) => createFullAdapter(fft, {}, config.tensors),
+  };
+  for (const [name, adapter] of Object.entries(adapters))
+    test(`${family}: losses and gradients are PyTorch's: ${name}`, async (t) => {
+      await checkGolden(t, folder, {
+        name,
+        adapter,
+        places: ["probe"],
+        trainsFrom: "probe",
+        model: "model",
+      });
+    });
+
+  test(`${family}: the beam search's texts are transformers', token for token`, async (t) => {
+    const { config, weights: entries } = await loadModelFolder(join(folder, "model"));
+    const weights = await openFrozenWeights(entries, { storage: "stored" });
+    const engine = await ModelEngine.create({ config, weights, maxPositions: 32 });
+    const cases = readBeamGoldens(join(folder, "beams.json"));
+    t.true(cases.length > 3);
+    for (const golden of cases) await checkGoldenCase(t, engine, golden);
+    engine.dispose();
+  });
+}
