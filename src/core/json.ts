@@ -86,7 +86,22 @@ export const lineAndColumn = (text: string, offset: number): { line: number; col
 const whitespace = /[ \t\n\r]*/y;
 const plainValue =
   /(?:true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(?![\w.+-])/y;
-const stringLiteral = /"(?:[ !#-[\]-\uffff]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
+/** Where a run of plain characters in a string ends. One pattern for a whole string would need a stack as deep as it is long. */
+const endOfRun = /["\\]|[^ -\uffff]/g;
+const escape = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
+
+/** The end of the string that begins at `start`, or undefined if it has none. */
+const endOfString = (text: string, start: number): number | undefined => {
+  for (let at = start + 1; ;) {
+    endOfRun.lastIndex = at;
+    const found = endOfRun.exec(text);
+    if (found?.[0] === '"') return found.index + 1;
+    if (found?.[0] !== "\\") return undefined;
+    escape.lastIndex = found.index;
+    if (!escape.test(text)) return undefined;
+    at = escape.lastIndex;
+  }
+};
 
 /** What Python writes where a number is none. */
 const notFinite = /-?(?:NaN|Infinity)\b/y;
@@ -102,6 +117,12 @@ const findJsonFault = (text: string): JsonFault | undefined => {
     pattern.lastIndex = offset;
     if (!pattern.test(text)) return false;
     offset = pattern.lastIndex;
+    return true;
+  };
+  const takeString = (): boolean => {
+    const end = endOfString(text, offset);
+    if (end === undefined) return false;
+    offset = end;
     return true;
   };
   const fault = (expected: string): JsonFault => {
@@ -136,7 +157,7 @@ const findJsonFault = (text: string): JsonFault | undefined => {
         continue;
       }
       if (character !== '"') return fault("a key in double quotes");
-      if (!take(stringLiteral)) return fault("a complete string");
+      if (!takeString()) return fault("a complete string");
       take(whitespace);
       if (text[offset] !== ":") return fault('":"');
       offset++;
@@ -150,7 +171,7 @@ const findJsonFault = (text: string): JsonFault | undefined => {
       open.push(character);
       state = character === "[" ? "value or end" : "key or end";
     } else if (character === '"') {
-      if (!take(stringLiteral)) return fault("a complete string");
+      if (!takeString()) return fault("a complete string");
       state = "after value";
     } else {
       const start = offset;

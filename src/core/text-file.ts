@@ -1,8 +1,9 @@
+import { constants } from "node:buffer";
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
-import { messageOf, UserError } from "./errors.js";
+import { linesOfFaults, messageOf, UserError } from "./errors.js";
 import { standInFault } from "./stand-in.js";
 
 /** A file's text, without a byte order mark. */
@@ -55,10 +56,42 @@ const decodeText = (bytes: Uint8Array, path: string): string => {
         : "utf-8";
   try {
     return new TextDecoder(encoding, { fatal: true }).decode(bytes);
-  } catch {
+  } catch (error) {
+    const name = encoding.toUpperCase();
+    // Longer than a string can be, V8 says; the bytes may be fine.
+    const tooLong =
+      error instanceof Error && "code" in error && error.code === "ERR_STRING_TOO_LONG";
+    if (tooLong || bytes.length > constants.MAX_STRING_LENGTH)
+      throw new UserError(
+        `Cannot read ${path}: found ${String(bytes.length)} bytes of text, expected at most ${String(constants.MAX_STRING_LENGTH)}`,
+        "Cut the file into smaller ones",
+      );
+    const [first = `found bytes that are not ${name}`, ...others] = linesOfFaults(
+      encoding === "utf-8" ? linesNotUtf8(bytes) : [],
+    );
     throw new UserError(
-      `Cannot read ${path}: found bytes that are not ${encoding.toUpperCase()}`,
+      [
+        `Cannot read ${path}${first.startsWith("line") ? "," : ":"} ${first}`,
+        ...others.map((fault) => `  ${fault}`),
+      ].join("\n"),
       "Save the file as UTF-8",
     );
   }
+};
+
+/** The lines that are not UTF-8, as faults: a file of mixed encodings has some. */
+const linesNotUtf8 = (bytes: Uint8Array): readonly string[] => {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  const faults: string[] = [];
+  for (let [start, line] = [0, 1]; start < bytes.length; line++) {
+    const newline = bytes.indexOf(0x0a, start);
+    const end = newline < 0 ? bytes.length : newline;
+    try {
+      decoder.decode(bytes.subarray(start, end));
+    } catch {
+      faults.push(`line ${String(line)}: found bytes that are not UTF-8`);
+    }
+    start = end + 1;
+  }
+  return faults;
 };

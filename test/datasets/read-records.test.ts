@@ -71,7 +71,11 @@ for (const [name, content, message] of [
   ["empty.json", "[]", /empty\.json: found no rows/],
   ["empty.jsonl", "\n\n", /empty\.jsonl: found no rows/],
   ["cut.json.gz", gzipSync(array).subarray(0, 20), /Cannot unpack .*cut\.json\.gz/],
-  ["latin.json", Buffer.from([0x22, 0xe9, 0x22]), /latin\.json: found bytes that are not UTF-8/],
+  [
+    "latin.json",
+    Buffer.from([0x22, 0xe9, 0x22]),
+    /latin\.json, line 1: found bytes that are not UTF-8/,
+  ],
 ] as const) {
   test(`readRecords says what is wrong with ${name}`, async (t) => {
     const folder = await makeFolder(t, { [name]: content });
