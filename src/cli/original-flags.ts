@@ -1,4 +1,4 @@
-import { datasetNames, isPreTokenizedName } from "../datasets/registry.js";
+import { datasetNames, isDatasetFile } from "../datasets/registry.js";
 import { namedInitializers } from "../peft/init.js";
 import { peftTypes } from "../peft/registry.js";
 import type { Flag } from "./flag.js";
@@ -92,7 +92,7 @@ export const trainHiraFlags = {
     default: "boolq",
     choices: datasetNames,
     alsoAccepts: {
-      test: isPreTokenizedName,
+      test: isDatasetFile,
       words: "a .json or .jsonl file of rows with input_ids and labels",
     },
     help: "Data set to train on or, with --ckpt, to answer; common_all answers the eight commonsense sets",

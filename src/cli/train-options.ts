@@ -1,6 +1,6 @@
 import type { Compat } from "../core/compat.js";
 import type { Precision } from "../core/precision.js";
-import { isPreTokenizedName } from "../datasets/registry.js";
+import { isDatasetFile } from "../datasets/registry.js";
 import type { DeepSpeedConfig } from "../distributed/ds-config.js";
 import type { ChoiceForm } from "../evaluate/choices.js";
 import type { Scoring } from "../evaluate/scorings.js";
@@ -125,7 +125,7 @@ export const readTrainOptions = (
   faults: FlagFault[],
 ): TrainOptions => {
   const compat = readCompat(values.compat, faults);
-  const datasetFile = isPreTokenizedName(values.dataset);
+  const datasetFile = isDatasetFile(values.dataset);
   faults.push(...crossFaults(values, datasetFile));
   return {
     ...readModelOptions(values, given, { compat, faults }),

@@ -1,7 +1,7 @@
 import {
   findDataset,
   findSingleDataset,
-  isPreTokenizedName,
+  isDatasetFile,
   datasetNames,
 } from "../datasets/registry.js";
 import type { FlagValues } from "./options.js";
@@ -55,7 +55,7 @@ const inTrainingOf = (flag: MethodFlagName): readonly Requirement<TrainFlagValue
   ...methodReads(flag),
 ];
 
-const namedSet = notWith<"dataset", string>("dataset", isPreTokenizedName);
+const namedSet = notWith<"dataset", string>("dataset", isDatasetFile);
 
 /** A split is answered: rows of token ids have none to answer. */
 const answers: readonly Requirement<TrainFlagValues>[] = [notInAnalysis, namedSet];

@@ -83,8 +83,9 @@ const registry: Readonly<Record<DatasetName, Dataset | DatasetGroup>> = {
 const isDatasetName = (name: string): name is DatasetName =>
   (datasetNames as readonly string[]).includes(name);
 
-/** Whether --dataset names a file of pre-tokenized rows instead of a known set. */
-export const isPreTokenizedName = (name: string): boolean => /\.jsonl?(\.gz)?$/.test(name);
+/** Whether --dataset names a file of rows, of token ids or of text, instead of a known set. */
+export const isDatasetFile = (name: string): boolean =>
+  /\.(?:(?:jsonl?|csv|tsv)(?:\.gz)?|parquet)$/.test(name);
 
 /**
  * What a name of --dataset stands for.
@@ -94,7 +95,7 @@ export const isPreTokenizedName = (name: string): boolean => /\.jsonl?(\.gz)?$/.
 export const findDataset = (name: string): Dataset | DatasetGroup => {
   if (!isDatasetName(name))
     throw new UserError(
-      `Cannot use --dataset ${JSON.stringify(name)}: expected one of ${datasetNames.join(", ")}, or a .json or .jsonl file of token ids`,
+      `Cannot use --dataset ${JSON.stringify(name)}: expected one of ${datasetNames.join(", ")}, or a file of rows: .json, .jsonl, .csv, .tsv or .parquet`,
       didYouMean(name, datasetNames),
     );
   return registry[name];

@@ -5,7 +5,7 @@ import type { JsonObject } from "../core/json-file.js";
 import { quoteJson } from "../core/json-file.js";
 import { isJsonObject } from "../core/json.js";
 import { shellLine } from "../core/shell-line.js";
-import { isPreTokenizedName } from "../datasets/registry.js";
+import { isDatasetFile } from "../datasets/registry.js";
 import type { ProgressUi } from "../report/progress.js";
 import { runConfigName } from "../report/run-config.js";
 import { findRunFolders, type RunFolderOptions } from "../report/run-folder.js";
@@ -114,7 +114,7 @@ const flagFaults = (
     // A run of an earlier version did not know every flag, and did as the default says.
     const [now, then] = [found[name], name in recorded ? recorded[name] : defaults[name]];
     if (freeFlags.has(name) || quoteJson(now) === quoteJson(then)) return [];
-    const areFiles = [now, then].every((x) => typeof x === "string" && isPreTokenizedName(x));
+    const areFiles = [now, then].every((x) => typeof x === "string" && isDatasetFile(x));
     if (name === "dataset" && areFiles) return [];
     return [`--${name}: found ${quoteJson(now)}, expected ${quoteJson(then)}`];
   });

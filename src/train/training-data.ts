@@ -11,11 +11,10 @@ import {
 } from "../datasets/encode-rows.js";
 import { isInOnePiece } from "../datasets/encode-one-piece.js";
 import { inputWarning, loadSplit, remarkLines, type LoadedSplit } from "../datasets/load-split.js";
-import { readPreTokenized } from "../datasets/pre-tokenized.js";
 import { findSingleDataset } from "../datasets/registry.js";
-import { keepRatio } from "../datasets/load-split.js";
 import { trainingLayout, type BatchLayout } from "../datasets/build-batch.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
+import { loadDatasetFile } from "./dataset-file.js";
 import { unknownTokensOfRows, vocabularyOf } from "./known-tokens.js";
 import type { BaseModel } from "./load-base.js";
 
@@ -63,7 +62,7 @@ export const loadTrainingData = async (
   base: BaseModel,
 ): Promise<TrainingData> => {
   if (settings.datasetFile !== undefined)
-    return loadPreTokenized(settings, settings.datasetFile, base);
+    return loadDatasetFile(settings, settings.datasetFile, base);
   const { tokenizer } = base;
   if (!tokenizer)
     throw new UserError(
@@ -139,35 +138,6 @@ const warningsOf = (
     ...cut("contexts are", cutContexts),
     ...cut("targets are", cutTargets),
   ];
-};
-
-const loadPreTokenized = async (
-  settings: DataSettings,
-  path: string,
-  base: BaseModel,
-): Promise<TrainingData> => {
-  const read = async (file: string) => {
-    const set = await readPreTokenized(file, vocabularyOf(base));
-    return { ...set, rows: keepRatio(set.rows, settings.datasetRatio, file) };
-  };
-  const train = await read(path);
-  const validation =
-    settings.validation === undefined ? undefined : await read(settings.validation);
-  const sets = validation ? [train, validation] : [train];
-  return {
-    train: train.rows,
-    validation: validation?.rows,
-    layout: { kind: "right-padded" },
-    padId: base.folder.tokenIds.padId ?? 0,
-    evaluationBatchDivisor: 4,
-    warnings: [],
-    choiceWarning: undefined,
-    unknown: [],
-    files: Object.fromEntries(sets.map((set) => [set.path, set.sha256])),
-    longest: sets
-      .flatMap(({ rows }) => rows)
-      .reduce((most, { ids }) => Math.max(most, ids.length), 0),
-  };
 };
 
 /** The most labelled tokens that a batch of so many rows can have. */

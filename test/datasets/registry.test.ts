@@ -4,7 +4,7 @@ import {
   datasetNames,
   findDataset,
   findSingleDataset,
-  isPreTokenizedName,
+  isDatasetFile,
 } from "../../src/datasets/registry.js";
 import { templates } from "../../src/datasets/templates.js";
 
@@ -89,8 +89,8 @@ test("an unknown name gets a suggestion", (t) => {
   t.is(error.hint, 'Did you mean "boolq"?');
 });
 
-test("isPreTokenizedName tells files from names", (t) => {
-  t.deepEqual(["rows.jsonl", "a/b.jsonl.gz", "boolq", "rows.json"].map(isPreTokenizedName), [
+test("isDatasetFile tells files from names", (t) => {
+  t.deepEqual(["rows.jsonl", "a/b.jsonl.gz", "boolq", "rows.json"].map(isDatasetFile), [
     true,
     true,
     false,

@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { UserError, didYouMean } from "../../core/errors.js";
-import { datasetNames, isPreTokenizedName } from "../../datasets/registry.js";
+import { datasetNames, isDatasetFile } from "../../datasets/registry.js";
 import type { CheckDataOptions, CheckedData } from "../../evaluate/check-data.js";
 import { runConfigName } from "../../report/run-config.js";
 import { readConfigFile } from "../config-file.js";
@@ -48,7 +48,7 @@ const runConfigOf = (word: string): string | undefined => {
 
 /** A set's name or a file of rows. @throws {UserError} if it is neither */
 const requireDataset = (word: string): string => {
-  if ((datasetNames as readonly string[]).includes(word) || isPreTokenizedName(word)) return word;
+  if ((datasetNames as readonly string[]).includes(word) || isDatasetFile(word)) return word;
   const found = isFolder(word)
     ? "a folder that is no run (it has no config.yaml)"
     : "no such set, file or run";
@@ -135,7 +135,7 @@ export const dataCheckCommand = (
         checked.push(
           ...(await checkData({
             dataset,
-            datasetFile: isPreTokenizedName(dataset) ? dataset : undefined,
+            datasetFile: isDatasetFile(dataset) ? dataset : undefined,
             validation: values.validation ?? undefined,
             dataDir: values.data_dir ?? undefined,
             datasetRatio: values.dataset_ratio,
