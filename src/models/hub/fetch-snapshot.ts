@@ -12,7 +12,13 @@ import { indexName, parseConfig } from "../model-folder.js";
 import { requireUnquantizedConfig } from "../quantized.js";
 import { withCacheLock } from "./cache-lock.js";
 import { chooseFiles, hasOnlyPickles, requireWeights } from "./choose-files.js";
-import { openRepository, type HubFile, type HubNetwork, type HubRepository } from "./hub-api.js";
+import {
+  HubUnreachable,
+  openRepository,
+  type HubFile,
+  type HubNetwork,
+  type HubRepository,
+} from "./hub-api.js";
 import {
   linkBlob,
   markMissing,
@@ -222,7 +228,11 @@ const findCommit = async (
   const isModel = files.some(({ path }) => path === "config.json");
   if (isAsked || purpose === "tokenizer" || !isModel || !hasOnlyPickles(files))
     return { revision, commit, files };
-  const conversion = await repository.conversionOf(commit);
+  const conversion = await repository.conversionOf(commit).catch((error: unknown) => {
+    // Where there are no discussions there is no pull request.
+    if (!(error instanceof UserError) || error instanceof HubUnreachable) throw error;
+    return undefined;
+  });
   if (conversion === undefined) return { revision, commit, files };
   const converted = await repository.commitOf(conversion);
   ui.line(

@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { UserError } from "../../core/errors.js";
 import type { Environment } from "../../core/request.js";
-import { fetchSnapshot, type HubUi } from "./fetch-snapshot.js";
-import { HubUnreachable, type HubNetwork } from "./hub-api.js";
+import type { HubUi } from "./fetch-snapshot.js";
+import type { HubNetwork } from "./hub-api.js";
 import { findCached, tokenizerFile, type HubPurpose } from "./hub-cache.js";
 import { hubNameText, parseHubName } from "./hub-name.js";
 import { readHubSettings } from "./hub-settings.js";
@@ -45,14 +45,16 @@ export const findOnHub = async (
       `Where the network is: hf download ${name.repo}${name.revision === undefined ? "" : ` --revision ${name.revision}`}, with the same HF_HOME`,
     );
   }
+  // What speaks to the network is loaded where it is needed.
+  const { fetchSnapshot } = await import("./fetch-snapshot.js");
   try {
     return await fetchSnapshot(name, settings, {
       ...{ purpose, ui, environment },
-      // The model is there, and what may be added to it is not worth a wait.
-      network: cached ? { ...network, attempts: 1 } : network,
+      // The model is there, and what may be added to it is not worth a long wait.
+      network: cached ? { ...network, attempts: 2 } : network,
     });
   } catch (error) {
-    if (!cached || !(error instanceof HubUnreachable)) throw error;
+    if (!cached || !(error instanceof UserError)) throw error;
     ui.warn(
       `${error.message}; going on with what the cache has of ${name.repo}, which is without a ${tokenizerFile}`,
     );

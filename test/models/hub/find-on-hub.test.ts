@@ -156,6 +156,7 @@ test("a tokenizer that the cache lacks is fetched, once; without a network the m
   const folder = await find("org/demo");
   await rm(join(folder, "tokenizer.json"));
   t.is(await find("org/demo"), folder);
+  t.deepEqual(ui.warnings, []);
   t.true(existsSync(join(folder, "tokenizer.json")));
 
   const { "tokenizer.json": _, ...without } = demoCommit;

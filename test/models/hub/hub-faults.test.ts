@@ -251,6 +251,7 @@ test("where there are only pickles, the pull request of the Hub's own converter 
   const { find, ui, server } = await openBench(t, {
     "org/a": served([forged, request], commitIdOf(pickles)),
     "org/forged": served([forged], commitIdOf(pickles)),
+    "org/refused": served([request], commitIdOf(pickles)),
     "org/outdated": served([request], commitIdOf(demoCommit)),
   });
   const folder = await find("org/a");
@@ -264,7 +265,8 @@ test("where there are only pickles, the pull request of the Hub's own converter 
   t.is(await find("org/a"), folder);
   t.is(server.seen.length, asked);
   t.regex(ui.lines.at(-1) ?? "", /is taken from the Hub's converter, org\/a@refs\/pr\/7/);
-  for (const name of ["org/forged", "org/outdated", "org/a@main"])
+  server.faults.push({ ending: "/org/refused/discussions", times: 9, status: 403 });
+  for (const name of ["org/refused", "org/forged", "org/outdated", "org/a@main"])
     await t.throwsAsync(find(name), { message: /found only pickles/ }, name);
 });
 

@@ -67,7 +67,7 @@ export const openBench = async (
         ui,
         environment,
         ...options,
-        network: { attempts: 3, waitMs: 1, silenceMs: 10_000, ...options.network },
+        network: { attempts: 3, waitMs: 1, silenceMs: 60_000, ...options.network },
       }),
   };
 };
