@@ -1,4 +1,5 @@
 import { datasetNames, isDatasetFile } from "../datasets/registry.js";
+import { textSetNames } from "../datasets/wikitext.js";
 import { namedInitializers } from "../peft/init.js";
 import { peftTypes } from "../peft/registry.js";
 import type { Flag } from "./flag.js";
@@ -90,12 +91,12 @@ export const trainHiraFlags = {
     group: "Data",
     placeholder: "name|file",
     default: "boolq",
-    choices: datasetNames,
+    choices: [...datasetNames, ...textSetNames],
     alsoAccepts: {
       test: isDatasetFile,
       words: "a .json or .jsonl file of rows with input_ids and labels",
     },
-    help: "Data set to train on or, with --ckpt, to answer; common_all answers the eight commonsense sets",
+    help: "Data set to train on or, with --ckpt, to answer; common_all answers the eight commonsense sets; wikitext2 is text to model",
   },
   dataset_analysis: {
     kind: "switch",

@@ -58,6 +58,14 @@ export const ownFlags = {
     group: "Data",
     help: "Put a row's input into its prompt, by alpaca's template; without it the input is dropped, as in train_hira.py",
   },
+  block_size: {
+    ours: true,
+    kind: "integer",
+    group: "Data",
+    default: null,
+    min: 2,
+    help: "wikitext2: tokens in a training row; if not given, 512, or the model's positions where they are fewer",
+  },
   shuffle: {
     ours: true,
     kind: "boolean",

@@ -1,3 +1,4 @@
+import { isTextSetName } from "../datasets/wikitext.js";
 import { listed, type FlagFault, type ValuesOf } from "./flag.js";
 import { modelFlagNames } from "./model-options.js";
 import { flags, originalFlagNames, pickFlags } from "./options.js";
@@ -11,6 +12,7 @@ export const trainFlags = pickFlags([
   "data_dir",
   "validation",
   "use_input",
+  "block_size",
   "shuffle",
   ...modelFlagNames,
   "lora_dropout",
@@ -74,6 +76,13 @@ export const crossFaults = (values: TrainFlagValues, datasetFile: boolean): Flag
       what: "--dataset_analysis",
       found: `--dataset ${values.dataset}, whose rows are token ids that nothing cuts`,
       expected: "a named data set",
+    });
+  if (isTextSetName(values.dataset) && !trains)
+    faults.push({
+      what: "--dataset",
+      found: `${values.dataset}, which is running text, with ${values.dataset_analysis ? "--dataset_analysis" : "--ckpt"}`,
+      expected: "a set of rows",
+      hint: `hira perplexity --dataset=${values.dataset} measures it`,
     });
   if (values.dataset === "common_all" && values.ckpt === null && !values.dataset_analysis)
     faults.push({

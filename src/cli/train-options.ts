@@ -27,6 +27,8 @@ export interface DataOptions {
   readonly datasetRatio: number;
   readonly datasetAnalysis: boolean;
   readonly useInput: boolean;
+  /** Tokens in a block of running text. */
+  readonly blockSize: number | undefined;
   readonly numWorkers: number;
   readonly shuffle: boolean;
   /** Rows answered of each set; undefined for all. */
@@ -138,6 +140,7 @@ export const readTrainOptions = (
     datasetRatio: values.dataset_ratio,
     datasetAnalysis: values.dataset_analysis,
     useInput: values.use_input,
+    blockSize: values.block_size ?? undefined,
     numWorkers: values.num_workers,
     shuffle: values.shuffle,
     limit: values.limit ?? undefined,

@@ -3,7 +3,9 @@ import {
   findSingleDataset,
   isDatasetFile,
   datasetNames,
+  hasAnswers,
 } from "../datasets/registry.js";
+import { isTextSetName, textSetNames } from "../datasets/wikitext.js";
 import type { FlagValues } from "./options.js";
 import {
   changesLayers,
@@ -57,8 +59,10 @@ const inTrainingOf = (flag: MethodFlagName): readonly Requirement<TrainFlagValue
 
 const namedSet = notWith<"dataset", string>("dataset", isDatasetFile);
 
-/** A split is answered: rows of token ids have none to answer. */
-const answers: readonly Requirement<TrainFlagValues>[] = [notInAnalysis, namedSet];
+const ofRows = notWith<"dataset", string>("dataset", (name) => !hasAnswers(name));
+
+/** A split is answered. */
+const answers: readonly Requirement<TrainFlagValues>[] = [notInAnalysis, ofRows];
 
 const adjustable = (name: string): boolean => {
   if (!datasetNames.some((known) => known === name)) return true;
@@ -131,7 +135,7 @@ export const trainReads: ReadTable<typeof trainFlags> = {
       "eval_strategy=steps",
     ),
   ],
-  max_new_tokens: [namedSet],
+  max_new_tokens: [ofRows],
   beam_size: adjustsDecoding,
   virtual_tokens: toldByCheckpoint("virtual_tokens"),
   compute_rank: [inEvaluation],
@@ -182,6 +186,10 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   max_grad_norm: [inTraining],
   max_steps: [inTraining],
   compat: always,
+  block_size: [
+    inTraining,
+    onlyWith<"dataset", string>("dataset", isTextSetName, `dataset=${textSetNames[0] ?? ""}`),
+  ],
   limit: answers,
   scoring: [inEvaluation],
   choices: [

@@ -7,6 +7,7 @@ import { llmAdapters } from "./llm-adapters.js";
 import { math } from "./math.js";
 import { mmlu } from "./mmlu.js";
 import { samsum } from "./samsum.js";
+import { isTextSetName, textSetNames } from "./wikitext.js";
 
 /** Every name that the original's --dataset takes, in its order. */
 export const datasetNames = [
@@ -87,16 +88,24 @@ const isDatasetName = (name: string): name is DatasetName =>
 export const isDatasetFile = (name: string): boolean =>
   /\.(?:(?:jsonl?|csv|tsv)(?:\.gz)?|parquet)$/.test(name);
 
+/** Whether a --dataset has rows that are answered: running text and files have none. */
+export const hasAnswers = (name: string): boolean => !isTextSetName(name) && !isDatasetFile(name);
+
 /**
  * What a name of --dataset stands for.
  *
  * @throws {UserError} if the name is unknown
  */
 export const findDataset = (name: string): Dataset | DatasetGroup => {
+  if (isTextSetName(name))
+    throw new UserError(
+      `Cannot use --dataset ${name} here: found running text, expected rows with answers`,
+      `Train on it, or measure it with hira perplexity --dataset=${name}`,
+    );
   if (!isDatasetName(name))
     throw new UserError(
-      `Cannot use --dataset ${JSON.stringify(name)}: expected one of ${datasetNames.join(", ")}, or a file of rows: .json, .jsonl, .csv, .tsv or .parquet`,
-      didYouMean(name, datasetNames),
+      `Cannot use --dataset ${JSON.stringify(name)}: expected one of ${[...datasetNames, ...textSetNames].join(", ")}, or a file of rows: .json, .jsonl, .csv, .tsv or .parquet`,
+      didYouMean(name, [...datasetNames, ...textSetNames]),
     );
   return registry[name];
 };

@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import { UserError } from "../core/errors.js";
 import type { JsonObject } from "../core/json-file.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
-import { findSingleDataset } from "../datasets/registry.js";
+import { findSingleDataset, hasAnswers } from "../datasets/registry.js";
 import { hashModelFiles } from "../models/model-folder.js";
 import { float32Tensors } from "../models/weights/frozen-weights.js";
 import type { Adapter } from "../peft/adapter.js";
@@ -104,7 +104,7 @@ export interface PreparedRun {
   readonly adapter: Adapter;
   readonly store: ParameterStore;
   readonly data: TrainingData;
-  /** What is answered at the end; undefined for rows of token ids, which have no test split. */
+  /** What is answered at the end; undefined where nothing is, see hasAnswers. */
   readonly questions: Questions | undefined;
   readonly facts: RunFacts;
 }
@@ -113,7 +113,7 @@ const loadTestQuestions = async (
   base: BaseModel,
   options: TrainingRunOptions,
 ): Promise<Questions | undefined> =>
-  options.datasetFile === undefined && base.tokenizer
+  hasAnswers(options.dataset) && base.tokenizer
     ? loadQuestions(findSingleDataset(options.dataset), base, base.tokenizer, options)
     : undefined;
 
@@ -147,7 +147,7 @@ export const prepareRun = async (
     ui.warn(data.choiceWarning);
   const { tokenizer } = base;
   // Before training: what cannot be decoded afterwards is told now.
-  if (options.datasetFile === undefined && tokenizer)
+  if (hasAnswers(options.dataset) && tokenizer)
     announceDecoding(
       [findSingleDataset(options.dataset)],
       { folder: base.folder, tokenizer, kind: adapter.method.kind },

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { requireWritableFolder } from "../core/atomic-file.js";
-import { findDataset } from "../datasets/registry.js";
+import { findDataset, hasAnswers } from "../datasets/registry.js";
 import type { AdapterSettings } from "../peft/build-adapter.js";
 import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
@@ -66,8 +66,8 @@ const continueRun = async (
 };
 
 /**
- * A whole run: trains, loads the best checkpoint, answers the test split, writes the run folder. Rows of token ids have no
- * test split: their output.jsonl ends with its header.
+ * A whole run: trains, loads the best checkpoint, answers the test split, writes the run folder. Where nothing is answered (see
+ * hasAnswers) output.jsonl ends with its header.
  *
  * With `resumeFromCheckpoint` a run that was stopped goes on in its folder, to the bits it would have had without the stop.
  * Resolves to the run folder. A signal ends the run with a checkpoint and without answers.
@@ -95,7 +95,7 @@ export const runTraining = async (
     // Paged moments lie there also where a run goes on elsewhere.
     if (!resumed || options.optimizer === "paged_adamw_32bit")
       await requireWritableFolder(outputFolder);
-    if (options.datasetFile === undefined) findDataset(options.dataset);
+    if (hasAnswers(options.dataset)) findDataset(options.dataset);
     const prepared = await prepareRun(peftType, options, record, ui);
     const { trainable, all } = countParameters(prepared.base, prepared.adapter);
     ui.line(trainableLine(trainable, all));

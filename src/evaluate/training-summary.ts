@@ -1,5 +1,7 @@
 import { join } from "node:path";
 import { shellLine } from "../core/shell-line.js";
+import { hasAnswers } from "../datasets/registry.js";
+import { isTextSetName } from "../datasets/wikitext.js";
 import type { Adapter } from "../peft/adapter.js";
 import {
   isCommonsenseName,
@@ -53,15 +55,20 @@ const nextCommands = ({
     ...(dataDir === undefined ? [] : [`--data_dir=${dataDir}`]),
     ...(options.useInput ? ["--use_input"] : []),
   ];
+  const perplexity = [
+    ...["hira", "perplexity", `--ckpt=${runFolder}`, `--dataset=${dataset}`],
+    ...(dataDir === undefined ? [] : [`--data_dir=${dataDir}`]),
+  ];
   const ownFile = join(runFolder, "output.jsonl");
   const scored = dataset === "common_170k" ? runFolder : ownFile;
   return [
     ...(dataset === "common_170k" && datasetFile === undefined
       ? [[shellLine(evaluation), "answer the eight sets"] as const]
       : []),
-    ...(datasetFile === undefined
+    ...(hasAnswers(dataset)
       ? [[shellLine(["hira", "score", scored]), "score the answers"] as const]
       : []),
+    ...(isTextSetName(dataset) ? [[shellLine(perplexity), "measure the test text"] as const] : []),
     ...(adapter.method.kind === "linear"
       ? [
           [

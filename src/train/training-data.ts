@@ -13,10 +13,12 @@ import { isInOnePiece } from "../datasets/encode-one-piece.js";
 import { inputWarning, loadSplit, remarkLines, type LoadedSplit } from "../datasets/load-split.js";
 import { findSingleDataset } from "../datasets/registry.js";
 import { trainingLayout, type BatchLayout } from "../datasets/build-batch.js";
+import { isTextSetName } from "../datasets/wikitext.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
 import { loadDatasetFile } from "./dataset-file.js";
 import { unknownTokensOfRows, vocabularyOf } from "./known-tokens.js";
 import type { BaseModel } from "./load-base.js";
+import { loadTextData } from "./text-data.js";
 
 export interface DataSettings {
   /** A name of the data set table, or a FILE.jsonl of token ids. */
@@ -29,6 +31,8 @@ export interface DataSettings {
   readonly useInput: boolean;
   readonly numWorkers: number;
   readonly maxNewTokens: number | undefined;
+  /** Tokens in a block of running text; undefined: 512, or the model's positions. */
+  readonly blockSize?: number | undefined;
   readonly compat: Compat;
 }
 
@@ -63,6 +67,7 @@ export const loadTrainingData = async (
 ): Promise<TrainingData> => {
   if (settings.datasetFile !== undefined)
     return loadDatasetFile(settings, settings.datasetFile, base);
+  if (isTextSetName(settings.dataset)) return loadTextData(settings.dataset, settings, base);
   const { tokenizer } = base;
   if (!tokenizer)
     throw new UserError(

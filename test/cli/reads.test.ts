@@ -41,6 +41,9 @@ const modes: readonly Values[] = [
   { ckpt: "RUN", do_sample: "yes" },
   { load_bit: 4, beam_size: 4 },
   { dataset_analysis: true },
+  { peft_type: "hira", dataset: "wikitext2" },
+  { ckpt: "RUN", scoring: "loglik" },
+  { out: "figures.json" },
 ];
 
 /** Flags that a command takes for a config that it shares with another, and always names. */
