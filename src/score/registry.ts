@@ -1,13 +1,19 @@
 import { commonsense } from "./commonsense.js";
+import { convai2 } from "./convai2.js";
+import { e2e } from "./e2e.js";
 import { math } from "./math.js";
 import { mmlu } from "./mmlu.js";
+import { rouge } from "./rouge.js";
 import type { Scorer } from "./scorer.js";
 
 /** Every way of scoring, by the name that --metric takes. A scorer is one file and one line here. */
 export const scorers = {
   commonsense,
+  convai2,
   math,
   mmlu,
+  rouge,
+  e2e,
 } as const satisfies Readonly<Record<string, Scorer>>;
 
 export type ScorerName = keyof typeof scorers;

@@ -16,7 +16,8 @@ function* draws(items: number): Generator<Uint32Array> {
   }
 }
 
-type SumsSample = Extract<Sample, { kind: "sums" }>;
+/** A figure that is made of sums over items. */
+export type SumsSample = Extract<Sample, { kind: "sums" }>;
 
 const sumOver = ({ terms, width }: SumsSample, items: Uint32Array): Float64Array => {
   const sums = new Float64Array(width);
@@ -60,9 +61,13 @@ export const bootstrapIntervals = (samples: readonly SumsSample[]): readonly Int
   const values = samples.map(() => new Float64Array(resamples));
   let at = 0;
   for (const items of draws(first.terms.length / first.width)) {
+    // Figures of the same terms, such as BLEU and its precisions, share their sums.
+    const sums = new Map<Float64Array, Float64Array>();
     for (const [i, sample] of samples.entries()) {
+      const known = sums.get(sample.terms) ?? sumOver(sample, items);
+      sums.set(sample.terms, known);
       const list = values[i];
-      if (list) list[at] = sample.of(sumOver(sample, items));
+      if (list) list[at] = sample.of(known);
     }
     at++;
   }

@@ -7,9 +7,14 @@ const scorerOfSet = {
     (typeof commonsenseNames)[number],
     "commonsense"
   >),
+  convai2: "convai2",
+  dailydialog: "convai2",
   meta_math: "math",
   gsm8k: "math",
   mmlu: "mmlu",
+  samsum: "rouge",
+  e2e_nlg: "e2e",
+  e2e_cleaned: "e2e",
 } as const;
 
 export type ScoredSet = keyof typeof scorerOfSet;
