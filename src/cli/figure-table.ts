@@ -80,7 +80,7 @@ const oneFile = (file: ScoredFile, terminal: Terminal): readonly string[] => {
     ...wrapped([shortPath(path)], terminal).map((line) => paint("bold", line)),
     paint("dim", `${name}, ${sizeOf(scored)}`),
     "",
-    ...headed([left("figure"), right("%"), right("95 % interval")], computed, terminal),
+    ...headed([left("figure"), right("value"), right("95 % interval")], computed, terminal),
     ...(groups.length > 0
       ? [
           "",

@@ -1,21 +1,13 @@
 import { stripSpace } from "../metrics/python-text.js";
-import { meteorDraft } from "./heavy-figures.js";
+import { ciderDraft, meteorDraft, nistDraft } from "./heavy-figures.js";
 import type { Scorer } from "./scorer.js";
-import { bleuDrafts, finishDrafts, rougeDrafts, type Draft } from "./text-figures.js";
+import { bleuDrafts, finishDrafts, rougeDrafts } from "./text-figures.js";
 import { itemsOf } from "./text-items.js";
-
-/** Measures of e2e-metrics that need its own programs to check them. */
-const leftOut = (["NIST", "CIDEr"] as const).map((key): Draft => ({
-  key,
-  title: key,
-  value: undefined,
-  missing: "left out, since no reference that is kept has checked it",
-}));
 
 /** Descriptions of restaurants, all references of a meaning together. */
 export const e2e: Scorer = {
   summary:
-    "BLEU and its precisions, METEOR and ROUGE of pred against all references of its meaning, as Hugging Face evaluate has them",
+    "pred against all references of its meaning: BLEU and its precisions, METEOR, ROUGE, NIST and CIDEr",
   columns: [
     ...["bleu", "bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge1", "rouge2", "rougel"],
     ...["NIST", "CIDEr"],
@@ -30,12 +22,13 @@ export const e2e: Scorer = {
         ...bleuDrafts(items),
         meteor.draft,
         ...rougeDrafts(items),
-        ...leftOut,
+        nistDraft(items),
+        ciderDraft(items),
       ]),
       counts: { "an empty prediction": items.filter(({ prediction }) => prediction === "").length },
       groups: [],
       remarks: [
-        "BLEU, METEOR and ROUGE are Hugging Face evaluate's, not those of e2e-metrics, which tokenizes in other ways",
+        "NIST and CIDEr are on scales of their own, not in percent; all are the measures of common packages, while e2e-metrics tokenizes for METEOR, ROUGE-L and CIDEr with a Java program",
         ...meteor.remarks,
       ],
     };

@@ -1,4 +1,5 @@
 import { commonsense } from "./commonsense.js";
+import { classification } from "./classification.js";
 import { convai2 } from "./convai2.js";
 import { e2e } from "./e2e.js";
 import { math } from "./math.js";
@@ -14,6 +15,7 @@ export const scorers = {
   mmlu,
   rouge,
   e2e,
+  classification,
 } as const satisfies Readonly<Record<string, Scorer>>;
 
 export type ScorerName = keyof typeof scorers;

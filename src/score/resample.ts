@@ -84,11 +84,11 @@ const jackknifeError = (values: Float64Array): number => {
 
 /**
  * The jackknife's 95 % interval of a share that is no sum over items, such as that of distinct words: a bootstrap sample repeats
- * items, and so has fewer of them in any case. Cut to 0 and 100.
+ * items, and so has fewer of them in any case. Cut to `lowest` and 100.
  */
-export const jackknifeInterval = (value: number, values: Float64Array): Interval => {
+export const jackknifeInterval = (value: number, values: Float64Array, lowest = 0): Interval => {
   const reach = z95 * jackknifeError(values);
-  return { low: Math.max(0, value - reach), high: Math.min(100, value + reach) };
+  return { low: Math.max(lowest, value - reach), high: Math.min(100, value + reach) };
 };
 
 /** A test of whether two runs differ on the same items. */

@@ -15,7 +15,7 @@ export interface Answer {
  * - `sums`: the item's terms are added up over the items, one sum a term, and `of` makes the figure of the sums
  * - `leftOut`: the figure over all items but this one, for figures that no sum gives
  *
- * All figures are in percent.
+ * Figures are in percent, but for those that say otherwise.
  */
 export type Sample =
   | { readonly kind: "share"; readonly right: readonly boolean[] }
@@ -31,15 +31,17 @@ export type Sample =
 /** A number of a score. */
 export type Figure = FigureFacts & (ComputedFigure | MissingFigure);
 
-interface FigureFacts {
+/** What a figure is called, and what kind of number it is. */
+export interface FigureFacts {
   /** As the original's CSV names it. */
   readonly key: string;
   /** As the table names it. */
   readonly title: string;
+  /** A number of its own scale, such as NIST; without it, a figure is in percent. */
+  readonly isPlain?: true;
 }
 
 interface ComputedFigure {
-  /** In percent. */
   readonly value: number;
   readonly interval: Interval;
   readonly sample: Sample;

@@ -4,33 +4,38 @@ import type { Pair } from "../metrics/pair.js";
 import { rougeOfPair } from "../metrics/rouge.js";
 import { tokenF1 } from "../metrics/token-f1.js";
 import { bootstrapIntervals, jackknifeInterval, valueOfSums, type SumsSample } from "./resample.js";
-import type { Figure } from "./scorer.js";
+import type { Figure, FigureFacts } from "./scorer.js";
 
 /** A figure before its interval: what the items add to it, or why there is none. */
-export type Draft =
-  Figure | { readonly key: string; readonly title: string; readonly sample: SumsSample };
+export type Draft = Figure | (FigureFacts & { readonly sample: SumsSample });
 
-const flatten = (terms: readonly ArrayLike<number>[], width: number): Float64Array => {
+/** The terms of all items, item by item. */
+export const flattenTerms = (terms: readonly ArrayLike<number>[], width: number): Float64Array => {
   const flat = new Float64Array(terms.length * width);
   for (const [i, row] of terms.entries()) flat.set(row, i * width);
   return flat;
 };
 
-/** The mean of a value a pair, in percent. */
-export const meanDraft = (key: string, title: string, values: readonly number[]): Draft => ({
+/** The mean of a value a pair, times `scale`: in percent. */
+export const meanDraft = (
+  key: string,
+  title: string,
+  values: readonly number[],
+  scale = 100,
+): Exclude<Draft, Figure> => ({
   key,
   title,
   sample: {
     kind: "sums",
     terms: Float64Array.from(values),
     width: 1,
-    of: ([sum = NaN]) => (100 * sum) / values.length,
+    of: ([sum = NaN]) => (scale * sum) / values.length,
   },
 });
 
 /** BLEU and its n-gram precisions, which the original calls bleu1 to bleu4. */
 export const bleuDrafts = (items: readonly Pair[]): readonly Draft[] => {
-  const terms = flatten(items.map(bleuTerms), bleuWidth);
+  const terms = flattenTerms(items.map(bleuTerms), bleuWidth);
   const draft = (key: string, of: (score: BleuScore) => number): Draft => ({
     key,
     title: key,
@@ -96,8 +101,8 @@ export const finishDrafts = (drafts: readonly Draft[]): readonly Figure[] => {
   );
   return drafts.map((draft): Figure => {
     if ("value" in draft) return draft;
-    const { key, title, sample } = draft;
+    const { sample } = draft;
     const interval = intervals.get(sample) ?? { low: NaN, high: NaN };
-    return { key, title, value: valueOfSums(sample), interval, sample };
+    return { ...draft, value: valueOfSums(sample), interval };
   });
 };

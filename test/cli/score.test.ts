@@ -1,6 +1,6 @@
-import { mkdir, mkdtemp, readdir, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import test from "ava";
 import { commonsenseNames, commonsenseSets } from "../../src/score/commonsense.js";
 import { runMain } from "./support.js";
@@ -123,6 +123,109 @@ test("hira score warns of rows whose gt has no answer of the set", async (t) => 
     (JSON.parse(compat.stdout) as { average: { accuracy: number } }[])[0]?.average.accuracy,
     -0.875,
   );
+});
+
+/** A run's folder with output.jsonl of a set, a row for each pair of pred and gt. */
+const writeAnswers = async (
+  dataset: string,
+  pairs: readonly (readonly [pred: string, gt: string])[],
+): Promise<string> => {
+  const root = await mkdtemp(join(tmpdir(), "hira-score-command-"));
+  const rows = pairs.map(([pred, gt], i) => ({ context: `question ${String(i)}`, pred, gt }));
+  const lines = [{ dataset }, {}, {}, {}, ...rows].map((line) => `${JSON.stringify(line)}\n`);
+  await writeFile(join(root, "output.jsonl"), lines.join(""));
+  return root;
+};
+
+const talk = [
+  ["i like dogs a lot", "i like dogs"],
+  ["hello there Q: no", "hello there"],
+  ["", "what do you do ?"],
+] as const;
+
+test("hira score prints a line a figure of free text, and says in words what is not computed", async (t) => {
+  const { code, stdout } = await runMain(["score", await writeAnswers("convai2", talk)]);
+  t.is(code, 0);
+  t.regex(stdout, /\nconvai2, 3 rows\n/);
+  t.regex(stdout, /\nfigure +value +95 % interval\n/);
+  t.regex(stdout, /\nf1 +58\.33 +0\.00 – 100\.00\n/);
+  t.regex(
+    stdout,
+    /bert f1, BERT Recall, BERT Precision: not computed, BERTScore needs an\s+encoder/,
+  );
+  t.regex(stdout, /rows with an empty prediction: 1/);
+});
+
+test("hira score --json names figures as the original's CSV does, null where there is none", async (t) => {
+  const { stdout } = await runMain(["score", await writeAnswers("convai2", talk), "--json"]);
+  const [file] = JSON.parse(stdout) as Record<string, Record<string, unknown>>[];
+  t.deepEqual(Object.keys(file?.["figures"] ?? {}).sort(), [
+    ...["BERT Precision", "BERT Recall", "bert f1", "bleu", "bleu1", "bleu2", "bleu3", "bleu4"],
+    ...["dist1", "dist2", "f1", "meteor", "rouge1", "rouge2", "rougel"],
+  ]);
+  t.is(file?.["figures"]?.["bert f1"], null);
+  t.regex(String(file?.["not_computed"]?.["bert f1"]), /runs none yet/);
+});
+
+test("hira score --csv writes convai2_eval.py's and metamath_eval.py's tables", async (t) => {
+  const root = await writeAnswers("convai2", talk);
+  await runMain(["score", root, "--csv"]);
+  const table = await readFile(join(root, "results.csv"), "utf8");
+  t.regex(
+    table,
+    /^\ufefffolder_name,bleu,meteor,rougel,bleu1,bleu2,bleu3,bleu4,rouge1,rouge2,bert f1,BERT Recall,BERT Precision,f1,dist1,dist2,config\r\n/,
+  );
+  t.true(table.includes(`\n${basename(root)}output.jsonl,`));
+  const solved = await writeAnswers("meta_math", [["The answer is: 1,200", "The answer is: 1200"]]);
+  await runMain(["score", solved, "--csv"]);
+  t.regex(
+    await readFile(join(solved, "results_gsm8k.csv"), "utf8"),
+    /^\ufefffolder_name,acc,new acc,config\r\n.*,100\.0,100\.0,/,
+  );
+  t.regex(
+    await readFile(join(solved, "results_all.csv"), "utf8"),
+    /^model,gsm8k\r\n.*,100\.0\r\n$/,
+  );
+});
+
+test("hira score --against tests two runs on the same rows, figure by figure", async (t) => {
+  const pairs = (right: number) =>
+    Array.from({ length: 20 }, (_, i) => [i < right ? "true" : "false", "true"] as const);
+  const [a, b] = [await writeAnswers("boolq", pairs(15)), await writeAnswers("boolq", pairs(9))];
+  const { code, stdout } = await runMain(["score", a, `--against=${b}`]);
+  t.is(code, 0);
+  t.regex(
+    stdout,
+    /accuracy +75\.00 +45\.00 +\+30\.00 +\+\d+\.\d\d – \+\d+\.\d\d +0\.0313 +McNemar/,
+  );
+  const json = await runMain(["score", a, `--against=${b}`, "--json"]);
+  const [first] = JSON.parse(json.stdout) as { figures: Record<string, unknown> }[];
+  t.like(first?.figures["acc"], { first: 75, second: 45, difference: 30, p: 0.03125 });
+});
+
+test("hira score --against refuses other rows, and sets that only one side has", async (t) => {
+  const a = await writeAnswers("boolq", [
+    ["true", "true"],
+    ["true", "false"],
+  ]);
+  const b = await writeAnswers("boolq", [
+    ["true", "true"],
+    ["true", "true"],
+  ]);
+  const other = await runMain(["score", a, `--against=${b}`]);
+  t.is(other.code, 2);
+  t.regex(other.stderr, /Cannot compare two runs: .*found another context or gt in row 2 than/s);
+  const c = await writeAnswers("piqa", [["solution1", "solution1"]]);
+  const none = await runMain(["score", a, `--against=${c}`]);
+  t.regex(none.stderr, /found answers to boolq and to piqa, expected one set/);
+});
+
+test("hira score --metric scores any file, whatever its set", async (t) => {
+  const root = await writeAnswers("boolq", talk);
+  const { stdout } = await runMain(["score", root, "--metric=rouge", "--json"]);
+  const [file] = JSON.parse(stdout) as { scorer: string; figures: object }[];
+  t.is(file?.scorer, "rouge");
+  t.deepEqual(Object.keys(file?.figures ?? {}), ["rouge1", "rouge2", "rougel"]);
 });
 
 for (const [argv, message] of [

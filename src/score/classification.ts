@@ -1,0 +1,63 @@
+import { classificationScore, type ClassificationScore } from "../metrics/classification.js";
+import { stripSpace } from "../metrics/python-text.js";
+import { jackknifeInterval } from "./resample.js";
+import type { Figure, Scorer } from "./scorer.js";
+import { shareFigure } from "./share.js";
+
+/** A figure of a classifier over all rows, with what it were without each of them. */
+const labelFigure = (
+  key: string,
+  predicted: readonly string[],
+  truth: readonly string[],
+  of: (score: ClassificationScore) => number,
+): Figure => {
+  const value = 100 * of(classificationScore(predicted, truth));
+  // Leaving a row out changes a figure by the row's labels alone, so that each pair of them is reckoned once.
+  const known = new Map<string, number>();
+  const without = Float64Array.from(truth, (label, i) => {
+    if (truth.length === 1) return value;
+    const pair = JSON.stringify([predicted[i], label]);
+    const other = (labels: readonly string[]): readonly string[] => labels.toSpliced(i, 1);
+    const found = known.get(pair) ?? 100 * of(classificationScore(other(predicted), other(truth)));
+    known.set(pair, found);
+    return found;
+  });
+  const low = key === "mcc" ? -100 : 0;
+  return {
+    ...{ key, title: key, value },
+    interval: jackknifeInterval(value, without, low),
+    sample: { kind: "leftOut", values: without },
+  };
+};
+
+/** Labels: any text is one, without the white space around it. */
+export const classification: Scorer = {
+  summary: "pred as a label against gt: accuracy, F1 (macro and weighted), Matthews' correlation",
+  columns: ["acc", "f1", "weighted f1", "mcc"],
+  async score(answers) {
+    const predicted = answers.map(({ pred }) => stripSpace(pred));
+    const truth = answers.map(({ gt }) => stripSpace(gt));
+    const known = new Set(truth);
+    const figure = (key: string, of: (score: ClassificationScore) => number): Figure =>
+      labelFigure(key, predicted, truth, of);
+    return {
+      rows: answers.length,
+      items: answers.length,
+      figures: [
+        shareFigure(
+          "acc",
+          "accuracy",
+          truth.map((label, i) => label === predicted[i]),
+        ),
+        figure("f1", ({ macroF1 }) => macroF1),
+        figure("weighted f1", ({ weightedF1 }) => weightedF1),
+        figure("mcc", ({ matthews }) => matthews),
+      ],
+      counts: {
+        "a label that is never true": predicted.filter((label) => !known.has(label)).length,
+      },
+      groups: [],
+      remarks: [],
+    };
+  },
+};
