@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
@@ -9,8 +10,8 @@ import { makeFolder } from "../../core/folder.js";
 const beatMs = 5_000;
 const deadMs = 60_000;
 
-/** Locks of this process: a number in a file may be that of a process before this one. */
-const held = new Set<string>();
+/** This process: a number in a file may be that of another one before it. */
+const me = { host: hostname(), pid: process.pid, id: randomUUID() };
 
 const isAlive = (pid: number): boolean => {
   try {
@@ -22,20 +23,43 @@ const isAlive = (pid: number): boolean => {
   }
 };
 
-/** Whether whoever wrote a lock still holds it, and its process. */
-const holderOf = async (path: string): Promise<{ readonly pid: unknown } | undefined> => {
+/** Whoever holds a lock; "gone" where a lock is left of somebody who no longer lives, "nobody" where there is none. */
+const holderOf = async (path: string): Promise<{ readonly pid: unknown } | "gone" | "nobody"> => {
   const [text, stats] = await Promise.all([
     readFile(path, "utf8").catch(() => ""),
     stat(path).catch(() => undefined),
   ]);
-  if (!stats) return undefined;
+  if (!stats) return "nobody";
+  if (Date.now() - stats.mtimeMs > deadMs) return "gone";
   const parsed = tryParseJson(text);
-  const owner = "value" in parsed && isJsonObject(parsed.value) ? parsed.value : {};
-  const { host, pid } = owner;
-  if (Date.now() - stats.mtimeMs > deadMs) return undefined;
-  if (host !== hostname() || typeof pid !== "number") return { pid };
-  if (pid === process.pid) return held.has(path) ? { pid } : undefined;
-  return isAlive(pid) ? { pid } : undefined;
+  const { host, pid, id } = "value" in parsed && isJsonObject(parsed.value) ? parsed.value : {};
+  if (host !== me.host || typeof pid !== "number") return { pid };
+  if (pid === me.pid) return id === me.id ? { pid } : "gone";
+  return isAlive(pid) ? { pid } : "gone";
+};
+
+const isTaken = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && error.code === "EEXIST";
+
+/**
+ * Takes away a lock that is left of somebody. Under a mark, and looked at once more: of two that find it, the second would take away the
+ * first one's new lock.
+ */
+const removeGone = async (path: string): Promise<void> => {
+  const mark = `${path}.gone`;
+  try {
+    await writeFile(mark, "", { flag: "wx" });
+  } catch (error) {
+    if (!isTaken(error)) throw error;
+    const stats = await stat(mark).catch(() => undefined);
+    if (stats && Date.now() - stats.mtimeMs > deadMs) await rm(mark, { force: true });
+    return;
+  }
+  try {
+    if ((await holderOf(path)) === "gone") await rm(path, { force: true });
+  } finally {
+    await rm(mark, { force: true });
+  }
 };
 
 /**
@@ -52,21 +76,20 @@ export const withCacheLock = async <T>(
   let told = false;
   for (;;) {
     try {
-      await writeFile(path, JSON.stringify({ host: hostname(), pid: process.pid }), { flag: "wx" });
+      await writeFile(path, JSON.stringify(me), { flag: "wx" });
       break;
     } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+      if (!isTaken(error)) throw error;
     }
     const holder = await holderOf(path);
-    if (!holder) {
-      await rm(path, { force: true });
-      continue;
+    if (holder === "gone") await removeGone(path);
+    if (typeof holder === "object") {
+      if (!told)
+        onWait(typeof holder.pid === "number" ? `process ${String(holder.pid)}` : "another");
+      told = true;
+      await sleep(200);
     }
-    if (!told) onWait(typeof holder.pid === "number" ? `process ${String(holder.pid)}` : "another");
-    told = true;
-    await sleep(200);
   }
-  held.add(path);
   const beat = setInterval(() => {
     const now = new Date();
     utimes(path, now, now).catch(() => undefined);
@@ -75,7 +98,6 @@ export const withCacheLock = async <T>(
     return await work();
   } finally {
     clearInterval(beat);
-    held.delete(path);
     await rm(path, { force: true });
   }
 };
