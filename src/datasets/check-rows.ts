@@ -145,7 +145,7 @@ export const checkRows = (
       add(
         "unlabelled",
         encoded.unlabelled,
-        "rows without a label: training refuses them",
+        split === "test" ? "rows without a target" : "rows without a label: training refuses them",
         split === "test" ? "never" : "always",
       );
       if (limits !== undefined) {

@@ -83,6 +83,10 @@ test("a row without a label is wrong, but not in test; what a limit cuts is from
     "test unlabelled": [0],
     "test cut targets": [1],
   });
+  t.deepEqual(
+    none.findings.filter(({ kind }) => kind === "unlabelled").map(({ text }) => text),
+    ["rows without a label: training refuses them", "rows without a target"],
+  );
 });
 
 test("contexts that are cut are told with what they lose", (t) => {
