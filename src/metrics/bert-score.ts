@@ -1,0 +1,58 @@
+/** A text as an encoder sees it: a vector a token. */
+export interface EncodedText {
+  /** [tokens x width], token by token. */
+  readonly vectors: Float32Array;
+  readonly width: number;
+  /** What each token weighs: 1, and 0 for the tokens that mark the ends. */
+  readonly weights: ArrayLike<number>;
+}
+
+/** BERTScore of one pair; cosines, which may be negative. */
+export interface BertScore {
+  readonly precision: number;
+  readonly recall: number;
+  readonly f1: number;
+}
+
+/** Vectors of length 1; those of length 0 stay. */
+const normalize = ({ vectors, width }: EncodedText): readonly Float64Array[] =>
+  Array.from({ length: vectors.length / width }, (_, i) => {
+    const vector = Float64Array.from(vectors.subarray(i * width, (i + 1) * width));
+    const norm = Math.hypot(...vector);
+    return norm === 0 ? vector : vector.map((x) => x / norm);
+  });
+
+const cosine = (a: Float64Array, b: Float64Array): number =>
+  a.reduce((sum, x, i) => sum + x * (b[i] ?? 0), 0);
+
+const weightedMean = (values: readonly number[], weights: ArrayLike<number>): number => {
+  let [sum, total] = [0, 0];
+  for (const [i, value] of values.entries()) {
+    sum += value * (weights[i] ?? 0);
+    total += weights[i] ?? 0;
+  }
+  return sum / total;
+};
+
+/**
+ * BERTScore of one prediction and one reference: each token's best cosine in the other text, averaged over the prediction
+ * (precision) and over the reference (recall), and their harmonic mean. Without baseline.
+ *
+ * Tokens of weight 0 can be best as well, as in bert-score 0.3.13 (greedy_cos_idf). A text of no weight has 0. No encoder is here yet:
+ * who has none says "not computed", never 0.
+ * Source: Zhang et al., "BERTScore: Evaluating Text Generation with BERT", ICLR 2020.
+ */
+export const bertScoreOfPair = (prediction: EncodedText, reference: EncodedText): BertScore => {
+  const [left, right] = [normalize(prediction), normalize(reference)];
+  const cosines = left.map((a) => right.map((b) => cosine(a, b)));
+  const precision = weightedMean(
+    cosines.map((row) => Math.max(...row)),
+    prediction.weights,
+  );
+  const recall = weightedMean(
+    right.map((_, j) => Math.max(...cosines.map((row) => row[j] ?? -Infinity))),
+    reference.weights,
+  );
+  const f1 = (2 * precision * recall) / (precision + recall);
+  return Number.isFinite(f1) ? { precision, recall, f1 } : { precision: 0, recall: 0, f1: 0 };
+};
