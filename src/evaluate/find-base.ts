@@ -8,6 +8,7 @@ import type { HubUi } from "../models/hub/fetch-snapshot.js";
 import { findOnHub } from "../models/hub/find-on-hub.js";
 import { hubNameOfSnapshot, hubNameText, parseHubName } from "../models/hub/hub-name.js";
 import { loadModelFolder, parseConfig, type ModelFolder } from "../models/model-folder.js";
+import { isModelPath, modelFile } from "../models/model-files.js";
 import { readAdapterConfig } from "../peft/adapter-files.js";
 import { readRecordedModel, type RecordedModel } from "../report/run-json.js";
 
@@ -32,11 +33,9 @@ export type FoundBase = { readonly path: string } | { readonly fault: string };
 const textOf = (value: unknown): string | undefined =>
   typeof value === "string" && value !== "" ? value : undefined;
 
-const isModel = (path: string): boolean => existsSync(join(path, "config.json"));
-
 /** The files that decide a model's numbers. */
 const isDecisive = (name: string): boolean =>
-  name === "config.json" || name.endsWith(".safetensors");
+  name === "config.json" || /\.(?:safetensors|gguf)$/i.test(name);
 
 const realPathOf = (path: string): Promise<string | undefined> =>
   realpath(path).catch(() => undefined);
@@ -69,7 +68,7 @@ const changedFiles = async (
   const changed: string[] = [];
   for (const [name, expected] of Object.entries(sha256)) {
     if (!isDecisive(name)) continue;
-    const file = join(path, name);
+    const file = modelFile(path, name);
     const stats = await stat(file).catch(() => undefined);
     if (isItsOwn && stats !== undefined && stats.ctime < startedAt) continue;
     const isSame =
@@ -96,7 +95,7 @@ const areSameModel = async (
   if (!values) return true;
   if (a.files.join() !== b.files.join()) return false;
   for (const name of a.files.filter(isDecisive)) {
-    const [left, right] = [join(a.path, name), join(b.path, name)] as const;
+    const [left, right] = [modelFile(a.path, name), modelFile(b.path, name)] as const;
     if ((await stat(left)).size !== (await stat(right)).size) return false;
     if ((await hashFile(left)).sha256 !== (await hashFile(right)).sha256) return false;
   }
@@ -118,7 +117,7 @@ const placesOf = (recorded: string, anchor: string): readonly string[] => {
 
 /** The first of `places` that holds a model, else the first that is there. */
 const firstModel = (places: readonly string[]): string | undefined =>
-  places.find(isModel) ?? places.find((place) => existsSync(place));
+  places.find(isModelPath) ?? places.find((place) => existsSync(place));
 
 const notFound = (
   { folder, run }: TrainedFolder,
@@ -174,7 +173,7 @@ const recordedBaseOfRun = async (
     fault ??= otherModel(path, changed, recorded);
     return undefined;
   };
-  for (const path of new Set(places.filter(isModel))) {
+  for (const path of new Set(places.filter(isModelPath))) {
     const found = await judge(path);
     if (found) return found;
   }
@@ -212,7 +211,7 @@ export const findBase = async (
       const given = await findNamed(named);
       const isOther =
         holds === "trained model" &&
-        isModel(given) &&
+        isModelPath(given) &&
         !(await areSameModel([given, folder], { values: false }));
       return isOther
         ? { fault: `found ${given}, a model of other shapes, expected the one that was fine-tuned` }
@@ -231,18 +230,18 @@ export const findBase = async (
   }
   const recorded = textOf(run.flags.model_name) ?? "";
   const model = await readRecordedModel(run.folder);
-  if (named === undefined || (named === recorded && !isModel(named)))
+  if (named === undefined || (named === recorded && !isModelPath(named)))
     return recordedBaseOfRun(trained, recorded, model, ui);
   const given = await findNamed(named);
   // What is no model is told by whoever loads it.
-  if (!isModel(given)) return { path: given };
+  if (!isModelPath(given)) return { path: given };
   if (model) {
     const changed = await changedFiles(given, model);
     return changed.length === 0
       ? { path: given }
       : { fault: otherModel(given, changed, model.folder ?? recorded) };
   }
-  const known = placesOf(recorded, run.folder).find(isModel);
+  const known = placesOf(recorded, run.folder).find(isModelPath);
   const reference = known ?? (holds === "trained model" ? folder : undefined);
   if (reference === undefined) return { path: given };
   const isSame =

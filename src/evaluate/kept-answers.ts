@@ -9,6 +9,7 @@ import { isJsonObject } from "../core/json.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
 import { generate, type GenerateOptions } from "../decode/generate.js";
 import type { Sequence } from "../decode/search.js";
+import { modelFile } from "../models/model-files.js";
 import { openAppendFile } from "../report/append-file.js";
 import type { ProgressUi } from "../report/progress.js";
 import { activities, InterruptedError, type InterruptSignal } from "../train/interrupt.js";
@@ -25,7 +26,7 @@ const partsOfModel = async ({ base, adapted }: Answerer): Promise<(string | Uint
   const { path, files } = base.folder;
   const parts: (string | Uint8Array)[] = [base.tokenizer?.hash ?? ""];
   for (const name of files) {
-    const { size, mtimeMs } = await stat(join(path, name));
+    const { size, mtimeMs } = await stat(modelFile(path, name));
     parts.push(`${name} ${String(size)} ${String(mtimeMs)}`);
   }
   for (const name of base.weights.names) {

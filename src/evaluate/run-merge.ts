@@ -11,6 +11,7 @@ import { nameRow } from "../core/row-names.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
 import { readPreTokenized } from "../datasets/pre-tokenized.js";
 import { mergedForm } from "../decode/merge-adapter.js";
+import { modelFile } from "../models/model-files.js";
 import { loadModelFolder } from "../models/model-folder.js";
 import { openFrozenWeights } from "../models/weights/frozen-weights.js";
 import { readTensorData, toFloat32 } from "../models/weights/safetensors.js";
@@ -301,7 +302,7 @@ const unmerge = async (
     );
   const write = async (folder: string): Promise<void> => {
     for (const name of base.files)
-      await copyFile(await realpath(join(base.path, name)), join(folder, name));
+      await copyFile(await realpath(modelFile(base.path, name)), join(folder, name));
     await copyCompanions(base.path, folder);
   };
   await writeFolderAtomically(out, write, writeHint);

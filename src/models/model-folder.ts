@@ -1,4 +1,4 @@
-import { basename, dirname, extname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { didYouMean, UserError, userErrorOfFaults } from "../core/errors.js";
 import { hashFile } from "../core/file-hash.js";
 import { listFolder } from "../core/folder.js";
@@ -6,8 +6,12 @@ import type { JsonObject } from "../core/json-file.js";
 import { quoteJson, readJsonObject } from "../core/json-file.js";
 import { isJsonObject } from "../core/json.js";
 import { StandInError } from "../core/stand-in.js";
+import { readGgufFolder } from "./gguf/gguf-model.js";
+import { isGgufPath } from "./gguf/open-gguf.js";
 import { readGenerationConfig, type GenerationFile } from "./generation-config.js";
 import { checkModelTensors } from "./check-tensors.js";
+import { modelFile } from "./model-files.js";
+import { nameShards, singleName } from "./shards.js";
 import { families } from "./families.js";
 import type { Model, ModelTokenIds } from "./model.js";
 import { readTokenIds } from "./token-ids.js";
@@ -24,9 +28,9 @@ export interface SpecialTokenIds {
   readonly padId: number | undefined;
 }
 
-/** A Hugging Face model folder whose config and tensor headers are checked; no weight is in memory. */
+/** A Hugging Face model folder, or a GGUF file, whose config and tensor headers are checked; no weight is in memory. */
 export interface ModelFolder {
-  /** Absolute; symbolic links are left as they are. */
+  /** Of the folder or the file. Absolute; symbolic links are left as they are. */
   readonly path: string;
   readonly config: Model;
   /** config.json for copies of the model: as it stands, but for what the tensors contradict. */
@@ -36,15 +40,17 @@ export interface ModelFolder {
   readonly generation: GenerationFile;
   /** By tensor name, with the file and place of each. */
   readonly weights: ReadonlyMap<string, TensorEntry>;
-  /** The weight file of each tensor, by tensor name: its name within the folder, which a link may give to another file. */
+  /**
+   * The weight file of each tensor, by tensor name: its name within the folder, which a link may give to another file. Of a GGUF
+   * file, those that copies in safetensors have.
+   */
   readonly shardOf: ReadonlyMap<string, string>;
-  /** Names, within the folder, of the files the model was loaded from: config first, weights last. */
+  /** Names, for modelFile, of the files the model was loaded from: config first, weights last. */
   readonly files: readonly string[];
   /** Where the files contradict themselves: what they were taken for, for the person to read. */
   readonly warnings: readonly string[];
 }
 
-export const singleName = "model.safetensors";
 export const indexName = "model.safetensors.index.json";
 const pickleName = /^pytorch_model.*\.bin$/;
 
@@ -59,11 +65,7 @@ const namesIn = (path: string): Promise<readonly string[]> =>
     task: `Cannot load a model from ${path}`,
     expected: "a folder with config.json",
     hint: (found) =>
-      found === "nothing"
-        ? downloadHint(path)
-        : extname(path) === ".gguf"
-          ? "GGUF files are not read: give the Hugging Face folder of the model"
-          : "Give the folder that holds the file",
+      found === "nothing" ? downloadHint(path) : "Give the folder that holds the file",
   });
 
 /** A model's config.json, checked. @throws {UserError} as loadModelFolder */
@@ -168,15 +170,35 @@ const readWeights = async (path: string, names: readonly string[]): Promise<Weig
   );
 };
 
+/** A GGUF file as loadModelFolder gives a folder. */
+const loadGguf = async (path: string): Promise<ModelFolder> => {
+  const { rawConfig, rawGeneration, weights, files } = await readGgufFolder(path);
+  const config = parseConfig(rawConfig, path);
+  checkModelTensors(config, weights, path);
+  return {
+    path: resolve(path),
+    config,
+    rawConfig,
+    tokenIds: parseTokenIds(config, rawGeneration, path),
+    generation: readGenerationConfig(rawGeneration, path),
+    weights,
+    shardOf: nameShards([...weights.values()]),
+    files,
+    warnings: [],
+  };
+};
+
 /**
  * Loads and checks everything of a Hugging Face model folder but the weights' values.
  *
  * Reads config.json, generation_config.json where there is one, and the headers of model.safetensors or of the shards
  * that model.safetensors.index.json names; values only of a head that may be tied (see resolveTiedHead). Symbolic links, as in the Hub's cache, are followed.
+ * A path that ends in .gguf is a file with all of this in its metadata, or the first of several.
  * @throws {UserError} if the folder or a file is missing, the model_type is not supported, a field is wrong, or tensors
  *   are missing or misshapen; each of these lists all it found
  */
 export const loadModelFolder = async (path: string): Promise<ModelFolder> => {
+  if (isGgufPath(path)) return loadGguf(path);
   const names = await namesIn(path);
   if (!names.includes("config.json"))
     throw new UserError(
@@ -222,6 +244,6 @@ export const hashModelFiles = async (
   signal?: AbortSignal,
 ): Promise<Readonly<Record<string, string>>> => {
   const hashes: Record<string, string> = {};
-  for (const name of files) hashes[name] = (await hashFile(join(path, name), signal)).sha256;
+  for (const name of files) hashes[name] = (await hashFile(modelFile(path, name), signal)).sha256;
   return hashes;
 };

@@ -1,3 +1,5 @@
+import { dtypes, elementCount, type DType } from "../core/dtype.js";
+
 /** As transformers 4.41, on which train_hira.py runs, has it; transformers 5 says 50GB. */
 export const defaultShardSize = "5GB";
 
@@ -45,4 +47,33 @@ export const planShards = <T extends Sized>(
     filled += bytes;
   }
   return filling.length > 0 ? [...shards, filling] : shards;
+};
+
+/** The file of the only shard. */
+export const singleName = "model.safetensors";
+
+/** What a shard is called: `model.safetensors` where it is the only one, else model-00001-of-00002.safetensors and so on. */
+export const shardName = (index: number, count: number): string => {
+  const digits = (n: number): string => String(n).padStart(5, "0");
+  return count === 1 ? singleName : `model-${digits(index + 1)}-of-${digits(count)}.safetensors`;
+};
+
+/** The file of each tensor, by its name, as a model of them is written by default. */
+export const nameShards = (
+  tensors: readonly {
+    readonly name: string;
+    readonly dtype: DType;
+    readonly shape: readonly number[];
+  }[],
+): ReadonlyMap<string, string> => {
+  const sized = tensors.map(({ name, dtype, shape }) => ({
+    name,
+    bytes: elementCount(shape) * dtypes[dtype].bytes,
+  }));
+  const shards = planShards(sized, parseShardSize(defaultShardSize) ?? Infinity);
+  return new Map(
+    shards.flatMap((shard, i) =>
+      shard.map(({ name }): [string, string] => [name, shardName(i, shards.length)]),
+    ),
+  );
 };

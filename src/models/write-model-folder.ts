@@ -1,14 +1,15 @@
-import { readdir, readFile, rm } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { syncFolder, writeFileAtomically } from "../core/atomic-file.js";
 import type { DType, TypedArray } from "../core/dtype.js";
 import { dtypes, elementCount, isFloat } from "../core/dtype.js";
-import { isNotFound, UserError } from "../core/errors.js";
+import { UserError } from "../core/errors.js";
 import { narrowFloat32 } from "../core/half.js";
 import type { JsonObject } from "../core/json-file.js";
 import { findStandIn } from "../core/stand-in.js";
-import { indexName, singleName } from "./model-folder.js";
-import { defaultShardSize, parseShardSize, planShards } from "./shards.js";
+import { openCompanions } from "./model-files.js";
+import { indexName } from "./model-folder.js";
+import { defaultShardSize, parseShardSize, planShards, shardName, singleName } from "./shards.js";
 import type { TensorToWrite } from "./weights/safetensors.js";
 import { toFloat32, writeSafetensors } from "./weights/safetensors.js";
 
@@ -96,14 +97,8 @@ const filesOf = (
   const limit = maxShardBytes ?? parseShardSize(defaultShardSize) ?? Infinity;
   const sized = tensors.map((tensor) => ({ tensor, bytes: byteLengthOf(tensor) }));
   const shards = planShards(sized, limit);
-  const digits = (n: number): string => String(n).padStart(5, "0");
   return new Map(
-    shards.map((shard, i) => [
-      shards.length === 1
-        ? singleName
-        : `model-${digits(i + 1)}-of-${digits(shards.length)}.safetensors`,
-      shard.map(({ tensor }) => tensor),
-    ]),
+    shards.map((shard, i) => [shardName(i, shards.length), shard.map(({ tensor }) => tensor)]),
   );
 };
 
@@ -124,18 +119,17 @@ export const requireCompanions = async (model: string, tokenizer: string): Promi
   }
 };
 
-/** Copies generation_config.json and the tokenizer, by default that of the same model folder, as far as they are there. */
+/** Copies generation_config.json and the tokenizer, by default that of the same model, as far as they are there. */
 export const copyCompanions = async (
   model: string,
   to: string,
   tokenizer: string = model,
 ): Promise<void> => {
-  const files = tokenizerFiles.map((name) => [tokenizer, name] as const);
-  for (const [from, name] of [[model, "generation_config.json"] as const, ...files]) {
-    const content = await readFile(join(from, name)).catch((error: unknown) => {
-      if (isNotFound(error)) return undefined;
-      throw error;
-    });
+  const ofModel = await openCompanions(model);
+  const ofTokenizer = tokenizer === model ? ofModel : await openCompanions(tokenizer);
+  const files = tokenizerFiles.map((name) => [ofTokenizer, name] as const);
+  for (const [read, name] of [[ofModel, "generation_config.json"] as const, ...files]) {
+    const content = await read(name);
     if (content) await writeFileAtomically(join(to, name), content);
   }
 };

@@ -1,12 +1,13 @@
-import { access, readFile } from "node:fs/promises";
+import { access } from "node:fs/promises";
 import { join } from "node:path";
-import { isNotFound, messageOf, UserError } from "../core/errors.js";
+import { messageOf, UserError } from "../core/errors.js";
+import { openCompanions } from "../models/model-files.js";
 import { makeTokenizer } from "./tokenizer.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 /**
  * The tokenizer of a Hugging Face model folder: tokenizer.json, tokenizer_config.json and special_tokens_map.json, of
- * which the first must be there.
+ * which the first must be there. Of a GGUF file, what its metadata make of them.
  *
  * `modelName` is what the user called the model (default: the folder); the pad rule looks at it, see makeTokenizer.
  * @throws {UserError} if tokenizer.json is missing, or a file is not what it should be
@@ -15,7 +16,8 @@ export const loadTokenizer = async (
   modelFolder: string,
   { modelName = modelFolder }: { readonly modelName?: string } = {},
 ): Promise<Tokenizer> => {
-  const tokenizerJson = await readIfThere(join(modelFolder, "tokenizer.json"));
+  const read = await openFiles(modelFolder);
+  const tokenizerJson = await read("tokenizer.json");
   if (tokenizerJson === undefined) {
     const sentencePiece = await isThere(join(modelFolder, "tokenizer.model"));
     throw new UserError(
@@ -30,8 +32,8 @@ export const loadTokenizer = async (
     name: modelFolder,
     modelName,
     tokenizerJson,
-    tokenizerConfigJson: await readIfThere(join(modelFolder, "tokenizer_config.json")),
-    specialTokensMapJson: await readIfThere(join(modelFolder, "special_tokens_map.json")),
+    tokenizerConfigJson: await read("tokenizer_config.json"),
+    specialTokensMapJson: await read("special_tokens_map.json"),
   });
 };
 
@@ -41,11 +43,14 @@ const isThere = (path: string): Promise<boolean> =>
     () => false,
   );
 
-const readIfThere = async (path: string): Promise<string | undefined> => {
-  try {
-    return await readFile(path, "utf8");
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw new UserError(`Cannot read ${path}: ${messageOf(error)}`);
-  }
+/** The texts of a model's files by their names. */
+const openFiles = async (model: string): Promise<(name: string) => Promise<string | undefined>> => {
+  const read = await openCompanions(model);
+  return async (name) => {
+    try {
+      return (await read(name))?.toString("utf8");
+    } catch (error) {
+      throw new UserError(`Cannot read ${join(model, name)}: ${messageOf(error)}`);
+    }
+  };
 };

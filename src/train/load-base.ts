@@ -1,9 +1,6 @@
-import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { isNotFound } from "../core/errors.js";
 import { weightOf } from "../models/model.js";
 import { findOnHub } from "../models/hub/find-on-hub.js";
+import { openCompanions } from "../models/model-files.js";
 import { loadModelFolder, type ModelFolder } from "../models/model-folder.js";
 import {
   openFrozenWeights,
@@ -25,7 +22,7 @@ export interface BaseModel {
   readonly original: ModelFolder;
   readonly weights: FrozenWeights;
   readonly tokenizer: Tokenizer | undefined;
-  /** Where the tokenizer's files lie: the model's folder, or that of an adapter that brings its own. */
+  /** Where the tokenizer's files lie: the model's folder or GGUF file, or the folder of an adapter that brings its own. */
   readonly tokenizerFolder: string;
 }
 
@@ -87,7 +84,7 @@ export const loadBase = async (
     adapterFolder === undefined ? original : await withCopiesOf(adapterFolder, original, ui);
   const pack = packingPlan(folder, storage);
   const tokenizerFolder = await findTokenizer(original, adapterFolder, ui);
-  const wanted = tokenizer === "required" || existsSync(join(tokenizerFolder, tokenizerName));
+  const wanted = tokenizer === "required" || (await hasTokenizer(tokenizerFolder));
   return {
     folder,
     original,
@@ -116,6 +113,9 @@ const withCopiesOf = async (
 
 const tokenizerName = "tokenizer.json";
 
+const hasTokenizer = async (model: string): Promise<boolean> =>
+  (await (await openCompanions(model))(tokenizerName)) !== undefined;
+
 /** The folder whose tokenizer counts; `ui` shows it where the adapter's is another one than the model's. */
 const findTokenizer = async (
   { path }: ModelFolder,
@@ -123,11 +123,8 @@ const findTokenizer = async (
   ui: Pick<ProgressUi, "line">,
 ): Promise<string> => {
   if (adapterFolder === undefined) return path;
-  const contentOf = async (folder: string): Promise<Buffer | undefined> =>
-    readFile(join(folder, tokenizerName)).catch((error: unknown) => {
-      if (isNotFound(error)) return undefined;
-      throw error;
-    });
+  const contentOf = async (model: string): Promise<Buffer | undefined> =>
+    (await openCompanions(model))(tokenizerName);
   const ofAdapter = await contentOf(adapterFolder);
   if (!ofAdapter) return path;
   const ofModel = await contentOf(path);

@@ -1,5 +1,6 @@
 import { UserError } from "../../core/errors.js";
-import { indexName, singleName } from "../model-folder.js";
+import { indexName } from "../model-folder.js";
+import { singleName } from "../shards.js";
 import type { HubFile } from "./hub-api.js";
 import { adapterFiles, tokenizerFile, type HubPurpose } from "./hub-cache.js";
 import { hubNameText, type HubName } from "./hub-name.js";

@@ -5,7 +5,8 @@ import { randomUUID } from "node:crypto";
 import { isJsonObject, tryParseJson } from "../../core/json.js";
 import { writeFileAtomically } from "../../core/atomic-file.js";
 import { makeFolder } from "../../core/folder.js";
-import { indexName, singleName } from "../model-folder.js";
+import { indexName } from "../model-folder.js";
+import { singleName } from "../shards.js";
 import type { HubName } from "./hub-name.js";
 
 /** What a repository is looked into for: a base model, a model's tokenizer, or what --ckpt may be: an adapter, else a model. */
