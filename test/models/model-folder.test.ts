@@ -142,8 +142,8 @@ test("loadModelFolder says what to do about a Hub id, a missing folder, a file a
   t.regex((await errorOf(t, join(folder, "none"))).hint ?? "", /^Give the folder of a model/);
   await writeJson(folder, "model.gguf", "");
   const gguf = await errorOf(t, join(folder, "model.gguf"));
-  t.regex(gguf.message, /found a file, expected a folder/);
-  t.regex(gguf.hint ?? "", /GGUF files are not read/);
+  t.regex(gguf.message, /expected a GGUF file, which begins with GGUF/);
+  t.regex((await errorOf(t, join(folder, "none.gguf"))).message, /no such file/);
 });
 
 test("loadModelFolder refuses pickles, adapters and folders without weights, each with a hint", async (t) => {

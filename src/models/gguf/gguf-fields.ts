@@ -85,8 +85,7 @@ export class GgufFields {
   texts(key: string): readonly string[] | undefined {
     const value = this.metadata.get(key);
     if (value === undefined) return undefined;
-    if (Array.isArray(value) && value.every((text) => typeof text === "string"))
-      return value as readonly string[];
+    if (Array.isArray(value) && value.every((text) => typeof text === "string")) return value;
     this.fault(key, "a list of texts");
     return undefined;
   }
@@ -94,8 +93,7 @@ export class GgufFields {
   numbers(key: string): readonly number[] | undefined {
     const value = this.metadata.get(key);
     if (value === undefined) return undefined;
-    if (Array.isArray(value) && value.every((number) => typeof number === "number"))
-      return value as readonly number[];
+    if (Array.isArray(value) && value.every((number) => typeof number === "number")) return value;
     this.fault(key, "a list of numbers");
     return undefined;
   }

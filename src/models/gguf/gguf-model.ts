@@ -127,13 +127,10 @@ const readMetadata = (
   if (vocabulary !== undefined && Array.isArray(tokens) && tokens.length > vocabulary)
     fields.fault("tokenizer.ggml.tokens", `at most the ${String(vocabulary)} of token_embd.weight`);
   const count = vocabulary ?? Infinity;
-  const ids: JsonObject = Object.fromEntries(
-    [
-      ["bos_token_id", fields.tokenId("tokenizer.ggml.bos_token_id", count)],
-      ["eos_token_id", fields.tokenId("tokenizer.ggml.eos_token_id", count)],
-      ["pad_token_id", fields.tokenId("tokenizer.ggml.padding_token_id", count)],
-    ].filter(([, id]) => id !== undefined) as [string, number][],
-  );
+  const id = (key: string): number | null =>
+    fields.tokenId(`tokenizer.ggml.${key}_token_id`, count) ?? null;
+  // null: without it transformers would take the family's own.
+  const ids = { bos_token_id: id("bos"), eos_token_id: id("eos"), pad_token_id: id("padding") };
   faults.push(...unknownTypes(model.tensors.values()));
   if (faults.length > 0)
     throw userErrorOfFaults(

@@ -1,4 +1,4 @@
-import { dtypes, elementCount, type DType, type TypedArray } from "../../core/dtype.js";
+import { dtypes, elementCount, type DType } from "../../core/dtype.js";
 import type { StoredCodec } from "../weights/codec.js";
 import { toFloat32 } from "../weights/safetensors.js";
 
@@ -13,7 +13,7 @@ export const plainCodec = (dtype: DType): StoredCodec => ({
     return g.reshape(g.cast(stored, "float32"), shape);
   },
   unpack: ([stored], shape) =>
-    toFloat32(dtype, (stored ?? new Float32Array()).subarray(0, elementCount(shape)) as TypedArray),
+    toFloat32(dtype, (stored ?? new Float32Array()).subarray(0, elementCount(shape))),
 });
 
 /**
