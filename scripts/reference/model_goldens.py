@@ -29,11 +29,18 @@ DECODER = {
     "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
     "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "tie_word_embeddings": False, **IDS,
 }
+OPT = {"hidden_size": 24, "ffn_dim": 40, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 48,
+       "tie_word_embeddings": True, "dropout": 0.1, **IDS}
+# Narrower where relu's kinks would tell two right programs apart after some steps.
+RELU = {"opt": 0.7}
 # config.json's fields; what --target_modules takes; norms and biases are drawn, too
 FAMILIES = {
     "qwen2": ({**DECODER, "model_type": "qwen2", "head_dim": 8, "tie_word_embeddings": True}, ["q_proj", "v_proj", "down_proj"]),
     "qwen3": ({**DECODER, "model_type": "qwen3", "head_dim": 8, "use_sliding_window": True, "sliding_window": 9,
                "max_window_layers": 1}, ["q_proj", "k_proj", "up_proj"]),
+    "opt": ({**OPT, "model_type": "opt"}, ["q_proj", "v_proj", "fc1"]),
+    "opt-projected": ({**OPT, "model_type": "opt", "word_embed_proj_dim": 16, "do_layer_norm_before": False},
+                      ["k_proj", "out_proj", "fc2", "project_in"]),
     "mistral": ({**DECODER, "model_type": "mistral", "head_dim": 8, "sliding_window": 7}, ["q_proj", "v_proj", "gate_proj"]),
 }
 
@@ -51,7 +58,7 @@ def tiny(fields):
                 p.copy_(center + 0.2 * torch.randn(p.shape, generator=g))
             else:
                 tied = 0.5 if config.tie_word_embeddings else 1.0
-                wide = tied if "embed" in name or "wte" in name or "wpe" in name else 1.4 / math.sqrt(min(p.shape))
+                wide = tied if "embed" in name or "wte" in name or "wpe" in name else RELU.get(config.model_type, 1.4) / math.sqrt(min(p.shape))
                 p.copy_(wide * torch.randn(p.shape, generator=g))
         head = model.get_output_embeddings().weight
         if not config.tie_word_embeddings:
@@ -112,13 +119,13 @@ def build(fields, method, targets, starts):
     return model.eval(), named
 
 
-def decays(name, p):
-    return p.ndim > 1
+def decays(name, p, method):
+    return method != "full" or p.ndim > 1
 
 
-def train(model, named, batch):
-    groups = [{"params": [p for n, p in named.items() if decays(n, p)], "weight_decay": DECAY},
-              {"params": [p for n, p in named.items() if not decays(n, p)], "weight_decay": 0.0}]
+def train(model, named, method, batch):
+    groups = [{"params": [p for n, p in named.items() if decays(n, p, method)], "weight_decay": DECAY},
+              {"params": [p for n, p in named.items() if not decays(n, p, method)], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=LR, foreach=False)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, WARMUP, STEPS)
     log, first = {"loss": [], "grad_norm": [], "lr": []}, {}
@@ -196,7 +203,7 @@ def main():
         save_file(starts, folder / "init.safetensors")
         methods, probe, grads = {}, {}, {}
         for method in ("hira", "lora", "dora", "full"):
-            log, first = train(*build(fields, method, targets, starts), batch)
+            log, first = train(*build(fields, method, targets, starts), method, batch)
             methods[method], probe[f"{method}/probe"] = log, log["loss"][0]
             grads.update({f"{method}/probe/{n}": v for n, v in first.items() if not any(f".{i}." in n for i in range(1, 9))})
         save_file(grads, folder / "first_gradients.safetensors")

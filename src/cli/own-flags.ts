@@ -82,6 +82,15 @@ export const ownFlags = {
     choices: optimizers,
     help: "AdamW with its moments in memory, or in a mapped file that the system can page out",
   },
+  model_dropout: {
+    ours: true,
+    kind: "number",
+    group: "Training",
+    default: null,
+    min: 0,
+    max: 0.99,
+    help: "Dropout of the model's hidden states in training, in place of its config's; 0 drops nothing",
+  },
   max_grad_norm: {
     ours: true,
     kind: "number",

@@ -17,6 +17,7 @@ export const trainFlags = pickFlags([
   ...modelFlagNames,
   "lora_dropout",
   "optim",
+  "model_dropout",
   "max_grad_norm",
   "max_steps",
   "compat",

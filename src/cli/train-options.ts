@@ -155,6 +155,7 @@ export const readTrainOptions = (
     warmup: values.warmup,
     weightDecay: values.weight_decay,
     optimizer: values.optim as Optimizer,
+    modelDropout: values.model_dropout ?? undefined,
     maxGradNorm: values.max_grad_norm,
     seed: values.seed ?? undefined,
     enableGradCkpt: values.enable_grad_ckpt,

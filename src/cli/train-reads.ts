@@ -183,6 +183,7 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   adapter_init: [inTraining],
   lora_dropout: inTrainingOf("lora_dropout"),
   optim: [inTraining],
+  model_dropout: [inTraining],
   max_grad_norm: [inTraining],
   max_steps: [inTraining],
   compat: always,

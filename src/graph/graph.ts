@@ -311,6 +311,13 @@ export class Graph {
   /** RMS norm over the last axis with a gain. */
   rmsNorm = (x: Value, gamma: Value, attrs: { readonly epsilon: number }): Value =>
     this.#one("RmsNorm", [x, gamma], attrs);
+  /** Layer norm over the last axis with a gain and a bias. */
+  layerNormalization = (
+    x: Value,
+    gamma: Value,
+    beta: Value,
+    attrs: { readonly epsilon: number },
+  ): Value => this.#one("LayerNormalization", [x, gamma, beta], attrs);
   rotaryEmbedding = (x: Value, positions: Value, cos: Value, sin: Value): Value =>
     this.#one("RotaryEmbedding", [x, positions, cos, sin]);
   /** -log softmax(logits)[label] of every row: [rows]. */

@@ -1,6 +1,7 @@
 import type { OpenModel } from "./family.js";
 import { llama } from "./families/llama.js";
 import { mistral } from "./families/mistral.js";
+import { opt } from "./families/opt.js";
 import { qwen2 } from "./families/qwen2.js";
 import { qwen3 } from "./families/qwen3.js";
 
@@ -8,6 +9,7 @@ import { qwen3 } from "./families/qwen3.js";
 export const families = {
   llama,
   mistral,
+  opt,
   qwen2,
   qwen3,
 } as const satisfies Readonly<Record<string, OpenModel>>;

@@ -49,6 +49,8 @@ export interface ModelHooks {
   linear(x: Value, module: LinearModule): Value;
   /** The context vectors, [batch * seq, heads * headDim]. */
   attend(inputs: AttentionInputs): Value;
+  /** Dropout of the model's own, on x [rows, hidden]; a place has a name of its own. Absent: nothing is dropped. */
+  readonly drop?: (x: Value, place: string) => Value;
   /** Cuts [batch * seq, width] down to the rows that are needed after the last layer's attention. */
   readonly lastRows?: (x: Value) => Value;
 }
@@ -97,6 +99,8 @@ export interface ModelTokenIds {
 export interface Model extends ModelSizes, ModelTokenIds {
   /** model_type of config.json. */
   readonly modelType: string;
+  /** Of hidden states, in training. */
+  readonly dropout: number;
   /** Of attention probabilities, in training. */
   readonly attentionDropout: number;
   /** By layer, how many tokens back a token sees, itself included; undefined: all. */

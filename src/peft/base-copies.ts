@@ -97,8 +97,8 @@ const rowsOf = (
   const copies = [...ofBase.values(), ...ofAdapter.values()];
   const rows = copies[0]?.shape[0] ?? config.vocabSize;
   const faults = copies.flatMap(({ name, shape, dtype }) => {
-    if (shape.length !== 2 || shape[1] !== config.hiddenSize || shape[0] !== rows)
-      return `"${name}": found [${shape.join(", ")}], expected [${String(rows)}, ${String(config.hiddenSize)}]`;
+    if (shape.length !== 2 || shape[1] !== config.embedding.inFeatures || shape[0] !== rows)
+      return `"${name}": found [${shape.join(", ")}], expected [${String(rows)}, ${String(config.embedding.inFeatures)}]`;
     return isFloat(dtype) ? [] : `"${name}": found ${dtype}, expected a float dtype`;
   });
   if (faults.length > 0)

@@ -7,7 +7,7 @@ import { requireBase } from "./init.js";
 
 /** The tensors that may train in full beside an adapter: the model's own, and a head of its own where it is tied. */
 export const saveableTensors = (config: Model): ReadonlyMap<string, readonly number[]> =>
-  new Map([...config.tensors, [ownHead(config), [config.vocabSize, config.hiddenSize]]]);
+  new Map([...config.tensors, [ownHead(config), [config.vocabSize, config.head.inFeatures]]]);
 
 /** The module that a tensor belongs to: its name without `.weight` or `.bias`. */
 const moduleOf = (tensor: string): string => tensor.slice(0, tensor.lastIndexOf("."));

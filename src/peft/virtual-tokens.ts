@@ -1,7 +1,7 @@
 import { UserError } from "../core/errors.js";
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
-import type { Model } from "../models/model.js";
+import { embeddingTensor, type Model } from "../models/model.js";
 import type { WeightAccess } from "../models/weights/frozen-weights.js";
 import { plainLinear, type Adapter, type AdapterParameter } from "./adapter.js";
 import { zeros } from "./init.js";
@@ -16,9 +16,11 @@ import {
 /** The width of a row: keys and values of all layers, or an embedding. */
 export const rowWidth = (
   form: VirtualTokenMethod["form"],
-  config: Pick<Model, "layers" | "kvHeads" | "headDim" | "hiddenSize">,
+  config: Pick<Model, "layers" | "kvHeads" | "headDim" | "embedding">,
 ): number =>
-  form === "embeddings" ? config.hiddenSize : config.layers * 2 * config.kvHeads * config.headDim;
+  form === "embeddings"
+    ? config.embedding.inFeatures
+    : config.layers * 2 * config.kvHeads * config.headDim;
 
 /**
  * An adapter of virtual tokens.
@@ -76,7 +78,7 @@ export const createVirtualAdapter = (
     hooks: (g, frozen, parameter) => ({
       ...frozen,
       ...(form === "embeddings" && {
-        embed: embedVirtual(g, frozen, config.vocabSize, virtual.rows(g, parameter)),
+        embed: embedVirtual(g, frozen, config, virtual.rows(g, parameter)),
       }),
       linear: (x, module) => plainLinear(g, frozen, x, module),
     }),
@@ -88,8 +90,16 @@ export const virtualId = (vocabSize: number, index: number): number => vocabSize
 
 /** Embeddings of ids of which those from `vocabSize` on are virtual tokens: rows of `rows` [count, hidden]. */
 const embedVirtual =
-  (g: Graph, frozen: WeightAccess, vocabSize: number, rows: Value): WeightAccess["embed"] =>
+  (
+    g: Graph,
+    frozen: WeightAccess,
+    model: Pick<Model, "vocabSize" | "embedding">,
+    rows: Value,
+  ): WeightAccess["embed"] =>
   (name, ids) => {
+    const { vocabSize } = model;
+    // Other tables, such as learned positions, have no virtual rows.
+    if (name !== embeddingTensor(model)) return frozen.embed(name, ids);
     const isText = g.lessOrEqual(ids, g.scalar(vocabSize - 1, "int64"));
     const zero = g.scalar(0, "int64");
     const textIds = g.where(isText, ids, zero);

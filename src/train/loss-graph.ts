@@ -17,7 +17,7 @@ import {
 } from "../models/blocks/attention.js";
 import { accessFrozenWeights, type WeightType } from "../models/weights/frozen-weights.js";
 import { plainHooks, type Adapter } from "../peft/adapter.js";
-import type { DropoutKeys } from "../peft/dropout.js";
+import { moduleDropout, type DropoutKeys } from "../peft/dropout.js";
 import { splitPrefix } from "../peft/virtual-tokens.js";
 
 export interface LossGraphOptions {
@@ -34,8 +34,10 @@ export interface LossGraphOptions {
   readonly gradients: boolean;
   /** Gradient checkpointing: each layer is computed again in the backward pass. */
   readonly recomputeLayers: boolean;
-  /** Training: the adapter's dropout acts. */
+  /** Training: dropout acts, the adapter's and the model's own. */
   readonly drops?: boolean;
+  /** In place of the rate of the model's config. */
+  readonly modelDropout?: number | undefined;
   /** Whether the logits of all positions are an output too. */
   readonly allLogits?: boolean;
   /** Whether the loss of every label is an output too. */
@@ -43,16 +45,25 @@ export interface LossGraphOptions {
 }
 
 /** The width of the dropout_columns that a graph takes; undefined where it drops nothing. */
-export const dropoutWidth = ({
-  adapter,
-  drops = false,
-}: Pick<LossGraphOptions, "adapter" | "drops">): number | undefined => {
+export const dropoutWidth = (
+  options: Pick<LossGraphOptions, "adapter" | "drops" | "config" | "modelDropout">,
+): number | undefined => {
+  const { adapter, drops = false, config } = options;
+  if (!drops) return undefined;
   // Of an embedding nothing is dropped: it has no input but ids.
   const targets = adapter?.targets.filter(({ table }) => table !== "embedding") ?? [];
-  return adapter && drops && adapter.options.dropout > 0 && targets.length > 0
-    ? Math.max(...targets.map(({ inFeatures }) => inFeatures))
-    : undefined;
+  const widths = [
+    ...(adapter && adapter.options.dropout > 0 ? targets.map(({ inFeatures }) => inFeatures) : []),
+    ...(modelDropoutOf(options) > 0 ? [config.hiddenSize] : []),
+  ];
+  return widths.length > 0 ? Math.max(...widths) : undefined;
 };
+
+/** The rate of the model's own dropout. */
+const modelDropoutOf = ({
+  config,
+  modelDropout = config.dropout,
+}: Pick<LossGraphOptions, "config" | "modelDropout">): number => modelDropout;
 
 export const gradientName = (parameter: string): string => `grad:${parameter}`;
 export const accumulatorName = (parameter: string): string => `sum:${parameter}`;
@@ -97,6 +108,7 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
   const selectRows = (x: Value): Value => g.gather(x, labelRows, { axis: 0 });
   const width = dropoutWidth(options);
   const keys = width === undefined ? undefined : dropoutKeys(g, width, selectRows);
+  const rate = modelDropoutOf(options);
   const hooks = adapter ? adapter.hooks(g, frozen, parameter, keys) : plainHooks(g, frozen);
   const maxPositions = options.maxPositions + (adapter?.virtual?.count ?? 0);
   const prefix =
@@ -148,6 +160,7 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
             scores,
           ),
         ...(lastRows && { lastRows }),
+        ...(keys && rate > 0 && { drop: modelDrop(g, keys, rate) }),
       },
     );
 
@@ -190,6 +203,14 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
   }
   return lower(recompute(foldConstants(shareSubexpressions(prune(g)))));
 };
+
+/** The model's own dropout, with masks by the names of its places. */
+const modelDrop =
+  (g: Graph, keys: DropoutKeys, rate: number): NonNullable<ModelHooks["drop"]> =>
+  (x, place) => {
+    const { apply, scale } = moduleDropout(g, keys, { path: `model:${place}`, rate });
+    return g.mul(apply(x), g.scalar(scale, x.dtype));
+  };
 
 /** The mask of the columns of a prefix, which stand before column 0: [batch, 1, 1, seq, length]. */
 const prefixMask = (

@@ -167,6 +167,7 @@ const openTrainer = async (
           gradients,
           recomputeLayers: gradients && settings.enableGradCkpt,
           drops: gradients,
+          modelDropout: settings.modelDropout,
         },
         weights,
         store,

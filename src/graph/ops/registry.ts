@@ -11,6 +11,7 @@ import { expand } from "./expand.js";
 import { gatherElements } from "./gather-elements.js";
 import { gather } from "./gather.js";
 import { identity } from "./identity.js";
+import { layerNormalization } from "./layer-normalization.js";
 import { lessOrEqual } from "./less-or-equal.js";
 import { log } from "./log.js";
 import { logSoftmax } from "./log-softmax.js";
@@ -57,6 +58,7 @@ export const ops = {
   GatherElements: gatherElements,
   Gather: gather,
   Identity: identity,
+  LayerNormalization: layerNormalization,
   LessOrEqual: lessOrEqual,
   Log: log,
   LogSoftmax: logSoftmax,

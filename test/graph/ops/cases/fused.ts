@@ -22,6 +22,24 @@ export const fusedCases = {
       forward: (g, { x, gamma }) => g.rmsNorm(x, gamma, { epsilon: 1e-2 }),
     }),
   ],
+  LayerNormalization: [
+    gradientCase("of rows, gain and bias, with named sizes", {
+      inputs: {
+        x: uniform([2, 3, 4], -2, 2, { dims: ["batch", "seq", 4] }),
+        gamma: uniform([4], -2, 2),
+        beta: uniform([4], -2, 2),
+      },
+      forward: (g, { x, gamma, beta }) => g.layerNormalization(x, gamma, beta, { epsilon: 1e-5 }),
+    }),
+    gradientCase("of rows so small that epsilon counts", {
+      inputs: {
+        x: uniform([2, 4], -0.1, 0.1),
+        gamma: uniform([4], -2, 2),
+        beta: uniform([4], -2, 2),
+      },
+      forward: (g, { x, gamma, beta }) => g.layerNormalization(x, gamma, beta, { epsilon: 1e-2 }),
+    }),
+  ],
   RotaryEmbedding: [
     gradientCase("of several heads at positions of their own", {
       inputs: { x: uniform([2, 3, 12], -2, 2, { dims: ["batch", "seq", 12] }), ...rotation },

@@ -1,0 +1,243 @@
+import { multiplyDims } from "../../core/dim.js";
+import { flag, JsonFields, share, size } from "../../core/json-fields.js";
+import type { JsonObject } from "../../core/json-file.js";
+import { UserError } from "../../core/errors.js";
+import type { Graph } from "../../graph/graph.js";
+import type { Value } from "../../graph/op.js";
+import { defineFamily } from "../family.js";
+import type {
+  LinearModule,
+  Model,
+  ModelHooks,
+  ModelInputs,
+  ModelSizes,
+  ModelTokenIds,
+} from "../model.js";
+import { readTokenIds } from "../token-ids.js";
+
+/** Of config.json; kvHeads are the heads, and intermediateSize is ffn_dim. */
+interface OptConfig extends ModelSizes, ModelTokenIds {
+  /** word_embed_proj_dim: hiddenSize, or the width of a table that is projected (opt-350m). */
+  readonly embeddingSize: number;
+  /** False: norms stand behind what they belong to, and there is none at the end (opt-350m). */
+  readonly normFirst: boolean;
+  readonly lastNorm: boolean;
+  readonly bias: boolean;
+  readonly dropout: number;
+  readonly attentionDropout: number;
+}
+
+/** Rows of the table of positions before position 0. */
+const POSITION_OFFSET = 2;
+const EPSILON = 1e-5;
+const ROOT = "model.decoder";
+const EMBEDDINGS = `${ROOT}.embed_tokens.weight`;
+const POSITIONS = `${ROOT}.embed_positions.weight`;
+
+/** Source: OPTConfig of transformers 5.24. */
+const readConfig = (raw: JsonObject, faults: string[]): OptConfig => {
+  const fields = new JsonFields(raw, "", faults);
+  const hiddenSize = fields.optional("hidden_size", size, 768);
+  const heads = fields.optional("num_attention_heads", size, 12);
+  if (hiddenSize % heads > 0)
+    fields.fault("hidden_size", `a multiple of num_attention_heads (${String(heads)})`);
+  const activation = fields.value("activation_function") ?? "relu";
+  if (activation !== "relu") fields.fault("activation_function", '"relu"');
+  if (!fields.optional("layer_norm_elementwise_affine", flag, true))
+    fields.fault("layer_norm_elementwise_affine", "true");
+  if (fields.optional("layerdrop", share, 0) > 0)
+    fields.fault("layerdrop", "0: whole layers are not dropped here");
+  const normFirst = fields.optional("do_layer_norm_before", flag, true);
+  return {
+    vocabSize: fields.optional("vocab_size", size, 50272),
+    hiddenSize,
+    intermediateSize: fields.optional("ffn_dim", size, 3072),
+    layers: fields.optional("num_hidden_layers", size, 12),
+    heads,
+    kvHeads: heads,
+    headDim: hiddenSize / heads,
+    maxPositionEmbeddings: fields.optional("max_position_embeddings", size, 2048),
+    tieWordEmbeddings: fields.optional("tie_word_embeddings", flag, true),
+    embeddingSize: fields.optional("word_embed_proj_dim", size, hiddenSize),
+    normFirst,
+    lastNorm: normFirst && !fields.optional("_remove_final_layer_norm", flag, false),
+    bias: fields.optional("enable_bias", flag, true),
+    dropout: fields.optional("dropout", share, 0.1),
+    attentionDropout: fields.optional("attention_dropout", share, 0),
+    bosId: readTokenIds(raw, "bos_token_id", faults, [2])[0],
+    eosIds: readTokenIds(raw, "eos_token_id", faults, [2]),
+    padId: readTokenIds(raw, "pad_token_id", faults, [1])[0],
+  };
+};
+
+const layerPath = (layer: number): string => `${ROOT}.layers.${String(layer)}`;
+
+/** The projections of the embedding's width into the model's and back, where the two differ. */
+const projections = ({ embeddingSize, hiddenSize }: OptConfig) =>
+  embeddingSize === hiddenSize
+    ? undefined
+    : {
+        into: {
+          path: `${ROOT}.project_in`,
+          inFeatures: embeddingSize,
+          outFeatures: hiddenSize,
+          bias: false,
+        },
+        out: {
+          path: `${ROOT}.project_out`,
+          inFeatures: hiddenSize,
+          outFeatures: embeddingSize,
+          bias: false,
+        },
+      };
+
+const linearsOf = (config: OptConfig): readonly LinearModule[] => {
+  const { hiddenSize: hidden, intermediateSize: inner, bias, layers } = config;
+  const square = { inFeatures: hidden, outFeatures: hidden, bias };
+  const projected = projections(config);
+  const blocks = Array.from({ length: layers }, (_, layer) => [
+    ...["q_proj", "k_proj", "v_proj", "out_proj"].map((name) => ({
+      path: `${layerPath(layer)}.self_attn.${name}`,
+      ...square,
+    })),
+    { path: `${layerPath(layer)}.fc1`, inFeatures: hidden, outFeatures: inner, bias },
+    { path: `${layerPath(layer)}.fc2`, inFeatures: inner, outFeatures: hidden, bias },
+  ]);
+  return [
+    ...(projected ? [projected.into] : []),
+    ...blocks.flat(),
+    ...(projected ? [projected.out] : []),
+  ];
+};
+
+const tensorsOf = (
+  config: OptConfig,
+  linears: readonly LinearModule[],
+): ReadonlyMap<string, readonly number[]> => {
+  const { hiddenSize: hidden, vocabSize, embeddingSize, maxPositionEmbeddings } = config;
+  const tensors = new Map<string, readonly number[]>([
+    [EMBEDDINGS, [vocabSize, embeddingSize]],
+    [POSITIONS, [maxPositionEmbeddings + POSITION_OFFSET, hidden]],
+  ]);
+  const norm = (path: string): void => {
+    tensors.set(`${path}.weight`, [hidden]);
+    tensors.set(`${path}.bias`, [hidden]);
+  };
+  for (const { path, inFeatures, outFeatures, bias } of linears) {
+    tensors.set(`${path}.weight`, [outFeatures, inFeatures]);
+    if (bias) tensors.set(`${path}.bias`, [outFeatures]);
+  }
+  for (let layer = 0; layer < config.layers; layer++)
+    for (const name of ["self_attn_layer_norm", "final_layer_norm"])
+      norm(`${layerPath(layer)}.${name}`);
+  if (config.lastNorm) norm(`${ROOT}.final_layer_norm`);
+  if (!config.tieWordEmbeddings) tensors.set("lm_head.weight", [vocabSize, embeddingSize]);
+  return tensors;
+};
+
+const build = (
+  g: Graph,
+  config: OptConfig,
+  linears: readonly LinearModule[],
+  { inputIds, positions, maxPositions, recomputeLayers = false }: ModelInputs,
+  hooks: ModelHooks,
+): Value => {
+  const { hiddenSize: hidden, embeddingSize, normFirst } = config;
+  if (maxPositions > config.maxPositionEmbeddings)
+    throw new UserError(
+      `Cannot compute rows of up to ${String(maxPositions)} tokens: found a model with ${String(config.maxPositionEmbeddings)} learned positions (max_position_embeddings), expected as many`,
+      "Give shorter rows, fewer --max_new_tokens or --virtual_tokens, or another model",
+    );
+  const [batch, seq] = inputIds.shape as [string, string];
+  const rows = multiplyDims(batch, seq);
+  const modules = new Map(linears.map((module) => [module.path, module]));
+  const linear = (x: Value, path: string): Value => {
+    const module = modules.get(path);
+    if (!module) throw new RangeError(`Cannot build the model: it has no ${path}`);
+    return g.inScope(path, () => hooks.linear(x, module));
+  };
+  const norm = (x: Value, path: string): Value =>
+    g.cheap(() =>
+      g.layerNormalization(x, hooks.weight(`${path}.weight`), hooks.weight(`${path}.bias`), {
+        epsilon: EPSILON,
+      }),
+    );
+  const drop = (x: Value, place: string): Value => hooks.drop?.(x, place) ?? x;
+
+  const decoderLayer = (x: Value, layer: number): Value => {
+    const path = layerPath(layer);
+    const attentionNorm = `${path}.self_attn_layer_norm`;
+    const input = normFirst ? norm(x, attentionNorm) : x;
+    const project = (name: string): Value =>
+      g.reshape(linear(input, `${path}.self_attn.${name}`), [batch, seq, hidden]);
+    const [q, k, v] = [project("q_proj"), project("k_proj"), project("v_proj")];
+    const context = g.inScope(`${path}.self_attn`, () => hooks.attend({ layer, q, k, v }));
+    const isLast = layer === config.layers - 1;
+    const cut = (value: Value): Value => (isLast && hooks.lastRows?.(value)) || value;
+    const attended = drop(linear(cut(context), `${path}.self_attn.out_proj`), `${path}.self_attn`);
+    const sum = g.add(cut(x), attended);
+    const middle = normFirst ? sum : norm(sum, attentionNorm);
+
+    const mlpInput = normFirst ? norm(middle, `${path}.final_layer_norm`) : middle;
+    const inner = g.cheap(() => g.relu(linear(mlpInput, `${path}.fc1`)));
+    const result = g.add(middle, drop(linear(inner, `${path}.fc2`), `${path}.fc2`));
+    return normFirst ? result : norm(result, `${path}.final_layer_norm`);
+  };
+
+  const embedded = g.reshape(hooks.embed(EMBEDDINGS, inputIds), [rows, embeddingSize]);
+  const projected = projections(config);
+  const places = g.add(positions, g.scalar(POSITION_OFFSET, "int64"));
+  let x = g.add(
+    projected ? linear(embedded, projected.into.path) : embedded,
+    g.reshape(hooks.embed(POSITIONS, places), [rows, hidden]),
+  );
+  for (let layer = 0; layer < config.layers; layer++) {
+    const input = x;
+    x = recomputeLayers
+      ? g.recomputable(layerPath(layer), () => decoderLayer(input, layer))
+      : decoderLayer(input, layer);
+  }
+  if (config.lastNorm) x = norm(x, `${ROOT}.final_layer_norm`);
+  return projected ? linear(x, projected.out.path) : x;
+};
+
+const optModel = (config: OptConfig): Model => {
+  const { vocabSize, embeddingSize, tieWordEmbeddings } = config;
+  const table = { inFeatures: embeddingSize, outFeatures: vocabSize, bias: false } as const;
+  const head: LinearModule = {
+    path: "lm_head",
+    ...table,
+    table: "head",
+    ...(tieWordEmbeddings && { weight: EMBEDDINGS }),
+  };
+  const linears = linearsOf(config);
+  const { hiddenSize, intermediateSize, layers, heads, kvHeads, headDim } = config;
+  const { maxPositionEmbeddings, bosId, eosIds, padId, dropout, attentionDropout } = config;
+  return {
+    modelType: "opt",
+    ...{ vocabSize, hiddenSize, intermediateSize, layers, heads, kvHeads, headDim },
+    ...{ maxPositionEmbeddings, tieWordEmbeddings, bosId, eosIds, padId },
+    ...{ dropout, attentionDropout, linears, head },
+    windows: Array<undefined>(layers).fill(undefined),
+    embedding: { path: `${ROOT}.embed_tokens`, ...table, table: "embedding" },
+    tensors: tensorsOf(config, linears),
+    trunk: (g, inputs, hooks) => build(g, config, linears, inputs, hooks),
+    logits: (g, hidden, hooks) => g.inScope(head.path, () => hooks.linear(hidden, head)),
+    isRedundant: (name) => tieWordEmbeddings && name === "lm_head.weight",
+    shownSizes: (shapeOf) => [
+      ["vocab_size", vocabSize, shapeOf(EMBEDDINGS)?.[0]],
+      ["word_embed_proj_dim", embeddingSize, shapeOf(EMBEDDINGS)?.[1]],
+      ["hidden_size", hiddenSize, shapeOf(POSITIONS)?.[1]],
+      ["ffn_dim", intermediateSize, shapeOf(`${layerPath(0)}.fc1.weight`)?.[0]],
+    ],
+    untied: () => optModel({ ...config, tieWordEmbeddings: false }),
+    resized: (count) => optModel({ ...config, vocabSize: count }),
+  };
+};
+
+/**
+ * OPT: layer norms, learned positions that begin in row 2 of their table and are counted from a row's first token, relu.
+ *
+ * Source: Zhang et al., "OPT", 2022; modeling_opt.py of transformers.
+ */
+export const opt = defineFamily({ readConfig, model: optModel });
