@@ -94,7 +94,7 @@ export const trainHiraFlags = {
     choices: [...datasetNames, ...textSetNames],
     alsoAccepts: {
       test: isDatasetFile,
-      words: "a .json or .jsonl file of rows with input_ids and labels",
+      words: "a file of rows (.json, .jsonl, .csv, .tsv, .parquet)",
     },
     help: "Data set to train on or, with --ckpt, to answer; common_all answers the eight commonsense sets; wikitext2 is text to model",
   },

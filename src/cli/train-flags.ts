@@ -11,6 +11,11 @@ export const trainFlags = pickFlags([
   "max_shard_size",
   "data_dir",
   "validation",
+  "prompt_field",
+  "target_field",
+  "template",
+  "max_length",
+  "show_rows",
   "use_input",
   "block_size",
   "shuffle",
@@ -75,7 +80,7 @@ export const crossFaults = (values: TrainFlagValues, datasetFile: boolean): Flag
   if (values.dataset_analysis && datasetFile)
     faults.push({
       what: "--dataset_analysis",
-      found: `--dataset ${values.dataset}, whose rows are token ids that nothing cuts`,
+      found: `--dataset ${values.dataset}, a file`,
       expected: "a named data set",
     });
   if (isTextSetName(values.dataset) && !trains)
@@ -116,7 +121,7 @@ export const crossFaults = (values: TrainFlagValues, datasetFile: boolean): Flag
     faults.push({
       what: "--eval_strategy",
       found: `${JSON.stringify(evalStrategy)} without --validation`,
-      expected: "no, or --validation FILE",
+      expected: "no, or --validation with a file or a share such as 0.1",
     });
   return faults;
 };

@@ -21,9 +21,14 @@ export interface DataOptions {
   readonly dataDir: string | undefined;
   /** A name of the data set table, or what `datasetFile` says. */
   readonly dataset: string;
-  /** Pre-tokenized rows, taken as they are. */
+  /** A file of rows: of token ids, or of text. */
   readonly datasetFile: string | undefined;
   readonly validation: string | undefined;
+  readonly promptField: string | undefined;
+  readonly targetField: string | undefined;
+  readonly template: string | undefined;
+  readonly maxLength: number | undefined;
+  readonly showRows: number;
   readonly datasetRatio: number;
   readonly datasetAnalysis: boolean;
   readonly useInput: boolean;
@@ -137,6 +142,11 @@ export const readTrainOptions = (
     dataset: values.dataset,
     datasetFile: datasetFile ? values.dataset : undefined,
     validation: values.validation ?? undefined,
+    promptField: values.prompt_field ?? undefined,
+    targetField: values.target_field ?? undefined,
+    template: values.template ?? undefined,
+    maxLength: values.max_length ?? undefined,
+    showRows: values.show_rows,
     datasetRatio: values.dataset_ratio,
     datasetAnalysis: values.dataset_analysis,
     useInput: values.use_input,

@@ -61,6 +61,11 @@ const namedSet = notWith<"dataset", string>("dataset", isDatasetFile);
 
 const ofRows = notWith<"dataset", string>("dataset", (name) => !hasAnswers(name));
 
+const ofFile = [
+  inTraining,
+  onlyWith<"dataset", string>("dataset", isDatasetFile, "dataset=FILE"),
+] as const;
+
 /** A split is answered. */
 const answers: readonly Requirement<TrainFlagValues>[] = [notInAnalysis, ofRows];
 
@@ -158,6 +163,11 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   data_dir: [namedSet],
   validation: [inTraining, evaluates],
   use_input: [namedSet],
+  prompt_field: ofFile,
+  target_field: ofFile,
+  template: ofFile,
+  max_length: ofFile,
+  show_rows: [inTraining],
   shuffle: [inTraining],
   lora_alpha: toldByCheckpoint("lora_alpha"),
   use_rslora: toldByCheckpoint("use_rslora"),

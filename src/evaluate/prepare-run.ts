@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { UserError } from "../core/errors.js";
 import type { JsonObject } from "../core/json-file.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
+import { ownTemplateNames } from "../datasets/own-encode.js";
 import { findSingleDataset, hasAnswers } from "../datasets/registry.js";
 import { hashModelFiles } from "../models/model-folder.js";
 import { float32Tensors } from "../models/weights/frozen-weights.js";
@@ -13,6 +14,7 @@ import type { OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { describeHost, hashFiles, readCodeVersion, type RunFacts } from "../report/run-json.js";
 import { runtimeVersion } from "../runtime/providers.js";
+import { validationShare } from "../train/dataset-file.js";
 import { requireKnownTokensOf } from "../train/known-tokens.js";
 import { loadBase, packingOf, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { momentAllocator, type MomentAllocator } from "../train/optimizer.js";
@@ -135,8 +137,9 @@ export const prepareRun = async (
   // The test rows too: a run of hours must not end at what could have been told before it.
   const questions = await loadTestQuestions(base, options);
   requireKnownTokensOf(base, [...data.unknown, ...(questions?.unknown ?? [])], {
-    usesTokenizer: options.datasetFile === undefined,
+    usesTokenizer: options.datasetFile === undefined || data.usesTokenizer === true,
   });
+  for (const line of [...(data.remarks ?? []), ...(data.shown ?? [])]) ui.line(line);
   // A file that serves as validation and as test says the same twice.
   for (const warning of new Set([...data.warnings, ...(questions?.warnings ?? [])]))
     ui.warn(warning);
@@ -223,8 +226,13 @@ export const foundPaths = async (
   options: TrainingRunOptions,
   { model, flags }: Pick<RunFacts, "model" | "flags">,
 ): Promise<Readonly<Record<string, string>>> => {
-  const named = ["validation", "adapter_init", "ds_config"].flatMap((name) => {
+  const named = ["validation", "template", "adapter_init", "ds_config"].flatMap((name) => {
     const path = flags[name];
+    const isNoPath =
+      typeof path === "string" &&
+      ((name === "validation" && validationShare(path) !== undefined) ||
+        (name === "template" && (ownTemplateNames as readonly string[]).includes(path)));
+    if (isNoPath) return [];
     return typeof path === "string" ? [[name, resolve(path)] as const] : [];
   });
   const data =

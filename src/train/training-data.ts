@@ -12,6 +12,7 @@ import {
 import { isInOnePiece } from "../datasets/encode-one-piece.js";
 import { inputWarning, loadSplit, remarkLines, type LoadedSplit } from "../datasets/load-split.js";
 import { findSingleDataset } from "../datasets/registry.js";
+import { showRows, type ShownRow } from "../datasets/show-rows.js";
 import { trainingLayout, type BatchLayout } from "../datasets/build-batch.js";
 import { isTextSetName } from "../datasets/wikitext.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
@@ -21,9 +22,10 @@ import type { BaseModel } from "./load-base.js";
 import { loadTextData } from "./text-data.js";
 
 export interface DataSettings {
-  /** A name of the data set table, or a FILE.jsonl of token ids. */
+  /** A name of the data set table, or a file of rows. */
   readonly dataset: string;
   readonly datasetFile: string | undefined;
+  /** A file, or the share of the rows to hold out. */
   readonly validation: string | undefined;
   readonly dataDir: string | undefined;
   readonly datasetRatio: number;
@@ -33,6 +35,15 @@ export interface DataSettings {
   readonly maxNewTokens: number | undefined;
   /** Tokens in a block of running text; undefined: 512, or the model's positions. */
   readonly blockSize?: number | undefined;
+  /** Where prompt and target stand in the rows of a file. */
+  readonly promptField?: string | undefined;
+  readonly targetField?: string | undefined;
+  /** Of a file's rows: a name or a file; see openOwnTemplate. */
+  readonly template?: string | undefined;
+  /** Tokens of a row of a file, at most. */
+  readonly maxLength?: number | undefined;
+  /** How many training rows to show; see showRows. */
+  readonly showRows?: number | undefined;
   readonly compat: Compat;
 }
 
@@ -44,6 +55,12 @@ export interface TrainingData {
   readonly padId: number;
   /** Evaluation takes max(1, floor(--batch / this)) rows at a time. */
   readonly evaluationBatchDivisor: number;
+  /** What the rows of a file were taken for. */
+  readonly remarks?: readonly string[];
+  /** Lines of --show_rows. */
+  readonly shown?: readonly string[];
+  /** Whether a file's rows were encoded by the model's tokenizer. */
+  readonly usesTokenizer?: boolean;
   /** What the person has to know: rows that are cut, and what is dropped of them. */
   readonly warnings: readonly string[];
   /** Likewise, where validation chooses among checkpoints: that its rows are the test's. */
@@ -124,7 +141,31 @@ export const loadTrainingData = async (
       [train, validation].map(({ loaded }) => [loaded.path, loaded.sha256]),
     ),
     longest: member.maxContextTokens + (inOnePiece ? 0 : maxTargetTokens),
+    shown: showRows(
+      train.encoded.rows
+        .slice(0, settings.showRows ?? 0)
+        .map((row, i) => shownRow(row, i, train.loaded.path, train.encoded)),
+      (ids) => tokenizer.decode(ids),
+    ),
   };
+};
+
+/** A row of a named set, with how many tokens its limits have cut off. */
+const shownRow = (
+  encoded: EncodedRow,
+  i: number,
+  path: string,
+  { wholeLengths, cutContexts, cutTargets }: EncodedSet,
+): ShownRow => {
+  const { context = 0, target = 0 } = wholeLengths[i] ?? {};
+  const kept = encoded.contextLength;
+  const lost = [
+    ...(cutContexts.includes(i) ? [`${String(context - kept)} tokens of the context`] : []),
+    ...(cutTargets.includes(i)
+      ? [`${String(target - (encoded.ids.length - kept))} tokens at the target's end`]
+      : []),
+  ];
+  return { encoded, path, cut: lost.length > 0 ? lost.join(", ") : undefined };
 };
 
 const warningsOf = (

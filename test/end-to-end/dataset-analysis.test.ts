@@ -52,7 +52,7 @@ test("--dataset_analysis shows lengths before cutting, and which rows are cut wh
   t.regex(asOriginal.out, /contexts over 256 tokens, cut: they lose ### Response:/);
 });
 
-test("--dataset_analysis of common_all shows its eight sets, and refuses rows of token ids by name (9.37)", async (t) => {
+test("--dataset_analysis of common_all shows its eight sets, and refuses files by name (9.37)", async (t) => {
   const model = `--model=${demoFolder}`;
   const all = await runHira(
     ...["--dataset_analysis", "--dataset=common_all", `--data_dir=${demoFolder}`, model],
@@ -64,7 +64,7 @@ test("--dataset_analysis of common_all shows its eight sets, and refuses rows of
   );
   const ids = await runHira("--dataset_analysis", "--dataset=rows.jsonl", model);
   t.is(ids.code, 2);
-  t.regex(ids.err, /--dataset_analysis: found --dataset rows\.jsonl, whose rows are token ids/);
+  t.regex(ids.err, /--dataset_analysis: found --dataset rows\.jsonl, a file/);
   const text = await readFile(join(demoFolder, "llm_adapt/boolq/train.json"), "utf8");
   t.regex(all.out, new RegExp(`^train +${String((JSON.parse(text) as unknown[]).length)}$`, "m"));
 });

@@ -1,0 +1,108 @@
+import { readdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import test from "ava";
+import { madeUpChats } from "../support/made-up-chats.js";
+import { runHira } from "../support/run-hira.js";
+import { makeTempFolder } from "../support/temp-folder.js";
+
+const demo = fileURLToPath(new URL("../../data_file/demo", import.meta.url));
+
+const flags = (folder: string, ...more: readonly string[]): readonly string[] => [
+  ...["--peft_type=hira", `--model=${demo}`, "--r_ab=4", "--batch=8", "--max_steps=6"],
+  ...["--warmup=0", "--lr=5e-3", `--output_folder=${join(folder, "out")}`, ...more],
+];
+
+test("a file of 50 chats trains with the loss on the assistant's turns, as --show_rows shows", async (t) => {
+  const folder = await makeTempFolder(t);
+  const path = join(folder, "chats.jsonl");
+  // A byte order mark, as Windows' editors write it.
+  await writeFile(
+    path,
+    `\ufeff${madeUpChats()
+      .map((chat) => JSON.stringify(chat))
+      .join("\n")}\n`,
+  );
+  const { code, out, err } = await runHira(
+    ...flags(folder, `--dataset=${path}`, "--template=chatml", "--validation=0.2"),
+    ...["--eval_strategy=steps", "--eval_steps=3", "--show_rows=2"],
+  );
+  t.is(code, 0, err);
+  const said = out + err;
+  t.true(
+    said.includes(
+      `${path}: 50 rows of chats (messages), written by chatml; loss on the assistant's turns only; 10 held out for validation, 40 to train on`,
+    ),
+    said,
+  );
+  const lines = said.split("\n");
+  t.is(lines.filter((line) => /^Row \d+ of .*: \d+ tokens, loss on \d+$/.test(line)).length, 2);
+  const learnt = lines.filter((line) => line.startsWith("  loss")).join("\n");
+  t.regex(learnt, /The \w+ is in the \w+\.<\|im_end\|>/);
+  t.notRegex(learnt, /Where is|You know|im_start/);
+  const [run = ""] = await readdir(join(folder, "out"));
+  t.true((await readdir(join(folder, "out", run))).includes("output.jsonl"));
+  t.regex(said, /Best validation loss/);
+});
+
+test("rows of each form train, tables too", async (t) => {
+  const folder = await makeTempFolder(t);
+  const files: readonly (readonly [string, string, RegExp])[] = [
+    ["a.jsonl", '{"prompt":"2+2=","completion":"4"}\n'.repeat(4), /prompts as they stand/],
+    ["b.json", JSON.stringify([{ instruction: "Add", input: "2, 2", output: "4" }]), /alpaca/],
+    ["c.csv", 'question,answer\n"How\nmany?","four, ""4"""\n', /question\/answer.*template qa/],
+    ["d.jsonl", JSON.stringify({ text: "word ".repeat(100) }), /texts are longer than 100 tokens/],
+  ];
+  for (const [name, text, expected] of files) {
+    const path = join(folder, name);
+    await writeFile(path, text);
+    const { code, out, err } = await runHira(
+      ...flags(folder, `--dataset=${path}`, "--eval_strategy=no", "--max_length=100"),
+      ...["--max_steps=1", "--show_rows=1"],
+    );
+    t.is(code, 0, name + err);
+    t.regex(out + err, expected);
+  }
+});
+
+test("a prompt's template from a file, and fields by name", async (t) => {
+  const folder = await makeTempFolder(t);
+  const [path, template] = [join(folder, "a.jsonl"), join(folder, "t.jinja")];
+  await writeFile(path, '{"ask":"Who?","gold":"Me"}\n');
+  await writeFile(template, "Q {{ ask }}\nA \n");
+  const { code, out, err } = await runHira(
+    ...flags(folder, `--dataset=${path}`, "--eval_strategy=no", "--max_steps=1"),
+    ...["--prompt_field=ask", "--target_field=gold", `--template=${template}`, "--show_rows=1"],
+  );
+  t.is(code, 0, err);
+  t.regex(out + err, / {8}<s>Q Who\?⏎\n {8}A\n {2}loss {2}Me<\/s>\n/);
+});
+
+test("what own data cannot be trained on says what to do, and writes nothing", async (t) => {
+  const folder = await makeTempFolder(t);
+  const fails = async (text: string | Buffer, ...more: readonly string[]): Promise<string> => {
+    const path = join(folder, "a.jsonl");
+    await writeFile(path, text);
+    const { code, err } = await runHira(
+      ...flags(folder, `--dataset=${path}`, "--eval_strategy=no", ...more),
+    );
+    t.is(code, 2, err);
+    return err;
+  };
+  const chats = `${JSON.stringify(madeUpChats()[0])}\n`;
+  t.regex(await fails(chats), /found no chat template in its tokenizer_config\.json/);
+  t.regex(await fails(chats), /--template chatml/);
+  const mixed = Buffer.concat([
+    Buffer.from('{"text":"ä"}\n{"text":"'),
+    Buffer.from([0xe4]),
+    Buffer.from('"}\n'),
+  ]);
+  t.regex(await fails(mixed), /line 2: found bytes that are not UTF-8/);
+  t.regex(
+    await fails('{"prompt":"a b c d e f g h","completion":"i"}\n', "--max_length=2"),
+    /line 1: found no token to learn among the first 2 of \d+/,
+  );
+  t.regex(await fails('{"text":"a"}\n', "--validation=0.5"), /without|found 1 rows|no effect/i);
+  t.regex(await fails('{"input_ids":[1,2],"labels":[1,2]}\n', "--template=qa"), /found token ids/);
+  t.deepEqual(await readdir(join(folder, "out")), []);
+});
