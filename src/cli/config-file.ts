@@ -148,15 +148,17 @@ const textOf = (file: YamlFile, flag: Flag, node: Node | undefined): Text => {
   }
 };
 
-/** What to write for a name that is no flag: one that it begins, or one that is near. */
+/** What to write for a name that is no flag: one that it begins, among train_hira.py's first, or one that is near. */
 const suggestion = (name: string, flags: Flags): string | undefined => {
   const usual = foreignNameHint(name, flags, "");
   if (usual !== undefined) return usual;
-  const begun = Object.keys(flags).filter((known) => known.startsWith(name) && name !== "");
-  const [only] = begun;
-  return begun.length === 1 && only !== undefined
-    ? `Did you mean "${only}"?`
-    : didYouMean(name, Object.keys(flags));
+  const all = Object.keys(flags);
+  for (const names of [all.filter((known) => flags[known]?.ours !== true), all]) {
+    const begun = names.filter((known) => known.startsWith(name) && name !== "");
+    const [only] = begun;
+    if (begun.length === 1 && only !== undefined) return `Did you mean "${only}"?`;
+  }
+  return didYouMean(name, all);
 };
 
 /** The flag `name` with the value `node`, or what is wrong with it. */

@@ -208,8 +208,8 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
 const modelDrop =
   (g: Graph, keys: DropoutKeys, rate: number): NonNullable<ModelHooks["drop"]> =>
   (x, place) => {
-    const { apply, scale } = moduleDropout(g, keys, { path: `model:${place}`, rate });
-    return g.mul(apply(x), g.scalar(scale, x.dtype));
+    const dropout = moduleDropout(g, keys, { path: `model:${place}`, rate });
+    return g.mul(dropout.apply(x), g.scalar(dropout.scale, x.dtype));
   };
 
 /** The mask of the columns of a prefix, which stand before column 0: [batch, 1, 1, seq, length]. */
