@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { rm, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { writeFault } from "../core/atomic-file.js";
 import { contentHash } from "../core/content-hash.js";
 import { makeFolder } from "../core/folder.js";
