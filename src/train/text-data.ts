@@ -2,6 +2,7 @@ import { UserError } from "../core/errors.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
 import { keepRatio } from "../datasets/load-split.js";
 import { encodeLongText, packBlocks } from "../datasets/pack-text.js";
+import { showRows } from "../datasets/show-rows.js";
 import { readTextSplit, type TextSetName } from "../datasets/wikitext.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
 import { unknownTokensOfRows, vocabularyOf } from "./known-tokens.js";
@@ -21,7 +22,10 @@ const defaultBlockSize = 512;
  */
 export const loadTextData = async (
   name: TextSetName,
-  settings: Pick<DataSettings, "dataDir" | "datasetRatio" | "numWorkers" | "blockSize">,
+  settings: Pick<
+    DataSettings,
+    "dataDir" | "datasetRatio" | "numWorkers" | "blockSize" | "showRows"
+  >,
   base: BaseModel,
 ): Promise<TrainingData> => {
   const { tokenizer } = base;
@@ -63,5 +67,9 @@ export const loadTextData = async (
     unknown: sets.flatMap(({ rows, path }) => unknownTokensOfRows(rows, path, vocabularyOf(base))),
     files: Object.fromEntries(sets.map(({ path, sha256 }) => [path, sha256])),
     longest: blockSize,
+    shown: showRows(
+      train.rows.slice(0, settings.showRows ?? 0).map((encoded) => ({ encoded, path: train.path })),
+      (ids) => tokenizer.decode(ids),
+    ),
   };
 };
