@@ -4,6 +4,7 @@ import { findRecordFile, fourBeams, greedy, namesOf } from "./family.js";
 import type { DatasetFamily, DatasetMember } from "./family.js";
 import { readRecords, stringFields, throwFaults, type DataRecord } from "./read-records.js";
 import type { LoadedRows, Row } from "./rows.js";
+import { formOf, pairsOf, type PairFields } from "./text-pairs.js";
 import { templates } from "./templates.js";
 
 const short = { template: templates[4], maxContextTokens: 256, maxNewTokens: 16 } as const;
@@ -28,9 +29,18 @@ const inputOf = ({ value }: DataRecord): unknown => {
  * The rows of a file of { instruction, input, output }: the target without white space around it, the rest as it stands.
  *
  * The input is kept with `useInput` alone: the original drops it.
+ * @param otherForm what a file may have instead, if its first row does
  */
-export const readInstructionRows = async (path: string, useInput: boolean): Promise<LoadedRows> => {
+export const readInstructionRows = async (
+  path: string,
+  useInput: boolean,
+  otherForm?: PairFields,
+): Promise<LoadedRows> => {
   const file = await readRecords(path);
+  if (otherForm) {
+    const form = formOf(file, [{ context: "instruction", target: "output" }, otherForm]);
+    if (form === otherForm) return pairsOf(file, otherForm);
+  }
   const inputs = file.records.map(inputOf);
   const rows = stringFields(file, ["instruction", "output"]).map(
     ({ instruction, output }): Row => ({ context: instruction, target: output.trim() }),

@@ -5,6 +5,7 @@ import { listRows } from "../core/row-names.js";
 import { namesOf, recordFileIfThere } from "./family.js";
 import type { Dataset } from "./registry.js";
 import type { LoadedRows, Row, Split } from "./rows.js";
+import { templates, type Template } from "./templates.js";
 
 export interface LoadedSplit extends LoadedRows {
   readonly split: Split;
@@ -48,13 +49,14 @@ export const loadSplit = async (
       (await recordFileIfThere(join(root, member.folder), namesOf(family, "validation"))) ===
         undefined);
   const loaded = await family.load(member, readsTest ? "test" : split, { root, useInput });
+  requirePlaceForInput(loaded, member.template);
   const rowsInFile = loaded.rows.length;
   const rows =
     split === "test" && !compat.has("splits") ? loaded.rows : keepRatioOfRecords(loaded, ratio);
   const warning =
     readsTest && !compat.has("splits")
       ? `${name} has no validation rows: its test rows choose the best checkpoint, so the test accuracy is ` +
-        "too good. Put rows held out of train beside the others as validation.json, or train on common_170k"
+        `too good. Put rows held out of train beside the others as validation.json${member.template === templates[4] && member.maxNewTokens === 16 ? ", or train on common_170k" : ""}`
       : undefined;
   return { ...loaded, rows, split, rowsInFile, warning };
 };
@@ -75,6 +77,17 @@ export const inputWarning = (
   return dropped.length === 0
     ? undefined
     : `${path}: the "input" of ${String(dropped.length)} of ${String(rows.length)} rows is dropped, as train_hira.py does (${listRows(dropped)}); ${advice}`;
+};
+
+/** @throws {UserError} if a row's input is to be used and the template has no place for it */
+const requirePlaceForInput = ({ rows, path }: LoadedRows, template: Template): void => {
+  if (template.withInput) return;
+  const withInput = rows.flatMap(({ input }, row) => (input === undefined ? [] : [row]));
+  if (withInput.length > 0)
+    throw new UserError(
+      `Cannot use the input of ${path}: found one in ${listRows(withInput)}, expected none, since the set's template has no place for it`,
+      "Leave out --use_input, or put the input into the instruction",
+    );
 };
 
 /** As keepRatio, but where rows were built from records, such as dialogues, those of the first floor(records * ratio). */

@@ -7,6 +7,7 @@ import {
   type DatasetFamily,
   type DatasetMember,
 } from "./family.js";
+import { readInstructionRows } from "./llm-adapters.js";
 import { readTextPairs, type PairFields } from "./text-pairs.js";
 import { templates } from "./templates.js";
 
@@ -42,10 +43,7 @@ const metaMathForms: readonly PairFields[] = [
   { context: "sQuestion", target: "lSolutions" },
   { context: "query", target: "response" },
 ];
-const gsm8kForms: readonly PairFields[] = [
-  { context: "instruction", target: "output" },
-  { context: "question", target: "answer", targetOf: gsm8kSolution },
-];
+const gsm8kForm: PairFields = { context: "question", target: "answer", targetOf: gsm8kSolution };
 
 /**
  * Word problems: MetaMath (sQuestion, lSolutions, or MetaMathQA's own query, response) and GSM8K (LLM-Adapters' instruction, output, or its
@@ -63,9 +61,10 @@ export const math = {
       decoding: fourBeams,
     },
   },
-  load: async (member, split, { root }) =>
-    readTextPairs(
-      await findRecordFile(join(root, member.folder), namesOf({}, split), split),
-      member === metaMath ? metaMathForms : gsm8kForms,
-    ),
+  load: async (member, split, { root, useInput }) => {
+    const path = await findRecordFile(join(root, member.folder), namesOf({}, split), split);
+    return member === metaMath
+      ? readTextPairs(path, metaMathForms)
+      : readInstructionRows(path, useInput, gsm8kForm);
+  },
 } as const satisfies DatasetFamily;

@@ -1,5 +1,5 @@
 import { UserError } from "../core/errors.js";
-import type { DataRecord } from "./read-records.js";
+import type { DataRecord, RecordFile } from "./read-records.js";
 import { readRecords, stringFields } from "./read-records.js";
 import type { LoadedRows } from "./rows.js";
 
@@ -21,12 +21,19 @@ export const readTextPairs = async (
   forms: readonly PairFields[],
 ): Promise<LoadedRows> => {
   const file = await readRecords(path);
-  const { context, target, targetOf = (text: string) => text } = formOf(file, forms);
+  return pairsOf(file, formOf(file, forms));
+};
+
+/** The rows of a file that has one form. @throws {UserError} with every row that lacks a field */
+export const pairsOf = (
+  file: RecordFile,
+  { context, target, targetOf = (text: string) => text }: PairFields,
+): LoadedRows => {
   const rows = stringFields(file, [context, target]).map((record) => ({
     context: record[context] ?? "",
     target: targetOf(record[target] ?? "").trim(),
   }));
-  return { rows, droppedInputs: [], path, sha256: file.sha256 };
+  return { rows, droppedInputs: [], path: file.path, sha256: file.sha256 };
 };
 
 /** The first form whose fields the first row has. @throws {UserError} if it has none of them */

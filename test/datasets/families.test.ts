@@ -95,6 +95,26 @@ test("gsm8k reads LLM-Adapters' rows and its own, whose calculator marks go", as
   t.is(gsm8kSolution("a\n#### 1,234"), "a\n#### 1,234\nThe answer is: 1,234");
 });
 
+test("an input is kept where the template has a place for it, and refused where it has none", async (t) => {
+  const row = { instruction: "i", input: "in", output: "o" };
+  const root = await makeFolder(t, {
+    "llm_adapt/gsm8k/test.json": lines(row),
+    "convai2/test.json": lines({ ...row, input: "" }, row),
+  });
+  const gsm8k = findSingleDataset("gsm8k");
+  t.deepEqual((await loadSplit(gsm8k, "test", { root })).droppedInputs, [0]);
+  t.deepEqual((await loadSplit(gsm8k, "test", { root, useInput: true })).rows, [
+    { context: "i", input: "in", target: "o" },
+  ]);
+  const convai2 = findSingleDataset("convai2");
+  t.deepEqual((await loadSplit(convai2, "test", { root })).droppedInputs, [1]);
+  await t.throwsAsync(loadSplit(convai2, "test", { root, useInput: true }), {
+    instanceOf: UserError,
+    message:
+      /Cannot use the input of .*: found one in row 2, expected none, since the set's template/,
+  });
+});
+
 test("samsum reads val.json as validation, keeps empty dialogues and says so", async (t) => {
   const root = await makeFolder(t, {
     "samsum/val.json": lines(

@@ -50,6 +50,18 @@ test("run_eval_decoding.sh answers the eight sets in the original's order, with 
   );
 });
 
+test("run_eval_decoding.sh answers the sets that --dataset names, with beams where they have an effect", async (t) => {
+  const { run, calls } = await withHira({ samsum: 2 });
+  const { status, stderr } = run("ckpt", "--limit=5", "--dataset=convai2,gsm8k,samsum");
+  t.is(status, 1);
+  t.is(stderr, "error: 1 of 3 sets failed:\n  samsum (exit code 2)\n");
+  t.deepEqual(await calls(), [
+    ["--dataset=convai2", "--batch=16", "--ckpt=ckpt", "--limit=5"],
+    ["--dataset=gsm8k", "--batch=16", "--ckpt=ckpt", "--beam_size=4", "--limit=5"],
+    ["--dataset=samsum", "--batch=16", "--ckpt=ckpt", "--limit=5"],
+  ]);
+});
+
 test("run_eval_decoding.sh answers the other sets when one fails, and then fails loudly", async (t) => {
   const { run, calls } = await withHira({ siqa: 2, obqa: 1 });
   const { status, stderr } = run("ckpt");
