@@ -3,7 +3,7 @@
  *
  * - `init`: --init_ab has no effect (always kaiming, zero)
  * - `targets`: the names of --target_modules are not trimmed
- * - `tokens`: no BOS and EOS around the training rows of template 4
+ * - `tokens`: no BOS and EOS around the training rows of template 4; those of the others are one text, cut at the table's length
  * - `pad`: every training row is padded to the full context and target columns
  * - `loss`: outside template 4 the loss runs over prompt and answer
  * - `splits`: a set without a validation file reads test silently; --dataset_ratio cuts the test split too
