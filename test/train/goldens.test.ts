@@ -87,11 +87,7 @@ const peftCases: Readonly<Record<string, GoldenCase>> = {
     name: "lora-saved",
     adapter: (config) =>
       addSavedModules(
-        createLinearAdapter(
-          lora,
-          { rank: 4, alpha: 6 },
-          selectTargets(config.linears, "q_proj"),
-        ),
+        createLinearAdapter(lora, { rank: 4, alpha: 6 }, selectTargets(config.linears, "q_proj")),
         ["embed_tokens", "lm_head", "model.norm"],
         config,
       ),
