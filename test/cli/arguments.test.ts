@@ -47,8 +47,8 @@ const beginnings: Readonly<Record<string, string>> = {
   "--ea": "--early_stop_patience",
   // Only ours begin like this.
   "--data_": "--data_dir",
-  "--temp": "--temperature",
-  "--sh": "--shuffle",
+  "--tempe": "--temperature",
+  "--shu": "--shuffle",
   "--top": "ambiguous: --top_k, --top_p",
   "--prec": "--precision",
   "--compat": "--compat",

@@ -78,7 +78,7 @@ for (const family of readdirSync(fixtures)) {
   test(`${family}: the beam search's texts are transformers', token for token`, async (t) => {
     const { config, weights: entries } = await loadModelFolder(join(folder, "model"));
     const weights = await openFrozenWeights(entries, { storage: "stored" });
-    const engine = await ModelEngine.create({ config, weights, maxPositions: 32 });
+    const engine = await ModelEngine.create({ config, weights, maxPositions: 32, threads: 1 });
     const cases = readBeamGoldens(join(folder, "beams.json"));
     t.true(cases.length > 3);
     for (const golden of cases) await checkGoldenCase(t, engine, golden);

@@ -210,4 +210,5 @@ const openSession = (
     { config, adapter, maxPositions: 24, chunks: 3, gradients: true, recomputeLayers },
     weights,
     store,
+    { threads: 1 },
   );
