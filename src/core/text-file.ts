@@ -13,12 +13,8 @@ export interface TextFile {
   readonly sha256: string;
 }
 
-/**
- * Reads a file of text; what is packed with gzip is unpacked.
- *
- * @throws {UserError} if the file is missing, is damaged, or is not text
- */
-export const readTextFile = async (path: string): Promise<TextFile> => {
+/** The bytes of a file. @throws {UserError} if it cannot be read, or a pointer or a web page stands in for it */
+export const readStoredFile = async (path: string): Promise<Buffer> => {
   let stored: Buffer;
   try {
     stored = await readFile(path);
@@ -27,6 +23,16 @@ export const readTextFile = async (path: string): Promise<TextFile> => {
   }
   const standIn = standInFault(stored, path);
   if (standIn) throw standIn;
+  return stored;
+};
+
+/**
+ * Reads a file of text; what is packed with gzip is unpacked.
+ *
+ * @throws {UserError} if the file is missing, is damaged, or is not text
+ */
+export const readTextFile = async (path: string): Promise<TextFile> => {
+  const stored = await readStoredFile(path);
   const isPacked = path.endsWith(".gz") || (stored[0] === 0x1f && stored[1] === 0x8b);
   return {
     text: decodeText(isPacked ? await unzip(stored, path) : stored, path),

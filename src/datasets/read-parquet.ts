@@ -1,11 +1,10 @@
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import { parquetReadObjects } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
-import { messageOf, UserError } from "../core/errors.js";
+import { UserError } from "../core/errors.js";
+import { readStoredFile } from "../core/text-file.js";
 import type { JsonValuesFile } from "../core/json-values.js";
 import { nameRow } from "../core/row-names.js";
-import { standInFault } from "../core/stand-in.js";
 
 const magic = "PAR1";
 
@@ -27,14 +26,7 @@ const plain = (value: unknown): unknown => {
  * @throws {UserError} if the file is missing, cut off, or not Parquet
  */
 export const readParquetValues = async (path: string): Promise<JsonValuesFile> => {
-  let stored: Buffer;
-  try {
-    stored = await readFile(path);
-  } catch (error) {
-    throw new UserError(`Cannot read ${path}: ${messageOf(error)}`);
-  }
-  const standIn = standInFault(stored, path);
-  if (standIn) throw standIn;
+  const stored = await readStoredFile(path);
   const begins = stored.subarray(0, 4).toString("latin1") === magic;
   const ends = stored.length >= 12 && stored.subarray(-4).toString("latin1") === magic;
   if (!begins || !ends)

@@ -145,6 +145,27 @@ export const ownHead = ({ head }: Pick<Model, "head">): string => `${head.path}.
 export const embeddingTensor = ({ embedding }: Pick<Model, "embedding">): string =>
   weightOf(embedding);
 
+/** The two modules with a row a token, [vocab, width]; the head of a tied model computes with the embedding's tensor. */
+export const tokenTables = (
+  embeddingPath: string,
+  {
+    vocabSize,
+    width,
+    tied,
+  }: { readonly vocabSize: number; readonly width: number; readonly tied: boolean },
+): { readonly embedding: LinearModule; readonly head: LinearModule } => {
+  const size = { inFeatures: width, outFeatures: vocabSize, bias: false } as const;
+  return {
+    embedding: { path: embeddingPath, ...size, table: "embedding" },
+    head: {
+      path: "lm_head",
+      ...size,
+      table: "head",
+      ...(tied && { weight: `${embeddingPath}.weight` }),
+    },
+  };
+};
+
 /** What an adapter may change: the linear layers, then the embedding and the head. */
 export const adaptableModules = ({
   linears,

@@ -1,15 +1,16 @@
 import { multiplyDims } from "../../core/dim.js";
 import type { Graph } from "../../graph/graph.js";
 import type { Value } from "../../graph/op.js";
-import type {
-  LinearModule,
-  Model,
-  ModelHooks,
-  ModelInputs,
-  ModelSizes,
-  ModelTokenIds,
-  ShapeOf,
-  ShownSize,
+import {
+  tokenTables,
+  type LinearModule,
+  type Model,
+  type ModelHooks,
+  type ModelInputs,
+  type ModelSizes,
+  type ModelTokenIds,
+  type ShapeOf,
+  type ShownSize,
 } from "../model.js";
 import { ropeTable, type RopeConfig } from "./rope.js";
 
@@ -211,14 +212,9 @@ const buildDecoder = (
 /** A model of these blocks. @param config checked */
 export const decoderModel = (config: DecoderConfig): Model => {
   const { vocabSize, hiddenSize, tieWordEmbeddings } = config;
-  const table = { inFeatures: hiddenSize, outFeatures: vocabSize, bias: false } as const;
-  const embedding: LinearModule = { path: "model.embed_tokens", ...table, table: "embedding" };
-  const head: LinearModule = {
-    path: "lm_head",
-    ...table,
-    table: "head",
-    ...(tieWordEmbeddings && { weight: EMBEDDINGS }),
-  };
+  const { embedding, head } = tokenTables("model.embed_tokens", {
+    ...{ vocabSize, width: hiddenSize, tied: tieWordEmbeddings },
+  });
   const linears = linearsOf(config);
   const { modelType, intermediateSize, layers, heads, kvHeads, headDim } = config;
   const { maxPositionEmbeddings } = config;

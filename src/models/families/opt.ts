@@ -5,13 +5,14 @@ import { UserError } from "../../core/errors.js";
 import type { Graph } from "../../graph/graph.js";
 import type { Value } from "../../graph/op.js";
 import { defineFamily } from "../family.js";
-import type {
-  LinearModule,
-  Model,
-  ModelHooks,
-  ModelInputs,
-  ModelSizes,
-  ModelTokenIds,
+import {
+  tokenTables,
+  type LinearModule,
+  type Model,
+  type ModelHooks,
+  type ModelInputs,
+  type ModelSizes,
+  type ModelTokenIds,
 } from "../model.js";
 import { readTokenIds } from "../token-ids.js";
 
@@ -203,13 +204,9 @@ const build = (
 
 const optModel = (config: OptConfig): Model => {
   const { vocabSize, embeddingSize, tieWordEmbeddings } = config;
-  const table = { inFeatures: embeddingSize, outFeatures: vocabSize, bias: false } as const;
-  const head: LinearModule = {
-    path: "lm_head",
-    ...table,
-    table: "head",
-    ...(tieWordEmbeddings && { weight: EMBEDDINGS }),
-  };
+  const { embedding, head } = tokenTables(`${ROOT}.embed_tokens`, {
+    ...{ vocabSize, width: embeddingSize, tied: tieWordEmbeddings },
+  });
   const linears = linearsOf(config);
   const { hiddenSize, intermediateSize, layers, heads, kvHeads, headDim } = config;
   const { maxPositionEmbeddings, bosId, eosIds, padId, dropout, attentionDropout } = config;
@@ -219,7 +216,7 @@ const optModel = (config: OptConfig): Model => {
     ...{ maxPositionEmbeddings, tieWordEmbeddings, bosId, eosIds, padId },
     ...{ dropout, attentionDropout, linears, head },
     windows: Array<undefined>(layers).fill(undefined),
-    embedding: { path: `${ROOT}.embed_tokens`, ...table, table: "embedding" },
+    embedding,
     tensors: tensorsOf(config, linears),
     trunk: (g, inputs, hooks) => build(g, config, linears, inputs, hooks),
     logits: (g, hidden, hooks) => g.inScope(head.path, () => hooks.linear(hidden, head)),
