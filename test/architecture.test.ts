@@ -19,7 +19,7 @@ const rooms = [
   "train",
   "decode",
   "score",
-  "evaluate",
+  "runs",
   "cli",
 ];
 

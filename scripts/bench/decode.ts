@@ -67,7 +67,7 @@ const run = async (argv: readonly string[]): Promise<void> => {
     storage: values.storage === "stored" ? "stored" : "float32",
   });
   const engine = await ModelEngine.create({
-    config: model.config,
+    model: model.model,
     weights,
     maxPositions: longest + settings.maxNewTokens,
     prepack: values.prepack,

@@ -48,7 +48,7 @@ const { folder, weights } = await loadBase(
     decoding: () => ({ advance: () => undefined, done: () => undefined }),
   },
 );
-const modules = folder.config.linears;
+const modules = folder.model.linears;
 const linear = new Set(modules.map(({ path }) => `${path}.weight`));
 let [linearBytes, modelBytes, touched] = [0, 0, 0];
 for (const name of weights.names) {
@@ -71,7 +71,7 @@ const store = createParameterStore(adapter, 1, () => undefined);
 const { batch, columns, steps } = options;
 const session = await LossSession.create(
   {
-    config: folder.config,
+    model: folder.model,
     adapter,
     maxPositions: columns,
     chunks: 1,
@@ -90,9 +90,7 @@ for (let step = 1; step <= steps; step++) {
     {
       batch,
       seq: columns,
-      inputIds: BigInt64Array.from({ length: count }, (_, i) =>
-        BigInt(i % folder.config.vocabSize),
-      ),
+      inputIds: BigInt64Array.from({ length: count }, (_, i) => BigInt(i % folder.model.vocabSize)),
       attentionMask: new Uint8Array(count).fill(1),
       labels: new Int32Array(count).map((_, i) => (i % columns < columns - 8 ? -100 : 1)),
     },

@@ -58,13 +58,13 @@ const weights = await openFrozenWeights(model.weights, { storage: options.storag
 const adapter = createLinearAdapter(
   peftMethods[options.method],
   { rank: options.rank },
-  selectTargets(model.config.linears, options.targetModules),
+  selectTargets(model.model.linears, options.targetModules),
 );
 const store = createParameterStore(adapter, 1, () => undefined);
 const { threads } = options;
 const session = await LossSession.create(
   {
-    config: model.config,
+    model: model.model,
     adapter,
     maxPositions: Math.max(...all.map(({ seq }) => seq)),
     chunks: chunkCount(Math.max(...all.map((batch) => labelledRows(batch).rows.length))),

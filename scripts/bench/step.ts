@@ -222,9 +222,9 @@ const prepareCase = async (
           options: { ...common, method: "hira", batches, storage: "float32", attention, logits },
         }));
   if (name !== "real") {
-    const { config } = await loadModelFolder(model);
+    const folder = await loadModelFolder(model);
     const targets = name === "all" ? settings.columns : settings.targets;
-    const batches = await write("fixed", randomSteps(settings, targets, config.vocabSize));
+    const batches = await write("fixed", randomSteps(settings, targets, folder.model.vocabSize));
     return {
       title: `${name}: ${String(settings.batch)} x ${String(settings.columns)} tokens, ${name === "all" ? "all" : `the last ${String(targets)} of a row`} labelled`,
       contenders: [...ours(batches), ...theirs(batches, "labelled", "")],

@@ -1,4 +1,4 @@
-"""The letters of multiple choice in plain PyTorch, for test/evaluate/letters.test.ts.
+"""The letters of multiple choice in plain PyTorch, for test/runs/letters.test.ts.
 
 usage: python letters.py MODEL_DIR ROWS.jsonl > fixture.json
 

@@ -1,4 +1,4 @@
-"""Likelihoods of the answers to commonsense rows in plain PyTorch, for test/evaluate/loglik.test.ts.
+"""Likelihoods of the answers to commonsense rows in plain PyTorch, for test/runs/loglik.test.ts.
 
 usage: python loglik.py MODEL_DIR DATA_ROOT > fixture.json
 

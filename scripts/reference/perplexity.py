@@ -1,4 +1,4 @@
-"""Perplexity of a text in plain PyTorch, for test/evaluate/run-perplexity.test.ts.
+"""Perplexity of a text in plain PyTorch, for test/runs/run-perplexity.test.ts.
 
 usage: python perplexity.py MODEL_DIR TEXT_FILE [TEXT_FILE ...] > fixture.json
 

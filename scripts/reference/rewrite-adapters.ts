@@ -15,7 +15,7 @@ if (from === undefined || to === undefined) throw new Error("usage: rewrite-adap
 for (const entry of await readdir(from, { withFileTypes: true })) {
   if (!entry.isDirectory() || entry.name.startsWith("base")) continue;
   const model = entry.name.includes("-tied-") ? "base-tied" : "base";
-  const base = adapterBaseOf((await loadModelFolder(join(from, model))).config);
+  const base = adapterBaseOf((await loadModelFolder(join(from, model))).model);
   const { adapter, values } = await readAdapter(join(from, entry.name), base);
   const data = new Map([...values].map(([name, value]) => [name, value.data]));
   await writeAdapter(join(to, entry.name), adapter, base, data);

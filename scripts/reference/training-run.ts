@@ -4,7 +4,7 @@ import { trainCommand } from "../../src/cli/commands/train.js";
 import { main } from "../../src/cli/main.js";
 import type { TrainOptions } from "../../src/cli/train-options.js";
 import { UserError } from "../../src/core/errors.js";
-import { fillStore, requirePeftType } from "../../src/evaluate/prepare-run.js";
+import { fillStore, requirePeftType } from "../../src/runs/prepare-run.js";
 import type { Adapter } from "../../src/peft/adapter.js";
 import { buildAdapter } from "../../src/peft/build-adapter.js";
 import type { ProgressUi } from "../../src/report/progress.js";
@@ -47,8 +47,8 @@ export const withTrainingRun = async (
         { ...options, tokenizer },
         ui,
       );
-      const { config } = base.folder;
-      const adapter = buildAdapter(peftType, config, options, options.compat, base.tokenizer);
+      const { model } = base.folder;
+      const adapter = buildAdapter(peftType, model, options, options.compat, base.tokenizer);
       const store = await fillStore(base, adapter, options, ui);
       await work(out, { options, base, adapter, store, ui });
     },

@@ -25,22 +25,18 @@ export const commands: readonly Command[] = [
   sweepCommand(() => [process.execPath, ...process.execArgv, process.argv[1] ?? ""]),
   scoreCommand,
   compareCommand,
-  forwardCommand(async (...given) =>
-    (await import("../evaluate/run-forward.js")).runForward(...given),
-  ),
+  forwardCommand(async (...given) => (await import("../runs/run-forward.js")).runForward(...given)),
   generateCommand(async (...given) =>
-    (await import("../evaluate/run-generation.js")).runGeneration(...given),
+    (await import("../runs/run-generation.js")).runGeneration(...given),
   ),
   perplexityCommand(async (...given) =>
-    (await import("../evaluate/run-perplexity.js")).runPerplexity(...given),
+    (await import("../runs/run-perplexity.js")).runPerplexity(...given),
   ),
-  mergeCommand(async (...given) => (await import("../evaluate/run-merge.js")).runMerge(...given)),
+  mergeCommand(async (...given) => (await import("../runs/run-merge.js")).runMerge(...given)),
   dataListCommand,
   dataFetchCommand(async (...given) =>
     (await import("../datasets/fetch-source.js")).fetchSource(...given),
   ),
-  dataCheckCommand(async (...given) =>
-    (await import("../evaluate/check-data.js")).checkData(...given),
-  ),
+  dataCheckCommand(async (...given) => (await import("../runs/check-data.js")).checkData(...given)),
   dataSplitCommand,
 ];

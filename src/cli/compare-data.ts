@@ -1,7 +1,7 @@
 import { csvLine } from "../core/csv-line.js";
 import { commonsenseNames } from "../score/commonsense.js";
-import type { RunSummary } from "../evaluate/compare-runs.js";
-import { comparisonWarnings, seedOf, type ComparedRow } from "../evaluate/compared-rows.js";
+import type { RunSummary } from "../runs/compare-runs.js";
+import { comparisonWarnings, seedOf, type ComparedRow } from "../runs/compared-rows.js";
 import type { LeftOut } from "../score/find-runs.js";
 import { figures, spreadOfRow, type Figure } from "./compare-figures.js";
 import { rankOf } from "./compare-rows.js";

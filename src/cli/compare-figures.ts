@@ -1,5 +1,5 @@
-import type { RunSummary } from "../evaluate/compare-runs.js";
-import { spreadOf, type ComparedRow, type Spread } from "../evaluate/compared-rows.js";
+import type { RunSummary } from "../runs/compare-runs.js";
+import { spreadOf, type ComparedRow, type Spread } from "../runs/compared-rows.js";
 import { commonsenseNames, commonsenseSets } from "../score/commonsense.js";
 
 /** A number that a comparison shows of every run. */

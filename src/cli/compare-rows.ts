@@ -1,6 +1,6 @@
 import { basename } from "node:path";
-import type { RunSummary } from "../evaluate/compare-runs.js";
-import { seedOf, type ComparedRow } from "../evaluate/compared-rows.js";
+import type { RunSummary } from "../runs/compare-runs.js";
+import { seedOf, type ComparedRow } from "../runs/compared-rows.js";
 import { defaultOf, type Flags, type ValuesOf } from "./flag.js";
 import { isReadByMethod } from "./model-reads.js";
 import { unreadFlags } from "./reads.js";

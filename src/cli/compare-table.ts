@@ -1,4 +1,4 @@
-import { comparisonWarnings, type ComparedRow } from "../evaluate/compared-rows.js";
+import { comparisonWarnings, type ComparedRow } from "../runs/compared-rows.js";
 import { commonsenseNames } from "../score/commonsense.js";
 import { figures, showSpread } from "./compare-figures.js";
 import { rankOf } from "./compare-rows.js";

@@ -1,7 +1,7 @@
 import { listRows } from "../core/row-names.js";
 import { lengthTable, paddingLines } from "../datasets/analysis.js";
 import type { Finding } from "../datasets/check-rows.js";
-import type { CheckedData } from "../evaluate/check-data.js";
+import type { CheckedData } from "../runs/check-data.js";
 import { wrapText } from "./wrap-text.js";
 
 const numberLine = ({ split, rows, of, text }: Finding): string =>

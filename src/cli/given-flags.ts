@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import type { GivenFlags } from "../evaluate/recorded-flags.js";
+import type { GivenFlags } from "../runs/recorded-flags.js";
 import { effectiveLoadBit } from "./storage-options.js";
 
 /**

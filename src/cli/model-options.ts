@@ -1,5 +1,5 @@
 import type { Compat } from "../core/compat.js";
-import type { GivenFlags } from "../evaluate/recorded-flags.js";
+import type { GivenFlags } from "../runs/recorded-flags.js";
 import type { AdapterSettings } from "../peft/build-adapter.js";
 import { namedInitializers } from "../peft/init.js";
 import type { MoraType, SparsitySettings } from "../peft/method.js";

@@ -1,7 +1,7 @@
 import { compatNames } from "../core/compat.js";
 import { precisions } from "../core/precision.js";
-import { choiceForms } from "../evaluate/choices.js";
-import { scorings } from "../evaluate/scorings.js";
+import { choiceForms } from "../runs/choices.js";
+import { scorings } from "../runs/scorings.js";
 import { defaultShardSize } from "../models/shards.js";
 import { optimizers } from "../train/optimizer.js";
 import type { Flag } from "./flag.js";

@@ -4,8 +4,8 @@ import { encodeTrainingRows, trainingTargetTokens } from "../datasets/encode-row
 import { inputWarning, loadSplit } from "../datasets/load-split.js";
 import { findDataset, findSingleDataset, type Dataset } from "../datasets/registry.js";
 import { splits, type Split } from "../datasets/rows.js";
-import { runEvaluation } from "../evaluate/run-evaluation.js";
-import { runTraining } from "../evaluate/run-training.js";
+import { runEvaluation } from "../runs/run-evaluation.js";
+import { runTraining } from "../runs/run-training.js";
 import type { ProgressUi } from "../report/progress.js";
 import { findOnHub } from "../models/hub/find-on-hub.js";
 import { requireModelName } from "../train/model-name.js";

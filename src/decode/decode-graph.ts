@@ -19,7 +19,7 @@ export interface LiveAdapter {
 }
 
 export interface DecodeGraphOptions {
-  readonly config: Model;
+  readonly model: Model;
   readonly weights: Pick<FrozenWeights, "tensor" | "typeOf">;
   /** How many positions the rotary tables hold: prompt and new tokens together must stay below. */
   readonly maxPositions: number;
@@ -65,17 +65,17 @@ export const decodeInitializers = (
  * caches. Only candidates leave the graph: log softmax is taken as logit - max - log(sum(exp(logit - max))).
  */
 export const buildDecodeGraph = ({
-  config,
+  model,
   weights,
   maxPositions,
   live,
 }: DecodeGraphOptions): Graph => {
   const g = new Graph();
-  const { kvHeads, headDim } = config;
+  const { kvHeads, headDim } = model;
   const inputIds = g.input("tokens", "int64", ["batch", "seq"]);
   const positions = g.input("positions", "int64", ["batch", "seq"]);
   const masks = new Map(
-    windowsIn(config.windows, maxPositions).map((window) => [
+    windowsIn(model.windows, maxPositions).map((window) => [
       window,
       g.input(maskName(window), "float32", ["batch", 1, 1, "seq", "slots"]),
     ]),
@@ -96,19 +96,19 @@ export const buildDecodeGraph = ({
       const names = cacheNames(layer);
       const written = (name: string, fresh: Value): Value => {
         const cache = g.input(name, "float32", cacheShape);
-        const value = g.scatterND(cache, slots, splitHeads(g, fresh, config));
+        const value = g.scatterND(cache, slots, splitHeads(g, fresh, model));
         g.output(writtenCache(name), value);
         return value;
       };
       const [keys, values] = [written(names.keys, k), written(names.values, v)];
-      const mask = masks.get(effectiveWindow(config.windows[layer], maxPositions));
+      const mask = masks.get(effectiveWindow(model.windows[layer], maxPositions));
       if (!mask) throw new RangeError(`Cannot build layer ${String(layer)}: it has no mask`);
-      return groupedAttention(g, { q, keys, values, mask }, config, scores);
+      return groupedAttention(g, { q, keys, values, mask }, model, scores);
     },
     lastRows: (x: Value): Value => g.gather(x, rows, { axis: 0 }),
   };
-  const hidden = config.trunk(g, { inputIds, positions, maxPositions }, hooks);
-  const logits = config.logits(g, hidden, hooks); // [rows, vocab]
+  const hidden = model.trunk(g, { inputIds, positions, maxPositions }, hooks);
+  const logits = model.logits(g, hidden, hooks); // [rows, vocab]
 
   const [best, ids] = g.topK(logits, width, "width");
   const max = g.gather(best, g.integers([0]), { axis: 1 }); // [rows, 1]

@@ -29,7 +29,7 @@ import { maskName, windowedMask, windowsIn } from "./window-mask.js";
 import { bakeLiveAdapter, prefixOf, type Prefix } from "./virtual-tokens.js";
 
 export interface EngineOptions {
-  readonly config: Model;
+  readonly model: Model;
   /** The model's tensors; float32 ones compute fastest, narrower ones are widened in every step. */
   readonly weights: Pick<FrozenWeights, "tensor" | "typeOf">;
   /** The longest prompt and its new tokens together; virtual tokens come on top. */
@@ -68,15 +68,15 @@ export class ModelEngine implements DecodeEngine {
   ) {
     this.#windows = windows;
     this.#session = session;
-    this.#config = options.config;
+    this.#config = options.model;
     this.#activationBytes = options.activationBytes ?? 2 ** 28;
-    this.vocabularySize = options.config.vocabSize;
+    this.vocabularySize = options.model.vocabSize;
     this.maxPositions = options.maxPositions;
   }
 
   /** @throws what Session.create throws */
   static async create(given: EngineOptions): Promise<ModelEngine> {
-    const live = given.live && (await bakeLiveAdapter(given.live, given.config));
+    const live = given.live && (await bakeLiveAdapter(given.live, given.model));
     const virtual = live?.adapter.virtual;
     const options = { ...given, maxPositions: given.maxPositions + (virtual?.count ?? 0), live };
     const graph = shareSubexpressions(prune(lower(buildDecodeGraph(options))));
@@ -93,15 +93,15 @@ export class ModelEngine implements DecodeEngine {
     const engine = new ModelEngine(
       session,
       given,
-      windowsIn(options.config.windows, options.maxPositions),
+      windowsIn(options.model.windows, options.maxPositions),
     );
     if (virtual?.form === "embeddings")
       engine.#virtualIds = Array.from({ length: virtual.count }, (_, i) =>
-        virtualId(given.config.vocabSize, i),
+        virtualId(given.model.vocabSize, i),
       );
     else if (virtual) {
       const table = live?.values.get(virtual.result)?.data as Float32Array;
-      engine.#prefix = prefixOf(table, given.config);
+      engine.#prefix = prefixOf(table, given.model);
     }
     return engine;
   }

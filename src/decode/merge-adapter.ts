@@ -85,16 +85,16 @@ export const mergeAdapter = async (
  * @throws {UserError} on virtual tokens
  */
 export const mergedModel = async (
-  config: Model,
+  model: Model,
   weights: FrozenWeights,
   { adapter, values }: LiveAdapter,
-): Promise<{ readonly config: Model; readonly weights: FrozenWeights }> => {
+): Promise<{ readonly model: Model; readonly weights: FrozenWeights }> => {
   const merged = await mergeAdapter(weights, adapter, values);
-  if (!unties(adapter, config)) return { config, weights: merged };
-  const untied = config.untied();
-  if (new Set(merged.names).has(ownHead(config))) return { config: untied, weights: merged };
-  const head = new Map([[ownHead(config), weights.tensor(embeddingTensor(config))]]);
-  return { config: untied, weights: replaceWeights(merged, head) };
+  if (!unties(adapter, model)) return { model, weights: merged };
+  const untied = model.untied();
+  if (new Set(merged.names).has(ownHead(model))) return { model: untied, weights: merged };
+  const head = new Map([[ownHead(model), weights.tensor(embeddingTensor(model))]]);
+  return { model: untied, weights: replaceWeights(merged, head) };
 };
 
 /**

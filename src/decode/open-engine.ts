@@ -26,13 +26,13 @@ export interface OpenEngineOptions extends Omit<EngineOptions, "weights" | "live
  * The values computed are the same, up to float32 rounding.
  */
 export const openEngine = async ({
-  config,
+  model,
   weights,
   adapted,
   memoryBytes = process.availableMemory() / 2,
   ...options
 }: OpenEngineOptions): Promise<ModelEngine> => {
-  const ready = await readyModel({ config, weights, adapted, memoryBytes });
+  const ready = await readyModel({ model, weights, adapted, memoryBytes });
   const all = [...ready.weights.names].reduce(
     (sum, name) => sum + bytesOf(ready.weights.typeOf(name)),
     0,
@@ -40,7 +40,7 @@ export const openEngine = async ({
   return ModelEngine.create({
     prepack: all <= memoryBytes - ready.spentBytes,
     ...options,
-    config: ready.config,
+    model: ready.model,
     weights: ready.weights,
     live: ready.live,
   });
@@ -51,23 +51,23 @@ export const openEngine = async ({
  * that fits too.
  */
 export const readyModel = async ({
-  config,
+  model,
   weights,
   adapted,
   memoryBytes = process.availableMemory() / 2,
-}: Pick<OpenEngineOptions, "config" | "weights" | "adapted" | "memoryBytes">): Promise<{
-  readonly config: Model;
+}: Pick<OpenEngineOptions, "model" | "weights" | "adapted" | "memoryBytes">): Promise<{
+  readonly model: Model;
   readonly weights: FrozenWeights;
   /** The adapter, where it is not merged. */
   readonly live: LiveAdapter | undefined;
   readonly spentBytes: number;
 }> => {
   const merges = adapted !== undefined && mergedBytes(adapted.adapter) <= memoryBytes;
-  const model = merges ? await mergedModel(config, weights, adapted) : { config, weights };
+  const run = merges ? await mergedModel(model, weights, adapted) : { model, weights };
   const spentOnMerging = merges ? mergedBytes(adapted.adapter) : 0;
-  const wide = widenWithin(model.weights, memoryBytes - spentOnMerging);
+  const wide = widenWithin(run.weights, memoryBytes - spentOnMerging);
   return {
-    config: model.config,
+    model: run.model,
     weights: wide.weights,
     live: merges ? undefined : adapted,
     spentBytes: spentOnMerging + wide.spentBytes,

@@ -4,12 +4,12 @@ import { createVirtualAdapter } from "../peft/virtual-tokens.js";
 import type { LiveAdapter } from "./decode-graph.js";
 
 /** The adapter with its virtual tokens themselves in place of the encoder that makes them, if it has one. */
-export const bakeLiveAdapter = async (live: LiveAdapter, config: Model): Promise<LiveAdapter> => {
+export const bakeLiveAdapter = async (live: LiveAdapter, model: Model): Promise<LiveAdapter> => {
   const { adapter, values } = live;
   const { method, options, virtual } = adapter;
   if (method.kind !== "virtual" || !virtual || virtual.baked) return live;
   return {
-    adapter: createVirtualAdapter(method, options, config, { baked: true }),
+    adapter: createVirtualAdapter(method, options, model, { baked: true }),
     values: await bakeVirtualTokens(adapter, values),
   };
 };

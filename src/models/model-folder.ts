@@ -32,7 +32,7 @@ export interface SpecialTokenIds {
 export interface ModelFolder {
   /** Of the folder or the file. Absolute; symbolic links are left as they are. */
   readonly path: string;
-  readonly config: Model;
+  readonly model: Model;
   /** config.json for copies of the model: as it stands, but for what the tensors contradict. */
   readonly rawConfig: JsonObject;
   readonly tokenIds: SpecialTokenIds;
@@ -173,13 +173,13 @@ const readWeights = async (path: string, names: readonly string[]): Promise<Weig
 /** A GGUF file as loadModelFolder gives a folder. */
 const loadGguf = async (path: string): Promise<ModelFolder> => {
   const { rawConfig, rawGeneration, weights, files } = await readGgufFolder(path);
-  const config = parseConfig(rawConfig, path);
-  checkModelTensors(config, weights, path);
+  const model = parseConfig(rawConfig, path);
+  checkModelTensors(model, weights, path);
   return {
     path: resolve(path),
-    config,
+    model,
     rawConfig,
-    tokenIds: parseTokenIds(config, rawGeneration, path),
+    tokenIds: parseTokenIds(model, rawGeneration, path),
     generation: readGenerationConfig(rawGeneration, path),
     weights,
     shardOf: nameShards([...weights.values()]),
@@ -209,11 +209,11 @@ export const loadModelFolder = async (path: string): Promise<ModelFolder> => {
     );
   const rawConfig = await readJsonObject(join(path, "config.json"));
   requireUnquantizedConfig(rawConfig, join(path, "config.json"));
-  const config = parseConfig(rawConfig, join(path, "config.json"));
+  const model = parseConfig(rawConfig, join(path, "config.json"));
   const generation = "generation_config.json";
   const hasGeneration = names.includes(generation);
   const rawGeneration = hasGeneration ? await readJsonObject(join(path, generation)) : {};
-  const tokenIds = parseTokenIds(config, rawGeneration, join(path, generation));
+  const tokenIds = parseTokenIds(model, rawGeneration, join(path, generation));
   // As transformers does: a generation_config.json that is there replaces all of what config.json says of decoding.
   const generationFile = hasGeneration
     ? readGenerationConfig(rawGeneration, join(path, generation))
@@ -221,10 +221,10 @@ export const loadModelFolder = async (path: string): Promise<ModelFolder> => {
   const found = await readWeights(path, names);
   requireUnquantizedNames(found.weights.keys(), path);
   const shards = [...new Set(found.shardOf.values())];
-  const { model, warnings } = await resolveTiedHead({ config, rawConfig, ...found }, path);
-  checkModelTensors(model.config, model.weights, path);
+  const { files, warnings } = await resolveTiedHead({ model, rawConfig, ...found }, path);
+  checkModelTensors(files.model, files.weights, path);
   return {
-    ...model,
+    ...files,
     path: resolve(path),
     tokenIds,
     generation: generationFile,

@@ -23,7 +23,7 @@ export const holdSameNumbers = async (a: TensorEntry, b: TensorEntry): Promise<b
 
 /** What a model's files say of its head and embedding. */
 interface TieableModel {
-  readonly config: Model;
+  readonly model: Model;
   readonly rawConfig: JsonObject;
   readonly weights: ReadonlyMap<string, TensorEntry>;
   readonly shardOf: ReadonlyMap<string, string>;
@@ -54,19 +54,19 @@ const renamed = <T>(
  * @returns the model as it is, and a warning where the config was wrong
  */
 export const resolveTiedHead = async <M extends TieableModel>(
-  model: M,
+  files: M,
   path: string,
-): Promise<{ readonly model: M; readonly warnings: readonly string[] }> => {
-  const { config, rawConfig, weights, shardOf } = model;
-  const [embeddingName, headName] = [embeddingTensor(config), ownHead(config)];
+): Promise<{ readonly files: M; readonly warnings: readonly string[] }> => {
+  const { model, rawConfig, weights, shardOf } = files;
+  const [embeddingName, headName] = [embeddingTensor(model), ownHead(model)];
   const head = weights.get(headName);
-  if (!config.tieWordEmbeddings || !head) return { model, warnings: [] };
+  if (!model.tieWordEmbeddings || !head) return { files, warnings: [] };
   const embedding = weights.get(embeddingName);
   if (embedding && !(await holdSameNumbers(embedding, head)))
     return {
-      model: {
-        ...model,
-        config: config.untied(),
+      files: {
+        ...files,
+        model: model.untied(),
         rawConfig: { ...rawConfig, tie_word_embeddings: false },
       },
       warnings: [
@@ -75,8 +75,8 @@ export const resolveTiedHead = async <M extends TieableModel>(
     };
   const name = embedding ? undefined : embeddingName;
   return {
-    model: {
-      ...model,
+    files: {
+      ...files,
       weights: renamed(weights, headName, name, (entry) => ({ ...entry, name: embeddingName })),
       shardOf: renamed(shardOf, headName, name),
     },

@@ -58,7 +58,7 @@ export const readAdapterInit = async (
   path: string,
   parameters: ReadonlyMap<string, readonly number[]>,
   method: string,
-  base: Pick<ModelFolder, "weights" | "config">,
+  base: Pick<ModelFolder, "weights" | "model">,
 ): Promise<AdapterInit> => {
   const { entries } = await readSafetensorsHeader(path);
   const values = new Map<string, Float32Array>();

@@ -46,12 +46,12 @@ const tablePart = (
 /** Whether a tensor of an adapter's file holds other numbers than the base's embedding or head; undefined if it is neither. */
 export const isOtherTable = async (
   entry: TensorEntry,
-  { weights, config }: Pick<ModelFolder, "weights" | "config">,
+  { weights, model }: Pick<ModelFolder, "weights" | "model">,
 ): Promise<boolean | undefined> => {
-  const part = tablePart(entry.name, config, []);
+  const part = tablePart(entry.name, model, []);
   if (!part) return undefined;
   if (part.of === "again") return false;
-  const own = weights.get(tensorOf(config, part.table)) ?? weights.get(embeddingTensor(config));
+  const own = weights.get(tensorOf(model, part.table)) ?? weights.get(embeddingTensor(model));
   return !own || !(await holdSameNumbers(own, entry));
 };
 
@@ -91,14 +91,14 @@ export const findBaseCopies = (
 
 /** The rows of all copies. @throws {UserError} listing copies that are no table of this model, or of several vocabularies */
 const rowsOf = (
-  { config, path }: ModelFolder,
+  { model, path }: ModelFolder,
   { folder, ofBase, ofAdapter }: BaseCopies,
 ): number => {
   const copies = [...ofBase.values(), ...ofAdapter.values()];
-  const rows = copies[0]?.shape[0] ?? config.vocabSize;
+  const rows = copies[0]?.shape[0] ?? model.vocabSize;
   const faults = copies.flatMap(({ name, shape, dtype }) => {
-    if (shape.length !== 2 || shape[1] !== config.embedding.inFeatures || shape[0] !== rows)
-      return `"${name}": found [${shape.join(", ")}], expected [${String(rows)}, ${String(config.embedding.inFeatures)}]`;
+    if (shape.length !== 2 || shape[1] !== model.embedding.inFeatures || shape[0] !== rows)
+      return `"${name}": found [${shape.join(", ")}], expected [${String(rows)}, ${String(model.embedding.inFeatures)}]`;
     return isFloat(dtype) ? [] : `"${name}": found ${dtype}, expected a float dtype`;
   });
   if (faults.length > 0)
@@ -120,19 +120,19 @@ export interface BaseWithCopies {
 
 /** The copies that are to stand in place of the base's tables: those that hold other numbers. */
 const findReplaced = async (
-  { config, weights }: ModelFolder,
+  { model, weights }: ModelFolder,
   { ofBase }: BaseCopies,
 ): Promise<ReadonlyMap<Table, TensorEntry>> => {
   const replaced = new Map<Table, TensorEntry>();
   const named = [...ofBase].map(
-    ([table, entry]) => [table, { ...entry, name: tensorOf(config, table) }] as const,
+    ([table, entry]) => [table, { ...entry, name: tensorOf(model, table) }] as const,
   );
   for (const [table, entry] of named) {
-    const own = weights.get(tensorOf(config, config.tieWordEmbeddings ? "embedding" : table));
+    const own = weights.get(tensorOf(model, model.tieWordEmbeddings ? "embedding" : table));
     if (!own || !(await holdSameNumbers(own, entry))) replaced.set(table, entry);
   }
   // Of tied tables both or none: what is replaced in one alone would tell them apart.
-  return config.tieWordEmbeddings && replaced.size > 0 ? new Map(named) : replaced;
+  return model.tieWordEmbeddings && replaced.size > 0 ? new Map(named) : replaced;
 };
 
 const namesOf = (found: Iterable<Table>): string => {
@@ -152,16 +152,16 @@ export const withBaseCopies = async (
   copies: BaseCopies,
 ): Promise<BaseWithCopies> => {
   const { folder, ofBase, ofAdapter } = copies;
-  const { config, rawConfig, path } = base;
+  const { model, rawConfig, path } = base;
   const vocabSize = rowsOf(base, copies);
-  const isResized = vocabSize !== config.vocabSize;
+  const isResized = vocabSize !== model.vocabSize;
   const replaced = await findReplaced(base, copies);
   if (replaced.size === 0 && !isResized) return { model: base, note: undefined, warnings: [] };
 
-  const [embedding, head] = [embeddingTensor(config), ownHead(config)];
+  const [embedding, head] = [embeddingTensor(model), ownHead(model)];
   const weights = new Map(base.weights);
   for (const entry of replaced.values()) weights.set(entry.name, entry);
-  if (config.tieWordEmbeddings && replaced.size > 0 && !replaced.has("embedding"))
+  if (model.tieWordEmbeddings && replaced.size > 0 && !replaced.has("embedding"))
     weights.delete(embedding);
   const shardOf = new Map(base.shardOf);
   const shard = shardOf.get(embedding);
@@ -170,13 +170,13 @@ export const withBaseCopies = async (
     ...base,
     weights,
     shardOf,
-    config: config.resized(vocabSize),
+    model: model.resized(vocabSize),
     ...(isResized && { rawConfig: { ...rawConfig, vocab_size: vocabSize } }),
   };
-  const { model, warnings } = await resolveTiedHead(resized, folder);
+  const { files, warnings } = await resolveTiedHead(resized, folder);
   return {
-    model: { ...model, weights: withSavedRows(base, model, copies) },
-    note: `${folder} ${isResized ? `was made for a vocabulary of ${String(vocabSize)} tokens, where ${path} has ${String(config.vocabSize)}` : `holds other numbers than ${path}`}: its own ${namesOf([...ofBase.keys(), ...ofAdapter.keys()])} count`,
+    model: { ...files, weights: withSavedRows(base, files, copies) },
+    note: `${folder} ${isResized ? `was made for a vocabulary of ${String(vocabSize)} tokens, where ${path} has ${String(model.vocabSize)}` : `holds other numbers than ${path}`}: its own ${namesOf([...ofBase.keys(), ...ofAdapter.keys()])} count`,
     warnings: warnings.map(
       () =>
         `${folder} holds an embedding and a head that differ, where ${path} ties them: both count, and nothing ties them`,
@@ -192,22 +192,22 @@ export const withBaseCopies = async (
  */
 const withSavedRows = (
   base: ModelFolder,
-  { config, weights }: ModelFolder,
+  { model, weights }: ModelFolder,
   copies: BaseCopies,
 ): ReadonlyMap<string, TensorEntry> => {
   const whole = new Map(weights);
   const lost: Table[] = [];
   for (const table of tables) {
-    const name = tensorOf(config, table);
+    const name = tensorOf(model, table);
     const entry = weights.get(name);
-    if (!entry || entry.shape[0] === config.vocabSize) continue;
+    if (!entry || entry.shape[0] === model.vocabSize) continue;
     const saved = copies.ofAdapter.get(table);
-    if (saved && isUnread(table, config, copies)) whole.set(name, { ...saved, name });
+    if (saved && isUnread(table, model, copies)) whole.set(name, { ...saved, name });
     else lost.push(table);
   }
   if (lost.length > 0)
     throw new UserError(
-      `Cannot put the adapter ${copies.folder} on ${base.path}: found a vocabulary of ${String(config.vocabSize)} tokens in place of ${String(base.config.vocabSize)}, and no ${namesOf(lost)} of so many rows; expected the rows in one of the two`,
+      `Cannot put the adapter ${copies.folder} on ${base.path}: found a vocabulary of ${String(model.vocabSize)} tokens in place of ${String(base.model.vocabSize)}, and no ${namesOf(lost)} of so many rows; expected the rows in one of the two`,
       "Give the resized base that it was trained on with --model, or save the adapter again with save_embedding_layers=True",
     );
   return whole;

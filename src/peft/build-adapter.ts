@@ -75,7 +75,7 @@ const initializer = (name: string) => namedInitializers[name] ?? kaimingUniform;
  */
 export const buildAdapter = (
   peftType: PeftType,
-  config: Model,
+  model: Model,
   settings: AdapterSettings,
   compat: Compat,
   tokenizer?: TextEncoder,
@@ -104,7 +104,7 @@ export const buildAdapter = (
     promptInitIds:
       settings.promptInitText === undefined
         ? []
-        : encodeInitText(settings.promptInitText, method, config, tokenizer),
+        : encodeInitText(settings.promptInitText, method, model, tokenizer),
     masksPadding: !compat.has("mask"),
   };
   if (options.dropout > 0 && method.reads.dropout === undefined)
@@ -113,14 +113,14 @@ export const buildAdapter = (
       "Dropout is for lora, rslora, dora, mora, hilora and sparse-lora",
     );
   if (method.kind !== "linear") refuseLinearFlags(peftType, settings);
-  if (method.kind === "virtual") return createVirtualAdapter(method, options, config);
-  if (method.kind === "full") return createFullAdapter(method, options, config.tensors);
+  if (method.kind === "virtual") return createVirtualAdapter(method, options, model);
+  if (method.kind === "full") return createFullAdapter(method, options, model.tensors);
   if (settings.randR && method.name !== "hira")
     throw new UserError(
       `Cannot use --rand_R with --peft_type=${peftType}: expected hira, whose W0 it replaces`,
     );
   const { modulesToSave } = settings;
-  const selected = selectTargets(adaptableModules(config), settings.targetModules, {
+  const selected = selectTargets(adaptableModules(model), settings.targetModules, {
     asWritten: compat.has("targets"),
   });
   const left = withoutSaved(selected, modulesToSave);
@@ -128,13 +128,13 @@ export const buildAdapter = (
     throw new UserError(
       `Cannot adapt --target_modules=${settings.targetModules}: found all of them among --modules_to_save, expected others`,
     );
-  const targets = inLayers(left, settings.layers, config.layers);
+  const targets = inLayers(left, settings.layers, model.layers);
   const ranks = matchRankPattern(settings.rankPattern, targets);
   const adapter = createLinearAdapter(method, options, targets, ({ path }) => {
     const rank = ranks.get(path);
     return rank === undefined ? {} : { rank };
   });
-  return addSavedModules(adapter, modulesToSave, config);
+  return addSavedModules(adapter, modulesToSave, model);
 };
 
 /** The method with rsLoRA's scale. @throws {UserError} if it has no such scale */
@@ -185,10 +185,10 @@ const encodeInitText = (
 };
 
 /** What adapter files are checked against. */
-export const adapterBaseOf = (config: Model): AdapterBase => ({
-  ...config,
-  modules: adaptableModules(config),
-  saveable: saveableTensors(config),
+export const adapterBaseOf = (model: Model): AdapterBase => ({
+  ...model,
+  modules: adaptableModules(model),
+  saveable: saveableTensors(model),
 });
 
 /** How an adapter is described in its folder; undefined for full fine-tuning, which writes a model folder. */
@@ -236,7 +236,7 @@ export const describeAdapter = (
 /** The same way back: the adapter that a folder describes. */
 export const adapterOfDescription = (
   description: AdapterDescription,
-  config: Model,
+  model: Model,
   compat: Compat,
 ): Adapter => {
   if ("virtualTokens" in description) {
@@ -248,11 +248,11 @@ export const adapterOfDescription = (
       ...(encoder && { encoderType: encoder }),
       ...(encoderLayers && { encoderLayers }),
     };
-    return createVirtualAdapter(peftMethods[description.method], options, config, { baked: true });
+    return createVirtualAdapter(peftMethods[description.method], options, model, { baked: true });
   }
   const { dropout, method, modules, modulesToSave = [], moraType, randomR, sparsity } = description;
   const { rankStabilized = false } = description;
-  const targets = adaptableModules(config).filter(({ path }) => modules.has(path));
+  const targets = adaptableModules(model).filter(({ path }) => modules.has(path));
   const options: Partial<MethodOptions> = {
     dropout,
     randomR,
@@ -264,5 +264,5 @@ export const adapterOfDescription = (
   const adapter = createLinearAdapter(peftMethods[method], options, targets, ({ path }) => ({
     ...modules.get(path),
   }));
-  return addSavedModules(adapter, modulesToSave, config);
+  return addSavedModules(adapter, modulesToSave, model);
 };

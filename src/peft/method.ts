@@ -217,7 +217,7 @@ export interface VirtualTokenMethod {
   /** The rows' name: that of the one parameter where nothing makes them. */
   readonly result: "table" | "embedding";
   /** Parameters by their full names. */
-  parameters(config: Model, options: MethodOptions): Readonly<Record<string, ParameterSpec>>;
+  parameters(model: Model, options: MethodOptions): Readonly<Record<string, ParameterSpec>>;
   /** The rows from the parameters' values. */
   rows(g: Graph, parameters: ParameterValues, options: MethodOptions): Value;
 }

@@ -6,8 +6,8 @@ import type { Adapter, AdapterParameter } from "./adapter.js";
 import { requireBase } from "./init.js";
 
 /** The tensors that may train in full beside an adapter: the model's own, and a head of its own where it is tied. */
-export const saveableTensors = (config: Model): ReadonlyMap<string, readonly number[]> =>
-  new Map([...config.tensors, [ownHead(config), [config.vocabSize, config.head.inFeatures]]]);
+export const saveableTensors = (model: Model): ReadonlyMap<string, readonly number[]> =>
+  new Map([...model.tensors, [ownHead(model), [model.vocabSize, model.head.inFeatures]]]);
 
 /** The module that a tensor belongs to: its name without `.weight` or `.bias`. */
 const moduleOf = (tensor: string): string => tensor.slice(0, tensor.lastIndexOf("."));
@@ -90,15 +90,15 @@ const checkNames = (
 export const addSavedModules = (
   adapter: Adapter,
   names: readonly string[],
-  config: Model,
+  model: Model,
 ): Adapter => {
   if (names.length === 0) return adapter;
-  const saveable = saveableTensors(config);
+  const saveable = saveableTensors(model);
   checkNames(names, saveable, adapter);
   const saved = savedTensors(names, saveable);
-  const [embedding, head] = [embeddingTensor(config), ownHead(config)];
+  const [embedding, head] = [embeddingTensor(model), ownHead(model)];
   const startOf = (name: string): string =>
-    name === head && config.tieWordEmbeddings ? embedding : name;
+    name === head && model.tieWordEmbeddings ? embedding : name;
   const parameters = [...saved].map(([name, shape]): AdapterParameter => ({
     name,
     shape,
@@ -135,10 +135,10 @@ export const addSavedModules = (
 /** Whether the head and the embedding, tied in the base model, differ with this adapter in it. */
 export const unties = (
   { parameters, targets }: Pick<Adapter, "parameters" | "targets">,
-  config: Model,
+  model: Model,
 ): boolean =>
-  config.tieWordEmbeddings &&
+  model.tieWordEmbeddings &&
   (targets.some(({ table }) => table !== undefined) ||
     parameters.some(
-      ({ name, saved }) => saved && (name === embeddingTensor(config) || name === ownHead(config)),
+      ({ name, saved }) => saved && (name === embeddingTensor(model) || name === ownHead(model)),
     ));

@@ -22,11 +22,11 @@ export const prefix: VirtualTokenMethod = {
   },
   form: "keys-values",
   result: "table",
-  parameters(config, { virtualTokens, prefixProjection, encoderHiddenSize }) {
-    const width = rowWidth("keys-values", config);
+  parameters(model, { virtualTokens, prefixProjection, encoderHiddenSize }) {
+    const width = rowWidth("keys-values", model);
     if (!prefixProjection)
       return { table: { shape: [virtualTokens, width], init: normal(1), trainable: true } };
-    const tokenDim = config.kvHeads * config.headDim;
+    const tokenDim = model.kvHeads * model.headDim;
     const hidden = encoderHiddenSize ?? tokenDim;
     return {
       "encoder.embedding": { shape: [virtualTokens, tokenDim], init: normal(1), trainable: true },

@@ -16,11 +16,11 @@ import {
 /** The width of a row: keys and values of all layers, or an embedding. */
 export const rowWidth = (
   form: VirtualTokenMethod["form"],
-  config: Pick<Model, "layers" | "kvHeads" | "headDim" | "embedding">,
+  model: Pick<Model, "layers" | "kvHeads" | "headDim" | "embedding">,
 ): number =>
   form === "embeddings"
-    ? config.embedding.inFeatures
-    : config.layers * 2 * config.kvHeads * config.headDim;
+    ? model.embedding.inFeatures
+    : model.layers * 2 * model.kvHeads * model.headDim;
 
 /**
  * An adapter of virtual tokens.
@@ -31,19 +31,19 @@ export const rowWidth = (
 export const createVirtualAdapter = (
   method: VirtualTokenMethod,
   given: Partial<MethodOptions>,
-  config: Model,
+  model: Model,
   { baked = false }: { readonly baked?: boolean } = {},
 ): Adapter => {
   const options: MethodOptions = { ...defaultMethodOptions, ...given };
   const { form, result } = method;
-  if (options.virtualTokens >= config.maxPositionEmbeddings)
+  if (options.virtualTokens >= model.maxPositionEmbeddings)
     throw new UserError(
-      `Cannot use --virtual_tokens=${String(options.virtualTokens)}: expected fewer than the model's ${String(config.maxPositionEmbeddings)} positions`,
+      `Cannot use --virtual_tokens=${String(options.virtualTokens)}: expected fewer than the model's ${String(model.maxPositionEmbeddings)} positions`,
     );
-  const width = rowWidth(form, config);
+  const width = rowWidth(form, model);
   const specs: Readonly<Record<string, ParameterSpec>> = baked
     ? { [result]: { shape: [options.virtualTokens, width], init: zeros, trainable: true } }
-    : method.parameters(config, options);
+    : method.parameters(model, options);
   const names = Object.keys(specs);
   const parameters: readonly AdapterParameter[] = Object.entries(specs).map(([name, spec]) => ({
     ...spec,
@@ -78,7 +78,7 @@ export const createVirtualAdapter = (
     hooks: (g, frozen, parameter) => ({
       ...frozen,
       ...(form === "embeddings" && {
-        embed: embedVirtual(g, frozen, config, virtual.rows(g, parameter)),
+        embed: embedVirtual(g, frozen, model, virtual.rows(g, parameter)),
       }),
       linear: (x, module) => plainLinear(g, frozen, x, module),
     }),

@@ -133,7 +133,7 @@ const loadTexts = async (
       `Cannot encode ${path}: the model folder has no tokenizer`,
       "Put the model's tokenizer.json there, or give rows of token ids",
     );
-  const positions = base.folder.config.maxPositionEmbeddings;
+  const positions = base.folder.model.maxPositionEmbeddings;
   if (settings.maxLength !== undefined && settings.maxLength > positions)
     throw new UserError(
       `Cannot use --max_length ${String(settings.maxLength)}: the model has ${String(positions)} positions`,

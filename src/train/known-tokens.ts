@@ -12,7 +12,7 @@ import type { BaseModel } from "./load-base.js";
 
 /** The tokens that a model has embeddings for, whatever its tokenizer has: those of the model that is used. */
 export const vocabularyOf = ({ folder, tokenizer }: BaseModel): Vocabulary => ({
-  vocabularySize: folder.config.vocabSize,
+  vocabularySize: folder.model.vocabSize,
   textOf: (id) => tokenizer?.decode([id]),
 });
 
@@ -29,15 +29,15 @@ export const unknownTokensOfRows = (
 
 /** The special tokens of the model's files that it has no embedding for. What no file states does not count. */
 const unknownInFiles = (
-  { config, rawConfig, tokenIds }: ModelFolder,
+  { model, rawConfig, tokenIds }: ModelFolder,
   { vocabularySize }: Vocabulary,
 ): readonly UnknownTokens[] => {
   const listed = (id: number | undefined): readonly number[] => (id === undefined ? [] : [id]);
   return (
     [
-      ["bos_token_id", listed(tokenIds.bosId), listed(config.bosId)],
-      ["eos_token_id", tokenIds.eosIds, config.eosIds],
-      ["pad_token_id", listed(tokenIds.padId), listed(config.padId)],
+      ["bos_token_id", listed(tokenIds.bosId), listed(model.bosId)],
+      ["eos_token_id", tokenIds.eosIds, model.eosIds],
+      ["pad_token_id", listed(tokenIds.padId), listed(model.padId)],
     ] as const
   ).flatMap(([name, used, ofConfig]) => {
     const inConfig = used.length === ofConfig.length && used.every((id, i) => id === ofConfig[i]);

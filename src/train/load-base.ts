@@ -58,9 +58,9 @@ export const packingOf = ({
 };
 
 /** Embeddings, norms, biases and the head stay as they are, as in bitsandbytes' and QLoRA's models. */
-const packingPlan = ({ config }: ModelFolder, storage: BaseStorage): PackingPlan | undefined => {
+const packingPlan = ({ model }: ModelFolder, storage: BaseStorage): PackingPlan | undefined => {
   const packing = packingOf(storage);
-  const names = config.linears.map(weightOf);
+  const names = model.linears.map(weightOf);
   return packing && { packing, names: new Set(names) };
 };
 
@@ -104,7 +104,7 @@ const withCopiesOf = async (
 ): Promise<ModelFolder> => {
   const { model, note, warnings } = await withBaseCopies(
     base,
-    await readBaseCopies(adapterFolder, base.config),
+    await readBaseCopies(adapterFolder, base.model),
   );
   if (note !== undefined) ui.line(note);
   for (const warning of warnings) ui.warn(warning);

@@ -21,7 +21,7 @@ import { moduleDropout, type DropoutKeys } from "../peft/dropout.js";
 import { splitPrefix } from "../peft/virtual-tokens.js";
 
 export interface LossGraphOptions {
-  readonly config: Model;
+  readonly model: Model;
   /** How each frozen tensor is held. */
   readonly typeOf: (name: string) => WeightType;
   /** Undefined: the plain model. */
@@ -46,24 +46,24 @@ export interface LossGraphOptions {
 
 /** The width of the dropout_columns that a graph takes; undefined where it drops nothing. */
 export const dropoutWidth = (
-  options: Pick<LossGraphOptions, "adapter" | "drops" | "config" | "modelDropout">,
+  options: Pick<LossGraphOptions, "adapter" | "drops" | "model" | "modelDropout">,
 ): number | undefined => {
-  const { adapter, drops = false, config } = options;
+  const { adapter, drops = false, model } = options;
   if (!drops) return undefined;
   // Of an embedding nothing is dropped: it has no input but ids.
   const targets = adapter?.targets.filter(({ table }) => table !== "embedding") ?? [];
   const widths = [
     ...(adapter && adapter.options.dropout > 0 ? targets.map(({ inFeatures }) => inFeatures) : []),
-    ...(modelDropoutOf(options) > 0 ? [config.hiddenSize] : []),
+    ...(modelDropoutOf(options) > 0 ? [model.hiddenSize] : []),
   ];
   return widths.length > 0 ? Math.max(...widths) : undefined;
 };
 
 /** The rate of the model's own dropout. */
 const modelDropoutOf = ({
-  config,
-  modelDropout = config.dropout,
-}: Pick<LossGraphOptions, "config" | "modelDropout">): number => modelDropout;
+  model,
+  modelDropout = model.dropout,
+}: Pick<LossGraphOptions, "model" | "modelDropout">): number => modelDropout;
 
 export const gradientName = (parameter: string): string => `grad:${parameter}`;
 export const accumulatorName = (parameter: string): string => `sum:${parameter}`;
@@ -83,7 +83,7 @@ export const parameterName = (parameter: string): string => `param:${parameter}`
  * The last layer computes only the labelled rows from its attention on, and logits exist for these alone.
  */
 export const buildLossGraph = (options: LossGraphOptions): Graph => {
-  const { config, adapter, chunks } = options;
+  const { model, adapter, chunks } = options;
   const g = new Graph();
   const inputIds = g.input("input_ids", "int64", ["batch", "seq"]);
   const positions = g.input("positions", "int64", ["batch", "seq"]);
@@ -113,13 +113,13 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
   const maxPositions = options.maxPositions + (adapter?.virtual?.count ?? 0);
   const prefix =
     adapter?.virtual?.form === "keys-values"
-      ? splitPrefix(g, adapter.virtual.rows(g, parameter), config)
+      ? splitPrefix(g, adapter.virtual.rows(g, parameter), model)
       : undefined;
   const prefixLength = prefix ? (adapter?.virtual?.count ?? 0) : 0;
   const masks = new Map<number | undefined, Value>();
   /** What the tokens of a layer see of the batch and of the prefix before it. */
   const maskOf = (layer: number): Value => {
-    const window = effectiveWindow(config.windows[layer], maxPositions);
+    const window = effectiveWindow(model.windows[layer], maxPositions);
     const known = masks.get(window);
     if (known) return known;
     const causal = causalMask(g, columns, keyBias, window);
@@ -131,13 +131,13 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
   };
   /** Keys or values of the batch, behind those of the prefix. */
   const behindPrefix = (front: Value | undefined, x: Value): Value => {
-    const own = splitHeads(g, x, config);
+    const own = splitHeads(g, x, model);
     if (!front) return own;
-    const { kvHeads, headDim } = config;
+    const { kvHeads, headDim } = model;
     return g.concat([g.expand(front, ["batch", kvHeads, prefixLength, headDim]), own], 2);
   };
   const lastHidden = (lastRows: ((x: Value) => Value) | undefined): Value =>
-    config.trunk(
+    model.trunk(
       g,
       {
         inputIds,
@@ -156,7 +156,7 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
               values: behindPrefix(prefix?.[layer]?.values, v),
               mask: maskOf(layer),
             },
-            config,
+            model,
             scores,
           ),
         ...(lastRows && { lastRows }),
@@ -167,14 +167,14 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
   let hidden: Value;
   if (options.allLogits) {
     const all = lastHidden(undefined);
-    const logits = config.logits(g, all, hooks);
-    g.output("logits", g.reshape(logits, ["batch", "seq", config.vocabSize]));
+    const logits = model.logits(g, all, hooks);
+    g.output("logits", g.reshape(logits, ["batch", "seq", model.vocabSize]));
     hidden = selectRows(all);
   } else hidden = lastHidden(selectRows);
 
   const adaptsHead = adapter?.targets.some(({ table }) => table === "head") ?? false;
   const headHooks = { ...hooks, keys: adaptsHead ? keys : undefined };
-  const parts = lossesOf(g, config, headHooks, { hidden, labelIds, chunks });
+  const parts = lossesOf(g, model, headHooks, { hidden, labelIds, chunks });
   if (options.labelLosses)
     g.output(
       "label_losses",

@@ -188,12 +188,12 @@ export class LossSession {
     parameters: Readonly<Record<string, Tensor>>,
     outputs: Readonly<Record<string, Tensor>>,
   ) {
-    const { chunks, adapter, config } = options;
+    const { chunks, adapter, model } = options;
     this.#session = session;
     this.#dropoutWidth = dropoutWidth(options);
     this.#chunks = chunks;
     this.#virtual = adapter?.virtual;
-    this.#vocabSize = config.vocabSize;
+    this.#vocabSize = model.vocabSize;
     this.#parameters = parameters;
     this.#outputs = outputs;
   }

@@ -31,7 +31,7 @@ export const loadTextData = async (
   const { tokenizer } = base;
   if (!tokenizer)
     throw new UserError(`Cannot encode --dataset=${name}: the model folder has no tokenizer`);
-  const { maxPositionEmbeddings } = base.folder.config;
+  const { maxPositionEmbeddings } = base.folder.model;
   const blockSize = settings.blockSize ?? Math.min(defaultBlockSize, maxPositionEmbeddings);
   if (blockSize > maxPositionEmbeddings)
     throw new UserError(

@@ -61,7 +61,7 @@ export interface TrainingEvents {
 }
 
 export interface TrainingJob {
-  readonly config: Model;
+  readonly model: Model;
   readonly weights: FrozenWeights;
   readonly adapter: Adapter;
   readonly store: ParameterStore;
@@ -144,7 +144,7 @@ const openTrainer = async (
   job: TrainingJob,
   keep: <T extends { dispose(): void }>(resource: T) => T,
 ): Promise<Trainer> => {
-  const { config, weights, adapter, store, data, settings, resumeFrom } = job;
+  const { model, weights, adapter, store, data, settings, resumeFrom } = job;
   const plan = planTraining(settings, data.train.length);
   const { totalSteps } = plan;
   const { train: batches, evaluation } = planRunBatches(settings, data, adapter);
@@ -160,7 +160,7 @@ const openTrainer = async (
     keep(
       await LossSession.create(
         {
-          config,
+          model,
           adapter,
           maxPositions: data.longest,
           chunks: chunkCount(mostLabels(rows, batch)),
@@ -334,14 +334,14 @@ const finish = async (trainer: Trainer, reached: TrainingState): Promise<Trainin
 };
 
 /** @throws {UserError} if virtual tokens push the longest row beyond the positions that the model was made for */
-const checkPositions = ({ adapter, config, data }: TrainingJob): void => {
+const checkPositions = ({ adapter, model, data }: TrainingJob): void => {
   const count = adapter.virtual?.count ?? 0;
   if (count === 0) return;
   const rows = [...data.train, ...(data.validation ?? [])];
   const longest = rows.reduce((most, { ids }) => Math.max(most, ids.length), 0);
-  if (count + longest > config.maxPositionEmbeddings)
+  if (count + longest > model.maxPositionEmbeddings)
     throw new UserError(
-      `Cannot put --virtual_tokens=${String(count)} in front of rows of up to ${String(longest)} tokens: expected at most the model's ${String(config.maxPositionEmbeddings)} positions`,
+      `Cannot put --virtual_tokens=${String(count)} in front of rows of up to ${String(longest)} tokens: expected at most the model's ${String(model.maxPositionEmbeddings)} positions`,
       "Choose fewer virtual tokens, or shorter rows",
     );
 };

@@ -74,7 +74,7 @@ export const writeTrainedWeights = async (
       await writeSafetensors(join(folder, encoderFile), tensorsOf(store.values));
     if (store.masks.size > 0) await writeSafetensors(join(folder, masksFile), masksOf(store));
     const values = elementsOf(await bakeVirtualTokens(adapter, store.values));
-    await writeAdapter(folder, description, adapterBaseOf(base.folder.config), values);
+    await writeAdapter(folder, description, adapterBaseOf(base.folder.model), values);
     return;
   }
   await writeModelFolder({
@@ -129,6 +129,6 @@ const readWeights = async (
   if (adapter.method.kind === "full") return inFile((await loadModelFolder(folder)).weights);
   if (hasEncoder(adapter))
     return inFile((await readSafetensorsHeader(join(folder, encoderFile))).entries);
-  const { values } = await readAdapter(folder, adapterBaseOf(base.folder.config));
+  const { values } = await readAdapter(folder, adapterBaseOf(base.folder.model));
   return new Map([...values].map(([name, { data }]) => [name, () => data]));
 };

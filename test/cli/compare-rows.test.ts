@@ -2,8 +2,8 @@ import test from "ava";
 import { comparisonCsv, comparisonJson } from "../../src/cli/compare-data.js";
 import { comparedRows } from "../../src/cli/compare-rows.js";
 import { comparisonMarkdown, formatComparison } from "../../src/cli/compare-table.js";
-import type { RunSummary } from "../../src/evaluate/compare-runs.js";
-import { comparisonWarnings, spreadOf } from "../../src/evaluate/compared-rows.js";
+import type { RunSummary } from "../../src/runs/compare-runs.js";
+import { comparisonWarnings, spreadOf } from "../../src/runs/compared-rows.js";
 
 /** A run with such flags; its loss is 1 + seed / 100. */
 const run = (

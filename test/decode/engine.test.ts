@@ -29,8 +29,8 @@ const fixture = (name: string): string =>
   fileURLToPath(new URL(`../fixtures/decode/${name}`, import.meta.url));
 
 const loadTiny = async (folder = fixture("tiny-llama")) => {
-  const { config, weights: entries } = await loadModelFolder(folder);
-  return { config, weights: await openFrozenWeights(entries, { storage: "float32" }) };
+  const { model, weights: entries } = await loadModelFolder(folder);
+  return { model, weights: await openFrozenWeights(entries, { storage: "float32" }) };
 };
 
 const openLlama = async (
@@ -105,8 +105,8 @@ test("ModelEngine samples with more beams than its tables have positions: severa
 });
 
 /** A HiRA adapter with both halves drawn wide, so that it changes the texts. */
-const drawnAdapter = (config: Model): LiveAdapter => {
-  const targets = selectTargets(config.linears, "q_proj,v_proj,up_proj,down_proj");
+const drawnAdapter = (model: Model): LiveAdapter => {
+  const targets = selectTargets(model.linears, "q_proj,v_proj,up_proj,down_proj");
   const adapter = createLinearAdapter(hira, { ...methodOptions, rank: 4 }, targets);
   const values = new Map(
     adapter.parameters.map(({ name, shape }) => {
@@ -200,10 +200,10 @@ test("ModelEngine stops within a run when the signal is aborted", async (t) => {
 });
 
 test("ModelEngine computes with bfloat16 weights as with the same widened", async (t) => {
-  const { config, weights } = await loadTiny();
+  const { model, weights } = await loadTiny();
   const { narrow, widened } = halved(weights);
-  const a = await openLlama({ config, weights: narrow });
-  const b = await openLlama({ config, weights: widened });
+  const a = await openLlama({ model, weights: narrow });
+  const b = await openLlama({ model, weights: widened });
   const settings = { ...base, numBeams: 3 };
   t.deepEqual(await textsOf(a, settings), await textsOf(b, settings));
   a.dispose();
@@ -211,8 +211,8 @@ test("ModelEngine computes with bfloat16 weights as with the same widened", asyn
 });
 
 test("mergeAdapter forms W0 * (1 + B A) in every target and leaves the other tensors", async (t) => {
-  const { config, weights } = await loadTiny();
-  const { adapter, values } = drawnAdapter(config);
+  const { model, weights } = await loadTiny();
+  const { adapter, values } = drawnAdapter(model);
   const merged = await mergeAdapter(weights, adapter, values);
   const target = "model.layers.1.mlp.up_proj";
   const w0 = weights.tensor(`${target}.weight`).data as Float32Array;
@@ -230,11 +230,11 @@ test("mergeAdapter forms W0 * (1 + B A) in every target and leaves the other ten
 });
 
 test("openEngine gives the same texts with an adapter merged and live, and others than the base model's", async (t) => {
-  const { config, weights } = await loadTiny();
-  const adapted = drawnAdapter(config);
+  const { model, weights } = await loadTiny();
+  const adapted = drawnAdapter(model);
   const settings = { ...base, numBeams: 2 };
   const texts = async (options: Partial<OpenEngineOptions>) => {
-    const engine = await openEngine({ config, weights, maxPositions: 64, threads: 1, ...options });
+    const engine = await openEngine({ model, weights, maxPositions: 64, threads: 1, ...options });
     const found = await textsOf(engine, settings);
     engine.dispose();
     return found;
@@ -245,14 +245,14 @@ test("openEngine gives the same texts with an adapter merged and live, and other
 });
 
 test("openEngine widens half precision where memory allows, with the same texts", async (t) => {
-  const { config, weights } = await loadTiny();
+  const { model, weights } = await loadTiny();
   const { narrow } = halved(weights);
-  const adapted = drawnAdapter(config);
+  const adapted = drawnAdapter(model);
   const settings = { ...base, numBeams: 2 };
   const found = [];
   // Nothing fits, the merged weights alone do, everything does.
   for (const memoryBytes of [0, mergedBytes(adapted.adapter), Infinity]) {
-    const options = { config, weights: narrow, adapted, maxPositions: 64, threads: 1 };
+    const options = { model, weights: narrow, adapted, maxPositions: 64, threads: 1 };
     const engine = await openEngine({ ...options, memoryBytes });
     found.push(await textsOf(engine, settings));
     engine.dispose();

@@ -28,8 +28,8 @@ test("data_file/demo holds the rows that the generator writes", async (t) => {
 
 test("data_file/demo's tokenizer spells every row with known tokens and gives the text back", async (t) => {
   const tokenizer = await loadTokenizer(demoFolder);
-  const { config } = await loadModelFolder(demoFolder);
-  t.true(tokenizer.vocabularySize <= config.vocabSize);
+  const { model } = await loadModelFolder(demoFolder);
+  t.true(tokenizer.vocabularySize <= model.vocabSize);
   for (const { instruction, output } of mixedRows(DEMO_SEED, "train").slice(0, 200)) {
     const text = instruction + output;
     t.is(tokenizer.decode(tokenizer.encode(text)), text);

@@ -114,9 +114,9 @@ const checkCase = (t: ExecutionContext, stored: FolderCase, found: readonly Line
 };
 
 test("decoding as generation_config.json says gives transformers' tokens and scores (9.5)", async (t) => {
-  const { config, weights: entries } = await loadModelFolder(TINY);
+  const { model, weights: entries } = await loadModelFolder(TINY);
   const weights = await openFrozenWeights(entries, { storage: "float32" });
-  const engine = await ModelEngine.create({ config, weights, maxPositions: 64, threads: 1 });
+  const engine = await ModelEngine.create({ model, weights, maxPositions: 64, threads: 1 });
   const cases = await readCases<FolderCase>("generation_cases.json");
   t.true(cases.length >= 100);
   for (const stored of cases) {
@@ -125,7 +125,7 @@ test("decoding as generation_config.json says gives transformers' tokens and sco
     const { settings } = followGenerationConfig(
       { ...defaultDecodeSettings, eosIds, padId: PAD },
       file,
-      { given: new Set(), vocabularySize: config.vocabSize },
+      { given: new Set(), vocabularySize: model.vocabSize },
     );
     const prompts = stored.input_ids.map((ids, i) => {
       const paddingColumns = stored.attention_mask?.[i]?.indexOf(1) ?? 0;

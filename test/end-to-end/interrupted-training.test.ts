@@ -1,7 +1,7 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
-import { runTraining } from "../../src/evaluate/run-training.js";
+import { runTraining } from "../../src/runs/run-training.js";
 import type { ProgressUi } from "../../src/report/progress.js";
 import { InterruptSignal } from "../../src/train/interrupt.js";
 import { runTrain } from "../cli/support.js";

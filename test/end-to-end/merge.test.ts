@@ -85,8 +85,8 @@ for (const fixture of ["dora-saved-tied-head", "lora-saved-tied-embedding"])
     t.is(code, 0, err);
     t.regex(text, /The base ties its head to its embedding, and training has told them apart/);
     t.regex(text, /at 256 of 256 positions/);
-    const { config, weights, rawConfig } = await loadModelFolder(out);
-    t.false(config.tieWordEmbeddings);
+    const { model, weights, rawConfig } = await loadModelFolder(out);
+    t.false(model.tieWordEmbeddings);
     t.like(rawConfig, { tie_word_embeddings: false });
     t.deepEqual(weights.get("lm_head.weight")?.shape, [16, 8]);
     const [merged, unmerged, plain] = [

@@ -108,12 +108,12 @@ test("full fine-tuning trains both, writes both, and its merge has both (9.3)", 
 
 test("a stale copy of a tied head does not survive the merge of a fine-tuned embedding (9.3)", async (t) => {
   const folder = await makeTempFolder(t);
-  const model = join(folder, "copied");
+  const copied = join(folder, "copied");
   const tied = await loadModelFolder(peftFixture("base-tied"));
   const embedding = tied.weights.get("model.embed_tokens.weight");
   if (!embedding) return t.fail();
   await writeModelFolder({
-    path: model,
+    path: copied,
     rawConfig: tied.rawConfig,
     tensors: [...tied.weights.values(), { ...embedding, name: "lm_head.weight" }].map((entry) => ({
       ...entry,
@@ -122,14 +122,14 @@ test("a stale copy of a tied head does not survive the merge of a fine-tuned emb
   });
   const rows = await writeTinyRows(folder);
   const flags = tinyRunFlags(rows).map((flag) =>
-    flag.startsWith("--model=") ? `--model=${model}` : flag,
+    flag.startsWith("--model=") ? `--model=${copied}` : flag,
   );
   const run = await trainTiny(t, join(folder, "runs"), "train", ...flags, "--peft_type=fft");
   const merged = join(folder, "merged");
   const { code, err } = await runHira("merge", `--ckpt=${run}`, `--out=${merged}`);
   t.is(code, 0, err);
-  const { config, weights, warnings } = await loadModelFolder(merged);
-  t.true(config.tieWordEmbeddings);
+  const { model, weights, warnings } = await loadModelFolder(merged);
+  t.true(model.tieWordEmbeddings);
   t.deepEqual(warnings, []);
   t.false(weights.has("lm_head.weight"));
   const [a, b] = [

@@ -55,7 +55,7 @@ for (const [name, expected] of Object.entries(reference.logits)) {
     t.is(model.rawConfig.vocab_size, rowsOf(name));
     // One table where head and embedding are the same, two where they are not.
     const apart = /^grown-saved-tied|targets/.test(name) || !name.endsWith("-tied");
-    t.is(model.config.tieWordEmbeddings, !apart);
+    t.is(model.model.tieWordEmbeddings, !apart);
     t.is(model.weights.has("lm_head.weight"), apart);
     t.deepEqual(model.warnings, []);
     const { logits } = await forwardLogits(t, idsOf(name), `--model=${merged}`);
@@ -195,14 +195,14 @@ test("training on from it asks for the merged model, on which it goes on (9.19)"
 /** An adapter of the demo model as a trainer leaves it: one more token, its embedding, and the tokenizer that has it. */
 const makeDemoAdapter = async (t: ExecutionContext): Promise<string> => {
   const folder = await makeTempFolder(t);
-  const { weights, config } = await loadModelFolder(demo);
+  const { weights, model } = await loadModelFolder(demo);
   const entry = weights.get("model.embed_tokens.weight");
   if (!entry) throw new RangeError("the demo model has no embedding");
   const old = await readTensorAsFloat32(entry);
-  const table = new Float32Array(old.length + config.hiddenSize);
+  const table = new Float32Array(old.length + model.hiddenSize);
   table.set(old);
   // Twice as likely as what the model says after "does the", so that it says the new token.
-  const favourite = old.subarray(989 * config.hiddenSize, 990 * config.hiddenSize);
+  const favourite = old.subarray(989 * model.hiddenSize, 990 * model.hiddenSize);
   table.set(
     favourite.map((x) => 2 * x),
     old.length,

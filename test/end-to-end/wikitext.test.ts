@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import test, { type ExecutionContext } from "ava";
 import { demoFolder } from "../../scripts/demo/paths.js";
-import type { PerplexityResult } from "../../src/evaluate/run-perplexity.js";
+import type { PerplexityResult } from "../../src/runs/run-perplexity.js";
 import { readOutputHeader } from "../../src/report/output-jsonl.js";
 import { runFolderIn } from "../support/resumed-runs.js";
 import { runHira } from "../support/run-hira.js";

@@ -28,12 +28,12 @@ for (const family of readdirSync(fixtures)) {
 
   test(`${family}: logits are PyTorch's`, async (t) => {
     const model = await loadModelFolder(join(folder, "model"));
-    t.is(model.config.modelType, String(model.rawConfig.model_type));
+    t.is(model.model.modelType, String(model.rawConfig.model_type));
     const weights = await openFrozenWeights(model.weights, { storage: "stored" });
     const batch = await readBatch(join(folder, "batch.safetensors"));
     const session = await LossSession.create(
       {
-        config: model.config,
+        model: model.model,
         adapter: undefined,
         maxPositions: 24,
         chunks: 1,
@@ -47,7 +47,7 @@ for (const family of readdirSync(fixtures)) {
     const { logits } = await session.run(batch, 1 / 13);
     session.dispose();
     if (!logits) return t.fail("no logits");
-    const { vocabSize } = model.config;
+    const { vocabSize } = model.model;
     const real = [...batch.attentionMask.keys()].filter((at) => batch.attentionMask[at] === 1);
     const rowsOf = (all: Float32Array) =>
       Float32Array.from(
@@ -56,13 +56,13 @@ for (const family of readdirSync(fixtures)) {
     t.true(distance(rowsOf(logits), rowsOf(batch.baseLogits)) < 1e-5);
   });
 
-  const onTargets = (method: LinearMethod) => (config: Model) =>
-    createLinearAdapter(method, { rank, alpha }, selectTargets(config.linears, targets.join(",")));
+  const onTargets = (method: LinearMethod) => (model: Model) =>
+    createLinearAdapter(method, { rank, alpha }, selectTargets(model.linears, targets.join(",")));
   const adapters = {
     hira: onTargets(hira),
     lora: onTargets(lora),
     dora: onTargets(dora),
-    full: (config: Model) => createFullAdapter(fft, {}, config.tensors),
+    full: (model: Model) => createFullAdapter(fft, {}, model.tensors),
   };
   for (const [name, adapter] of Object.entries(adapters))
     test(`${family}: losses and gradients are PyTorch's: ${name}`, async (t) => {
@@ -76,9 +76,9 @@ for (const family of readdirSync(fixtures)) {
     });
 
   test(`${family}: the beam search's texts are transformers', token for token`, async (t) => {
-    const { config, weights: entries } = await loadModelFolder(join(folder, "model"));
+    const { model, weights: entries } = await loadModelFolder(join(folder, "model"));
     const weights = await openFrozenWeights(entries, { storage: "stored" });
-    const engine = await ModelEngine.create({ config, weights, maxPositions: 32, threads: 1 });
+    const engine = await ModelEngine.create({ model, weights, maxPositions: 32, threads: 1 });
     const cases = readBeamGoldens(join(folder, "beams.json"));
     t.true(cases.length > 3);
     for (const golden of cases) await checkGoldenCase(t, engine, golden);

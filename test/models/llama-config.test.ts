@@ -200,21 +200,21 @@ test("llamaLinears names the layers that an adapter may target", (t) => {
 });
 
 test("checkModelTensors tolerates what the model computes or shares", (t) => {
-  const config = parse({ tie_word_embeddings: true });
-  const entries = entriesOf(config.tensors);
+  const model = parse({ tie_word_embeddings: true });
+  const entries = entriesOf(model.tensors);
   const extra = new Map<string, readonly number[]>([
     ["model.layers.0.self_attn.rotary_emb.inv_freq", [8]],
     ["lm_head.weight", [256, 64]],
   ]);
   for (const [name, entry] of entriesOf(extra)) entries.set(name, entry);
   t.notThrows(() => {
-    checkModelTensors(config, entries, "m");
+    checkModelTensors(model, entries, "m");
   });
 });
 
 test("checkModelTensors lists missing, misshapen, integer and foreign tensors in one error", (t) => {
-  const config = parse({});
-  const entries = entriesOf(config.tensors);
+  const model = parse({});
+  const entries = entriesOf(model.tensors);
   const set = (name: string, dtype: DType, shape: readonly number[]): void => {
     for (const [key, entry] of entriesOf(new Map([[name, shape]]), dtype)) entries.set(key, entry);
   };
@@ -226,7 +226,7 @@ test("checkModelTensors lists missing, misshapen, integer and foreign tensors in
   set("model.layers.2.mlp.up_proj.weight", "float32", [96, 64]);
   const error = t.throws(
     () => {
-      checkModelTensors(config, entries, "m");
+      checkModelTensors(model, entries, "m");
     },
     { instanceOf: UserError },
   );

@@ -15,7 +15,7 @@ const lossGraph = (config: DecoderConfig, adapter: Adapter, recomputeLayers: boo
   const model = decoderModel(config);
   const { tensors } = model;
   return buildLossGraph({
-    config: model,
+    model,
     adapter,
     typeOf: (name) => ({ dtype: "bfloat16", shape: tensors.get(name) ?? [] }),
     maxPositions: 512,

@@ -51,7 +51,7 @@ test("loadModelFolder reads a folder with one weight file", async (t) => {
   const folder = await makeModel(t);
   const model = await loadModelFolder(folder);
   t.is(model.path, folder);
-  t.is(model.config.hiddenSize, 4);
+  t.is(model.model.hiddenSize, 4);
   t.deepEqual(model.rawConfig, rawConfig);
   t.is(model.weights.size, 12);
   t.deepEqual(model.files, ["config.json", "model.safetensors"]);
@@ -188,8 +188,8 @@ testWithShared(
   "loadModelFolder loads the goldens' model",
   "goldens/tiny-llama",
   async (t, path) => {
-    const { config, weights, tokenIds } = await loadModelFolder(path);
-    t.like(config, { layers: 2, hiddenSize: 64, kvHeads: 2, headDim: 16 });
+    const { model, weights, tokenIds } = await loadModelFolder(path);
+    t.like(model, { layers: 2, hiddenSize: 64, kvHeads: 2, headDim: 16 });
     t.deepEqual(tokenIds, { bosId: 1, eosIds: [2], padId: 3 });
     t.is(weights.size, 21);
   },
@@ -199,8 +199,8 @@ testWithShared(
   "loadModelFolder loads a tied model with a generation config",
   "data/models/stories260K",
   async (t, path) => {
-    const { config, files, weights } = await loadModelFolder(path);
-    t.true(config.tieWordEmbeddings);
+    const { model, files, weights } = await loadModelFolder(path);
+    t.true(model.tieWordEmbeddings);
     t.deepEqual(files, ["config.json", "generation_config.json", "model.safetensors"]);
     t.is(weights.size, 47);
   },

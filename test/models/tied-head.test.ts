@@ -62,8 +62,8 @@ test("a head that differs from the embedding it is said to be counts, with one w
       numbers.map((x) => x + 1),
     ),
   );
-  const { config, rawConfig: raw, weights, warnings, shardOf } = await loadModelFolder(folder);
-  t.false(config.tieWordEmbeddings);
+  const { model, rawConfig: raw, weights, warnings, shardOf } = await loadModelFolder(folder);
+  t.false(model.tieWordEmbeddings);
   t.deepEqual(raw, { ...rawConfig, tie_word_embeddings: false });
   t.true(weights.has(head) && shardOf.has(head));
   t.is(warnings.length, 1);
@@ -73,14 +73,14 @@ test("a head that differs from the embedding it is said to be counts, with one w
 test("a head that differs in its last number alone counts too (9.3)", async (t) => {
   const other = numbers.slice().fill(0, 31);
   const folder = await makeModel(t, tensor(embedding), tensor(head, other));
-  t.false((await loadModelFolder(folder)).config.tieWordEmbeddings);
+  t.false((await loadModelFolder(folder)).model.tieWordEmbeddings);
 });
 
 test("a head with the embedding's numbers is the embedding, in whatever dtype it is stored (9.3)", async (t) => {
   for (const copy of [numbers, narrowFloat32(numbers, "bfloat16")]) {
     const folder = await makeModel(t, tensor(embedding), tensor(head, copy));
-    const { config, rawConfig: raw, weights, warnings, shardOf } = await loadModelFolder(folder);
-    t.true(config.tieWordEmbeddings);
+    const { model, rawConfig: raw, weights, warnings, shardOf } = await loadModelFolder(folder);
+    t.true(model.tieWordEmbeddings);
     t.deepEqual(raw, rawConfig);
     t.deepEqual(warnings, []);
     // What changes the embedding must not leave a head of before behind.
@@ -89,10 +89,10 @@ test("a head with the embedding's numbers is the embedding, in whatever dtype it
 });
 
 test("a head without the embedding it is tied to stands for both (9.3)", async (t) => {
-  const { config, weights, warnings, shardOf } = await loadModelFolder(
+  const { model, weights, warnings, shardOf } = await loadModelFolder(
     await makeModel(t, tensor(head)),
   );
-  t.true(config.tieWordEmbeddings);
+  t.true(model.tieWordEmbeddings);
   t.deepEqual(warnings, []);
   t.false(weights.has(head) || shardOf.has(head));
   const entry = weights.get(embedding);

@@ -17,7 +17,7 @@ const parameters = new Map<string, readonly number[]>([
 ]);
 
 /** Where no embedding is in the file, nothing is held against the base. */
-const noBase = { weights: new Map(), config: decoderModel(tinyConfig) };
+const noBase = { weights: new Map(), model: decoderModel(tinyConfig) };
 
 const write = async (
   t: ExecutionContext,

@@ -192,13 +192,13 @@ for (const name of ["lora", "rslora", "dora", "mora", "hilora", "sparse-lora"] a
   });
 
 test("--lora_dropout is refused where nothing drops: HiRA, virtual tokens, full fine-tuning", async (t) => {
-  const { config } = await import("../support/adapted-model.js").then(({ loadTinyBase }) =>
+  const { model } = await import("../support/adapted-model.js").then(({ loadTinyBase }) =>
     loadTinyBase(),
   );
   for (const peftType of ["hira", "prefix", "fft"] as const)
     t.throws(
       () =>
-        buildAdapter(peftType, config, { ...defaultAdapterSettings, loraDropout: 0.1 }, new Set()),
+        buildAdapter(peftType, model, { ...defaultAdapterSettings, loraDropout: 0.1 }, new Set()),
       { instanceOf: UserError, message: /Cannot use --lora_dropout=0.1 with --peft_type=/ },
     );
 });

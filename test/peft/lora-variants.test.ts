@@ -23,8 +23,8 @@ const messageOf = async (t: ExecutionContext, name: string, changes: object): Pr
 };
 
 const open = async (peftType: PeftType) => {
-  const { config } = await loadTinyBase();
-  return buildAdapter(peftType, config, { ...defaultAdapterSettings, useRslora: true }, new Set());
+  const { model } = await loadTinyBase();
+  return buildAdapter(peftType, model, { ...defaultAdapterSettings, useRslora: true }, new Set());
 };
 
 test("variants of peft's LoRA that are not built are refused by their field, each alone (9.21)", async (t) => {

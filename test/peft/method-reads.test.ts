@@ -50,9 +50,9 @@ const useLinear = (method: LinearMethod, options: MethodOptions): void => {
 };
 
 const useVirtual = async (method: VirtualTokenMethod, options: MethodOptions): Promise<void> => {
-  const { config } = await loadTinyBase();
+  const { model } = await loadTinyBase();
   const g = new Graph();
-  method.rows(g, parametersIn(g, method.parameters(config, options)), options);
+  method.rows(g, parametersIn(g, method.parameters(model, options)), options);
 };
 
 /** Options that others than the method's own functions look at, for it. */
@@ -86,14 +86,14 @@ for (const [name, method] of Object.entries(peftMethods))
   });
 
 test("an option that a method reads beside a value of another changes nothing without it (9.2)", async (t) => {
-  const { config } = await loadTinyBase();
+  const { model } = await loadTinyBase();
   for (const method of Object.values(peftMethods)) {
     if (method.kind !== "virtual") continue;
     for (const [name, read] of Object.entries(method.reads)) {
       if (read === true) continue;
       t.not(defaultMethodOptions[read.option], read.is);
       const parameters = (given: Partial<MethodOptions>) =>
-        Object.entries(method.parameters(config, { ...defaultMethodOptions, ...given })).map(
+        Object.entries(method.parameters(model, { ...defaultMethodOptions, ...given })).map(
           ([parameter, { shape }]) => [parameter, shape],
         );
       t.deepEqual(parameters({ [name]: 3 }), parameters({ [name]: 5 }), name);

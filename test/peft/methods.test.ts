@@ -100,7 +100,7 @@ const open = async ({ peftType, base, settings }: Variant) => {
   const model = await loadTinyBase(base);
   const adapter = buildAdapter(
     peftType,
-    model.config,
+    model.model,
     { ...defaultAdapterSettings, ...settings },
     new Set(),
   );
@@ -120,7 +120,7 @@ for (const [title, variant] of Object.entries(linear)) {
     const { values } = drawnStore(adapter, model);
     const live = await logitsOf(model, ids, { adapter, values });
     t.true(largestDifference(live, await logitsOf(model, ids)) > 0.05);
-    const merged = await mergedModel(model.config, model.weights, { adapter, values });
+    const merged = await mergedModel(model.model, model.weights, { adapter, values });
     t.true(largestDifference(await logitsOf(merged, ids), live) < 1e-4);
     const form = mergedForm({ adapter, values });
     t.true(largestDifference(await logitsOf(model, ids, form), live) < 1e-4);
@@ -143,8 +143,8 @@ for (const [title, variant] of Object.entries({ ...linear, ...virtual })) {
     const base = { folder: await loadModelFolder(peftFixture(variant.base ?? "base")) };
     await writeTrainedWeights(folder, base, adapter, store);
 
-    const read = await readAdapter(folder, adapterBaseOf(model.config));
-    const again = adapterOfDescription(read.adapter, model.config, new Set());
+    const read = await readAdapter(folder, adapterBaseOf(model.model));
+    const again = adapterOfDescription(read.adapter, model.model, new Set());
     const values = new Map(
       [...read.values].map(([name, { shape, data }]) => [
         name,
@@ -173,9 +173,9 @@ for (const [name, expected] of Object.entries(stored.logits)) {
       t.true(largestDifference(await logitsOf(model, ids), expected) < 1e-5);
       return;
     }
-    const base = adapterBaseOf(model.config);
+    const base = adapterBaseOf(model.model);
     const { adapter: description, values } = await readAdapter(peftFixture(name), base);
-    const adapter = adapterOfDescription(description, model.config, new Set());
+    const adapter = adapterOfDescription(description, model.model, new Set());
     const tensors = new Map(
       [...values].map(([key, { shape, data }]) => [key, Tensor.fromArray("float32", shape, data)]),
     );
@@ -234,7 +234,7 @@ test("--rand_R is for HiRA alone", async (t) => {
 test("virtual tokens cannot be merged", async (t) => {
   const { model, adapter } = await open({ peftType: "prefix" });
   const { values } = startStore(adapter, model);
-  const error = await t.throwsAsync(mergedModel(model.config, model.weights, { adapter, values }), {
+  const error = await t.throwsAsync(mergedModel(model.model, model.weights, { adapter, values }), {
     instanceOf: UserError,
   });
   t.regex(
@@ -252,25 +252,25 @@ test("virtual tokens must leave positions for the text", async (t) => {
 });
 
 test("prompt tuning starts from a text's embeddings, repeated and cut", async (t) => {
-  const { config, weights } = await loadTinyBase();
+  const { model, weights } = await loadTinyBase();
   const adapter = buildAdapter(
     "prompt-tuning",
-    config,
+    model,
     { ...defaultAdapterSettings, promptInitText: "two words" },
     new Set(),
     { encode: () => [6, 4], decode: () => "" },
   );
   const table = weights.tensor("model.embed_tokens.weight").data;
   const rows = [6, 4, 6].flatMap((id) => [...table.slice(id * 8, (id + 1) * 8)].map(Number));
-  const { values } = startStore(adapter, { config, weights });
+  const { values } = startStore(adapter, { model, weights });
   t.deepEqual([...(values.get("embedding")?.data ?? [])].map(Number), rows);
 });
 
 test("--prompt_init_text needs prompt tuning and a tokenizer", async (t) => {
-  const { config } = await loadTinyBase();
+  const { model } = await loadTinyBase();
   const settings = { ...defaultAdapterSettings, promptInitText: "x" };
   const messageOf = (peftType: PeftType) =>
-    t.throws(() => buildAdapter(peftType, config, settings, new Set()), { instanceOf: UserError })
+    t.throws(() => buildAdapter(peftType, model, settings, new Set()), { instanceOf: UserError })
       .message;
   t.regex(messageOf("p-tuning"), /found --peft_type p-tuning, expected prompt-tuning$/);
   t.regex(messageOf("prompt-tuning"), /found no tokenizer in the model folder/);

@@ -23,12 +23,12 @@ const open = async (
 ) => {
   const model = await loadTinyBase(base);
   const all = { ...defaultAdapterSettings, ...settings };
-  return { model, adapter: buildAdapter(peftType, model.config, all, new Set()) };
+  return { model, adapter: buildAdapter(peftType, model.model, all, new Set()) };
 };
 
 test("savedTensors takes names for the ends of module paths, as peft does", async (t) => {
-  const { config } = await loadTinyBase("base-tied");
-  const tensors = saveableTensors(config);
+  const { model } = await loadTinyBase("base-tied");
+  const tensors = saveableTensors(model);
   t.deepEqual([...savedTensors(["lm_head"], tensors)], [["lm_head.weight", [16, 8]]]);
   t.deepEqual([...savedTensors(["model.norm"], tensors).keys()], ["model.norm.weight"]);
   t.is(savedTensors(["norm"], tensors).size, 5);
@@ -68,10 +68,10 @@ for (const modulesToSave of [["lm_head"], ["embed_tokens"], ["lm_head", "embed_t
       ["lm_head.weight", values.get("lm_head.weight") ?? embedding],
     ]);
     const untied = {
-      config: model.config.untied(),
+      model: model.model.untied(),
       weights: replaceWeights(model.weights, parts),
     };
-    const bare = buildAdapter("lora", untied.config, defaultAdapterSettings, new Set());
+    const bare = buildAdapter("lora", untied.model, defaultAdapterSettings, new Set());
     const expected = await logitsOf(untied, ids, { adapter: bare, values });
     const found = await logitsOf(model, ids, { adapter, values });
     t.true(largestDifference(found, plain) > 0.1);

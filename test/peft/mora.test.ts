@@ -8,7 +8,7 @@ import { drawnStore, largestDifference, loadTinyBase } from "../support/adapted-
 // get_delta_weight of kongds/MoRA builds the update column by column.
 test("MoRA of type 1 adds M's columns to those of W0 in turn, and its rows in turn", async (t) => {
   const model = await loadTinyBase();
-  const targets = selectTargets(model.config.linears, "q_proj,down_proj,k_proj");
+  const targets = selectTargets(model.model.linears, "q_proj,down_proj,k_proj");
   const options = { rank: 2, moraType: 1 } as const;
   const adapter = createLinearAdapter(mora, options, targets);
   const { values } = drawnStore(adapter, model);

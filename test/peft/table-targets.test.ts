@@ -2,7 +2,7 @@ import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
 import { UserError } from "../../src/core/errors.js";
-import { analyseAdapter } from "../../src/evaluate/adapter-analysis.js";
+import { analyseAdapter } from "../../src/runs/adapter-analysis.js";
 import { float32Tensors } from "../../src/models/weights/frozen-weights.js";
 import { readAdapter } from "../../src/peft/adapter-files.js";
 import { buildAdapter } from "../../src/peft/build-adapter.js";
@@ -28,7 +28,7 @@ const targetModules = "q_proj,embed_tokens,lm_head";
 const open = async (peftType: PeftType, base = "base", settings = {}) => {
   const model = await loadTinyBase(base);
   const given = { ...defaultAdapterSettings, targetModules, ...settings };
-  return { model, adapter: buildAdapter(peftType, model.config, given, new Set()) };
+  return { model, adapter: buildAdapter(peftType, model.model, given, new Set()) };
 };
 
 for (const peftType of ["lora", "dora"] as const)
@@ -71,7 +71,7 @@ test("the head's dropout is the same however many parts its rows are computed in
     for (const { data } of store.gradients.values()) (data as Float32Array).fill(0);
     const session = await LossSession.create(
       {
-        ...{ config: model.config, adapter, maxPositions: seq, chunks },
+        ...{ model: model.model, adapter, maxPositions: seq, chunks },
         ...{ gradients: true, recomputeLayers: false, drops: true },
       },
       model.weights,

@@ -7,8 +7,8 @@ import { inLayers, layersText, matchRankPattern } from "../../src/peft/targets.j
 import { peftFixture } from "../support/adapter-base.js";
 import { defaultAdapterSettings } from "../support/adapter-settings.js";
 
-const { config } = await loadModelFolder(peftFixture("base"));
-const modules = config.linears;
+const { model } = await loadModelFolder(peftFixture("base"));
+const modules = model.linears;
 
 test("layersText writes runs of layers as ranges", (t) => {
   t.is(layersText([10, 0, 1, 2, 5, 2]), "0-2, 5, 10");
@@ -52,7 +52,7 @@ test("matchRankPattern takes the first pattern that the end of a path matches, f
 test("buildAdapter gives modules their own ranks, and the config says layers and ranks in peft's fields", (t) => {
   const adapter = buildAdapter(
     "lora",
-    config,
+    model,
     {
       ...defaultAdapterSettings,
       targetModules: "q_proj,down_proj",
@@ -72,7 +72,7 @@ test("buildAdapter gives modules their own ranks, and the config says layers and
   );
   const description = describeAdapter(adapter, "base");
   if (!description) return t.fail();
-  const written = adapterConfig(description, adapterBaseOf(config));
+  const written = adapterConfig(description, adapterBaseOf(model));
   t.deepEqual(written.layers_to_transform, [1]);
   t.deepEqual(written.target_modules, ["q_proj", "down_proj"]);
   // The rank that most modules have is r; of equally frequent ones, the first.
@@ -86,7 +86,7 @@ test("buildAdapter refuses --layers and --rank_pattern where no linear layer is 
       () =>
         buildAdapter(
           peftType,
-          config,
+          model,
           { ...defaultAdapterSettings, layers: [0], rankPattern: new Map([["q_proj", 2]]) },
           new Set(),
         ),

@@ -13,14 +13,14 @@ import { createParameterStore, type ParameterStore } from "../../src/train/param
 import { peftFixture } from "./adapter-base.js";
 
 export interface TinyModel {
-  readonly config: Model;
+  readonly model: Model;
   readonly weights: FrozenWeights;
 }
 
 /** The tiny base model of the peft fixtures, or the one whose head is its embedding. */
 export const loadTinyBase = async (name = "base"): Promise<TinyModel> => {
-  const { config, weights } = await loadModelFolder(peftFixture(name));
-  return { config, weights: await openFrozenWeights(weights, { storage: "stored" }) };
+  const { model, weights } = await loadModelFolder(peftFixture(name));
+  return { model, weights: await openFrozenWeights(weights, { storage: "stored" }) };
 };
 
 /** The parameters at their start. */
@@ -40,7 +40,7 @@ export const drawnStore = (adapter: Adapter, model: TinyModel): ParameterStore =
 
 /** Logits [tokens, vocab] of one row of ids. */
 export const logitsOf = async (
-  { config, weights }: TinyModel,
+  { model, weights }: TinyModel,
   ids: readonly number[],
   adapted?: LiveAdapter,
 ): Promise<Float32Array> => {
@@ -54,7 +54,7 @@ export const logitsOf = async (
     );
   const session = await LossSession.create(
     {
-      config,
+      model,
       adapter: adapted?.adapter,
       maxPositions: ids.length,
       chunks: 1,

@@ -13,6 +13,6 @@ export const baseOfFixture = (name: string): string =>
 
 /** What the adapters of a model folder are checked against. */
 export const loadAdapterBase = async (folder = peftFixture("base")): Promise<AdapterBase> => {
-  const { config } = await loadModelFolder(folder);
-  return adapterBaseOf(config);
+  const { model } = await loadModelFolder(folder);
+  return adapterBaseOf(model);
 };

@@ -63,8 +63,8 @@ export const distance = (a: Float32Array, b: Float32Array): number => {
 };
 
 /** The modules that the goldens adapt. */
-export const goldenTargets = (config: Model) =>
-  selectTargets(config.linears, "q_proj,k_proj,v_proj,up_proj,down_proj");
+export const goldenTargets = (model: Model) =>
+  selectTargets(model.linears, "q_proj,k_proj,v_proj,up_proj,down_proj");
 
 interface Golden {
   readonly loss: readonly number[];
@@ -82,7 +82,7 @@ const openGoldens = async (folder: string, modelFolder: string, numbers: string)
     readonly probe_loss: Readonly<Record<string, number>>;
   };
   return {
-    config: model.config,
+    model: model.model,
     weights,
     stored,
     batch: await readBatch(join(folder, "batch.safetensors")),
@@ -98,7 +98,7 @@ const openGoldens = async (folder: string, modelFolder: string, numbers: string)
 export interface GoldenCase {
   /** Its name in the stored files. */
   readonly name: string;
-  readonly adapter: (config: Model) => Adapter;
+  readonly adapter: (model: Model) => Adapter;
   /** Where gradients were taken. */
   readonly places: readonly ("start" | "probe")[];
   /** Where training starts. */
@@ -123,19 +123,19 @@ export const checkGolden = async (
     adapter: build,
     places,
     trainsFrom = "start",
-    model = "tiny-llama",
+    model: modelName = "tiny-llama",
     numbers = folder,
     storedName = (parameter) => parameter,
   }: GoldenCase,
 ): Promise<void> => {
-  const { config, weights, stored, batch, init, gradients, finals } = await openGoldens(
+  const { model, weights, stored, batch, init, gradients, finals } = await openGoldens(
     folder,
-    model,
+    modelName,
     numbers,
   );
   const golden = stored.methods[name];
   if (!golden) throw new Error(`no ${name} in training.json`);
-  const adapter = build(config);
+  const adapter = build(model);
   const close = (a: number, b: number | undefined, tolerance: number, what: string) =>
     t.true(Math.abs(a / (b ?? NaN) - 1) < tolerance, `${what}: ${String(a)}, ${String(b)}`);
 
@@ -151,7 +151,7 @@ export const checkGolden = async (
         },
         float32Tensors(weights),
       );
-      const session = await openSession(config, adapter, weights, store, recomputeLayers);
+      const session = await openSession(model, adapter, weights, store, recomputeLayers);
       return { store, session };
     };
     for (const where of places) {
@@ -161,7 +161,7 @@ export const checkGolden = async (
       close(loss, stored.probe_loss[`${name}/${where}`], 2e-5, `${where} loss`);
       for (const [parameter, gradient] of store.gradients) {
         const expected = gradients.get(`${name}/${where}/${storedName(parameter) ?? ""}`);
-        if (!expected && numbers === folder && model !== "tiny-llama") continue;
+        if (!expected && numbers === folder && modelName !== "tiny-llama") continue;
         if (!expected) throw new Error(`no gradient of ${parameter}`);
         compared++;
         // A bias of keys moves no score: its gradient is noise around zero.
@@ -200,14 +200,14 @@ export const checkGolden = async (
 };
 
 const openSession = (
-  config: Model,
+  model: Model,
   adapter: Adapter,
   weights: FrozenWeights,
   store: ReturnType<typeof createParameterStore>,
   recomputeLayers: boolean,
 ): Promise<LossSession> =>
   LossSession.create(
-    { config, adapter, maxPositions: 24, chunks: 3, gradients: true, recomputeLayers },
+    { model, adapter, maxPositions: 24, chunks: 3, gradients: true, recomputeLayers },
     weights,
     store,
     { threads: 1 },

@@ -89,7 +89,7 @@ export const openTiny = async (
   );
   const session = await LossSession.create(
     {
-      config: decoderModel(config),
+      model: decoderModel(config),
       adapter,
       maxPositions: 16,
       chunks: 1,

@@ -35,9 +35,9 @@ const open = async ({
 } = {}) => {
   const model = await loadTinyBase();
   const settings = { ...defaultAdapterSettings, loraDropout };
-  const adapter = buildAdapter(peftType, model.config, settings, new Set());
+  const adapter = buildAdapter(peftType, model.model, settings, new Set());
   const store = drawnStore(adapter, model);
-  const options = { config: model.config, adapter, maxPositions: 6, chunks: 1, gradients: true };
+  const options = { model: model.model, adapter, maxPositions: 6, chunks: 1, gradients: true };
   const session = await LossSession.create(
     { ...options, drops, recomputeLayers },
     model.weights,

@@ -30,8 +30,8 @@ import { testWithShared } from "../support/shared.js";
 
 const onTargets =
   (method: LinearMethod, options: Partial<MethodOptions> = {}) =>
-  (config: Model): Adapter =>
-    createLinearAdapter(method, { rank: 8, alpha: 16, ...options }, goldenTargets(config));
+  (model: Model): Adapter =>
+    createLinearAdapter(method, { rank: 8, alpha: 16, ...options }, goldenTargets(model));
 
 /** The method with some of its parameters frozen. */
 const frozen = (method: LinearMethod, names: readonly string[]): LinearMethod => ({
@@ -52,11 +52,11 @@ const ownNumbers = {
 const onTables = (method: LinearMethod, name: string): GoldenCase => ({
   ...ownNumbers,
   name,
-  adapter: (config) =>
+  adapter: (model) =>
     createLinearAdapter(
       method,
       { rank: 4, alpha: 6 },
-      selectTargets(adaptableModules(config), "q_proj,embed_tokens,lm_head"),
+      selectTargets(adaptableModules(model), "q_proj,embed_tokens,lm_head"),
     ),
 });
 /** See scripts/reference/peft_goldens.py. */
@@ -64,32 +64,32 @@ const peftCases: Readonly<Record<string, GoldenCase>> = {
   rsLoRA: {
     ...ownNumbers,
     name: "rslora",
-    adapter: (config) =>
+    adapter: (model) =>
       createLinearAdapter(
         rslora,
         { rank: 4, alpha: 6 },
-        selectTargets(config.linears, "q_proj,down_proj"),
+        selectTargets(model.linears, "q_proj,down_proj"),
       ),
   },
   "prompt tuning": {
     ...ownNumbers,
     name: "prompt-tuning",
-    adapter: (config) => createVirtualAdapter(promptTuning, { virtualTokens: 6 }, config),
+    adapter: (model) => createVirtualAdapter(promptTuning, { virtualTokens: 6 }, model),
   },
   "p-tuning": {
     ...ownNumbers,
     name: "p-tuning",
-    adapter: (config) =>
-      createVirtualAdapter(pTuning, { virtualTokens: 6, encoderHiddenSize: 12 }, config),
+    adapter: (model) =>
+      createVirtualAdapter(pTuning, { virtualTokens: 6, encoderHiddenSize: 12 }, model),
   },
   "LoRA with modules_to_save": {
     ...ownNumbers,
     name: "lora-saved",
-    adapter: (config) =>
+    adapter: (model) =>
       addSavedModules(
-        createLinearAdapter(lora, { rank: 4, alpha: 6 }, selectTargets(config.linears, "q_proj")),
+        createLinearAdapter(lora, { rank: 4, alpha: 6 }, selectTargets(model.linears, "q_proj")),
         ["embed_tokens", "lm_head", "model.norm"],
-        config,
+        model,
       ),
   },
   "LoRA on embedding and head (9.20)": onTables(lora, "lora-tables"),
@@ -97,31 +97,31 @@ const peftCases: Readonly<Record<string, GoldenCase>> = {
   "DoRA with rsLoRA's scale (9.21)": {
     ...ownNumbers,
     name: "dora-rslora",
-    adapter: (config) =>
+    adapter: (model) =>
       createLinearAdapter(
         dora,
         { rank: 4, alpha: 6, rankStabilized: true },
-        selectTargets(config.linears, "q_proj,down_proj"),
+        selectTargets(model.linears, "q_proj,down_proj"),
       ),
   },
   "p-tuning with an LSTM": {
     ...ownNumbers,
     name: "p-tuning-lstm",
-    adapter: (config) =>
+    adapter: (model) =>
       createVirtualAdapter(
         pTuning,
         { virtualTokens: 6, encoderHiddenSize: 7, encoderType: "LSTM" },
-        config,
+        model,
       ),
   },
   "prefix tuning with a projection": {
     ...ownNumbers,
     name: "prefix-projection",
-    adapter: (config) =>
+    adapter: (model) =>
       createVirtualAdapter(
         prefix,
         { virtualTokens: 6, prefixProjection: true, encoderHiddenSize: 10 },
-        config,
+        model,
       ),
   },
 };
@@ -149,21 +149,21 @@ const cases: Readonly<Record<string, GoldenCase>> = {
   },
   "prefix tuning": {
     name: "prefix",
-    adapter: (config) => createVirtualAdapter(prefix, { virtualTokens: 8 }, config),
+    adapter: (model) => createVirtualAdapter(prefix, { virtualTokens: 8 }, model),
     places: ["start"],
     storedName: () => "prefix",
   },
   "prefix tuning that attends to padding": {
     name: "prefix_nomask",
-    adapter: (config) =>
-      createVirtualAdapter(prefix, { virtualTokens: 8, masksPadding: false }, config),
+    adapter: (model) =>
+      createVirtualAdapter(prefix, { virtualTokens: 8, masksPadding: false }, model),
     places: ["start"],
     storedName: () => "prefix",
   },
   ...peftCases,
   "full fine-tuning": {
     name: "full",
-    adapter: (config) => createFullAdapter(fft, {}, config.tensors),
+    adapter: (model) => createFullAdapter(fft, {}, model.tensors),
     places: ["start"],
   },
 };
@@ -181,7 +181,7 @@ testWithShared("the plain model's logits are PyTorch's", "goldens", async (t, fo
   const batch = await readBatch(join(folder, "batch.safetensors"));
   const session = await LossSession.create(
     {
-      config: model.config,
+      model: model.model,
       adapter: undefined,
       maxPositions: 24,
       chunks: 1,

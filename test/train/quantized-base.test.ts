@@ -21,8 +21,8 @@ import { randomBatch } from "../support/random-llama.js";
 import { countOps } from "../support/run-graph.js";
 
 const folder = await loadModelFolder(peftFixture("base"));
-const { config } = folder;
-const modules = config.linears;
+const { model } = folder;
+const modules = model.linears;
 const packedNames = new Set(modules.map(({ path }) => `${path}.weight`));
 
 const openPacked = (packing: Packing): Promise<FrozenWeights> =>
@@ -50,12 +50,12 @@ for (const [name, packing] of Object.entries(packings))
           { length: 6, context: 2, left: 0, right: 1 },
           { length: 7, context: 3, left: 0, right: 0 },
         ],
-        config.vocabSize,
+        model.vocabSize,
       );
       const measure = async (weights: FrozenWeights, recomputeLayers: boolean) => {
-        const store = drawnStore(adapter, { config, weights });
+        const store = drawnStore(adapter, { model, weights });
         const session = await LossSession.create(
-          { config, adapter, maxPositions: 16, chunks: 1, gradients: true, recomputeLayers },
+          { model, adapter, maxPositions: 16, chunks: 1, gradients: true, recomputeLayers },
           weights,
           store,
           { threads: 1 },
@@ -85,7 +85,7 @@ test("a loss graph unpacks every weight for forward, and again for the backward 
     selectTargets(modules, "q_proj,down_proj"),
   );
   const graph = buildLossGraph({
-    config,
+    model,
     typeOf: (name) => weights.typeOf(name),
     adapter,
     maxPositions: 8,
@@ -108,7 +108,7 @@ test("mergeAdapter merges into the unpacked weights, and leaves the packed ones 
     { rank: 2 },
     selectTargets(modules, "q_proj,down_proj"),
   );
-  const { values } = drawnStore(adapter, { config, weights: packed });
+  const { values } = drawnStore(adapter, { model, weights: packed });
   const merged = await mergeAdapter(packed, adapter, values);
   const expected = await mergeAdapter(unpacked(packed), adapter, values);
   for (const name of packedNames)

@@ -28,13 +28,13 @@ const train = async (
   sparsity: SparsitySettings | undefined,
   after: (step: number, store: ParameterStore) => void = () => undefined,
 ): Promise<ParameterStore> => {
-  const model = await loadTinyBase();
-  const { config, weights } = model;
-  const targets = selectTargets(config.linears, "q_proj,down_proj");
+  const base = await loadTinyBase();
+  const { model, weights } = base;
+  const targets = selectTargets(model.linears, "q_proj,down_proj");
   const adapter = createLinearAdapter(sparsity ? sparseLora : lora, { rank: 3, sparsity }, targets);
-  const store = startStore(adapter, model);
+  const store = startStore(adapter, base);
   const session = await LossSession.create(
-    { config, adapter, maxPositions: 6, chunks: 1, gradients: true, recomputeLayers: false },
+    { model, adapter, maxPositions: 6, chunks: 1, gradients: true, recomputeLayers: false },
     weights,
     store,
   );
@@ -127,12 +127,12 @@ test("the smallest elements go", async (t) => {
 });
 
 test("masks survive saving and loading", async (t) => {
-  const { config } = await loadTinyBase();
+  const { model } = await loadTinyBase();
   const store = await train({ ...defaultSparsity, startStep: 2, endStep: 4 });
   const adapter = createLinearAdapter(
     sparseLora,
     { rank: 3, sparsity: defaultSparsity },
-    selectTargets(config.linears, "q_proj,down_proj"),
+    selectTargets(model.linears, "q_proj,down_proj"),
   );
   const base = { folder: await loadModelFolder(peftFixture("base")) };
   const folder = await makeTempFolder(t);

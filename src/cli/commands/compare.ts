@@ -1,7 +1,7 @@
 import { writeFileAtomically } from "../../core/atomic-file.js";
 import { requireNewFiles } from "../../core/new-file.js";
 import { UserError } from "../../core/errors.js";
-import { readRuns } from "../../evaluate/compare-runs.js";
+import { readRuns } from "../../runs/compare-runs.js";
 import { describeLeftOut } from "../../score/find-runs.js";
 import { defineCommand } from "../command.js";
 import { comparisonCsv, comparisonJson } from "../compare-data.js";

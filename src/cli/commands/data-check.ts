@@ -2,7 +2,7 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import { UserError, didYouMean } from "../../core/errors.js";
 import { datasetNames, isDatasetFile } from "../../datasets/registry.js";
-import type { CheckDataOptions, CheckedData } from "../../evaluate/check-data.js";
+import type { CheckDataOptions, CheckedData } from "../../runs/check-data.js";
 import { runConfigName } from "../../report/run-config.js";
 import { readConfigFile } from "../config-file.js";
 import { readCompat } from "../compat-option.js";

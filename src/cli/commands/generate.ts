@@ -2,7 +2,7 @@ import type { Precision } from "../../core/precision.js";
 import type { GenerationConfig } from "../../models/generation-config.js";
 import type { ProgressUi } from "../../report/progress.js";
 import type { InterruptSignal } from "../../train/interrupt.js";
-import type { GivenFlags } from "../../evaluate/recorded-flags.js";
+import type { GivenFlags } from "../../runs/recorded-flags.js";
 import { defineCommand, type Command } from "../command.js";
 import { chosenModel, readGivenFlags } from "../given-flags.js";
 import { besideCheckpoint, draws, inFourBits } from "../model-reads.js";

@@ -1,5 +1,5 @@
 import type { ProgressUi } from "../../report/progress.js";
-import type { MergeRunOptions } from "../../evaluate/run-merge.js";
+import type { MergeRunOptions } from "../../runs/run-merge.js";
 import { defineCommand, type Command } from "../command.js";
 import type { FlagFault } from "../flag.js";
 import { readGivenFlags } from "../given-flags.js";

@@ -2,7 +2,7 @@ import type { Precision } from "../../core/precision.js";
 import type { Split } from "../../datasets/rows.js";
 import { bosRules, type BosRule } from "../../datasets/text-windows.js";
 import { isTextSetName, textSetNames } from "../../datasets/wikitext.js";
-import type { PerplexityResult, PerplexityRunOptions } from "../../evaluate/run-perplexity.js";
+import type { PerplexityResult, PerplexityRunOptions } from "../../runs/run-perplexity.js";
 import type { ProgressUi } from "../../report/progress.js";
 import { defineCommand, type Command } from "../command.js";
 import { listed, type FlagFault } from "../flag.js";

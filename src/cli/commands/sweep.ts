@@ -1,7 +1,7 @@
 import { basename, extname, join, resolve } from "node:path";
 import { writeFileAtomically } from "../../core/atomic-file.js";
 import { UserError } from "../../core/errors.js";
-import { readRuns } from "../../evaluate/compare-runs.js";
+import { readRuns } from "../../runs/compare-runs.js";
 import { describeLeftOut } from "../../score/find-runs.js";
 import { activities } from "../../train/interrupt.js";
 import { defineCommand, type Command } from "../command.js";

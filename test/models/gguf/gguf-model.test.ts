@@ -39,7 +39,7 @@ test("loadModelFolder gives a GGUF file as the folder that it was converted from
   const { file, folder, values } = await makeTiny(t);
   const [model, converted] = [await loadModelFolder(file), await loadModelFolder(folder)];
   const plain = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
-  t.deepEqual(plain(model.config), plain(converted.config));
+  t.deepEqual(plain(model.model), plain(converted.model));
   t.deepEqual(model.files, ["tiny.gguf"]);
   t.deepEqual(model.tokenIds, { bosId: undefined, eosIds: [1], padId: 0 });
   t.deepEqual([...model.weights.keys()].sort(), [...converted.weights.keys()].sort());

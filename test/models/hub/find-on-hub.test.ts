@@ -29,7 +29,7 @@ test("a model comes into the cache's layout, and is not asked for again", async 
     [],
   );
   t.deepEqual(await readdir(join(cache, ".locks")), []);
-  t.is((await loadModelFolder(folder)).config.vocabSize > 0, true);
+  t.is((await loadModelFolder(folder)).model.vocabSize > 0, true);
   t.regex(ui.lines.join("\n"), /^Fetching org\/demo \(commit [0-9a-f]{8}\): 3 files, 2 MiB, into /);
   for (const { parts, total, label } of ui.bars) {
     t.is(label, "fetch org/demo");

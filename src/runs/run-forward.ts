@@ -62,7 +62,7 @@ const open = async (options: ForwardRunOptions, ui: ProgressUi): Promise<Opened>
   if (options.peftType === undefined) return { base, adapter: undefined, store: undefined };
   const adapter = buildAdapter(
     requirePeftType(options.peftType),
-    base.folder.config,
+    base.folder.model,
     options,
     new Set(),
     base.tokenizer,
@@ -101,7 +101,7 @@ export const runForward = async (options: ForwardRunOptions, ui: ProgressUi): Pr
   await requireNewFiles([options.out], { flag: "--out", overwrite: options.overwrite });
   await requireWritablePath(options.out, "Choose another --out");
   const { base, adapter, store } = await open(options, ui);
-  const { config, tokenIds } = base.folder;
+  const { model, tokenIds } = base.folder;
   const { rows, withoutLabels } = await readPreTokenized(options.input, vocabularyOf(base), {
     labels: "optional",
   });
@@ -121,7 +121,7 @@ export const runForward = async (options: ForwardRunOptions, ui: ProgressUi): Pr
   const batch = buildBatch(rows, { layout: { kind: "right-padded" }, padId: tokenIds.padId ?? 0 });
   const session = await LossSession.create(
     {
-      config,
+      model,
       adapter,
       maxPositions: batch.seq,
       chunks: 1,
@@ -150,7 +150,7 @@ export const runForward = async (options: ForwardRunOptions, ui: ProgressUi): Pr
     {
       name: "logits",
       dtype: "float32",
-      shape: [batch.batch, batch.seq, config.vocabSize],
+      shape: [batch.batch, batch.seq, model.vocabSize],
       data: logits,
     },
     ...(hasLabels

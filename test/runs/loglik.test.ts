@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import test from "ava";
 import { demoFolder } from "../../scripts/demo/paths.js";
-import { choicesOf } from "../../src/evaluate/choices.js";
+import { choicesOf } from "../../src/runs/choices.js";
 import { readOutputJsonl } from "../../src/report/output-jsonl.js";
 import { likeliest, readLikelihoodRows } from "../../src/score/likelihood.js";
 import { runHira } from "../support/run-hira.js";

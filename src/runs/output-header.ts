@@ -31,7 +31,7 @@ export const outputConfigOf = (
   const { rank, randomR } = adapter.options;
   if (adapter.method.name === "hira")
     return originalHiraConfig({ modelName, randR: randomR, rank, ...flags });
-  const config: JsonObject = adapterConfig(description, adapterBaseOf(base.folder.config));
+  const config: JsonObject = adapterConfig(description, adapterBaseOf(base.folder.model));
   return config as { readonly [key: string]: PythonValue };
 };
 

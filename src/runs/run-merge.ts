@@ -92,13 +92,13 @@ const merge = async (
   ui: ProgressUi,
 ): Promise<void> => {
   const { base, model } = merged;
-  const rows = input === undefined ? sampleRows(model.config) : await readRows(input, model);
+  const rows = input === undefined ? sampleRows(model.model) : await readRows(input, model);
   let comparison: LogitComparison | undefined;
   const write = async (folder: string): Promise<void> => {
     await writeMerged(merged, folder, ui);
-    const { config, weights } = await loadModelFolder(folder);
+    const { model, weights } = await loadModelFolder(folder);
     const others = [
-      { config, weights: await openFrozenWeights(weights, { storage: "stored" }) },
+      { model, weights: await openFrozenWeights(weights, { storage: "stored" }) },
       ...(merged.adapted ? [{ ...merged.unmerged, adapted: mergedForm(merged.adapted) }] : []),
     ];
     comparison = await compareLogits(merged.unmerged, others, { rows, threads });
@@ -114,11 +114,11 @@ const merge = async (
   ui.line(
     `Merged ${merged.method} of ${merged.folder} into ${out}: ${String(merged.changed.size)} of ${String(model.weights.size)} tensors, ${dtypesOf(model, merged.changed).join(" and ")}, ${String(files)} weight file${files === 1 ? "" : "s"} as the base`,
   );
-  if (model.config.vocabSize !== base.config.vocabSize)
+  if (model.model.vocabSize !== base.model.vocabSize)
     ui.line(
-      `The vocabulary is the adapter's: config.json says vocab_size ${String(model.config.vocabSize)}, the base's ${String(base.config.vocabSize)}`,
+      `The vocabulary is the adapter's: config.json says vocab_size ${String(model.model.vocabSize)}, the base's ${String(base.model.vocabSize)}`,
     );
-  if (base.config.tieWordEmbeddings && !model.config.tieWordEmbeddings)
+  if (base.model.tieWordEmbeddings && !model.model.tieWordEmbeddings)
     ui.line(
       "The base ties its head to its embedding, and training has told them apart: the merged model has both (tie_word_embeddings: false)",
     );
@@ -132,9 +132,9 @@ const merge = async (
 /** Token ids of a file, as rows that the model has positions for. */
 const readRows = async (
   input: string,
-  { config }: Pick<ModelLayout, "config">,
+  { model }: Pick<ModelLayout, "model">,
 ): Promise<readonly EncodedRow[]> => {
-  const { vocabSize, maxPositionEmbeddings } = config;
+  const { vocabSize, maxPositionEmbeddings } = model;
   const { rows } = await readPreTokenized(
     input,
     { vocabularySize: vocabSize },

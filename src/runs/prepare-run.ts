@@ -132,7 +132,7 @@ export const prepareRun = async (
     { ...options, tokenizer: options.datasetFile === undefined ? "required" : "optional" },
     ui,
   );
-  const { config } = base.folder;
+  const { model } = base.folder;
   const data = await loadTrainingData(options, base);
   // The test rows too: a run of hours must not end at what could have been told before it.
   const questions = await loadTestQuestions(base, options);
@@ -145,7 +145,7 @@ export const prepareRun = async (
     ui.warn(warning);
   requireSameLength(options, data.train.length);
   requireNoDropout(base);
-  const adapter = buildAdapter(peftType, config, options, options.compat, base.tokenizer);
+  const adapter = buildAdapter(peftType, model, options, options.compat, base.tokenizer);
   if (data.choiceWarning !== undefined && choosesCheckpoint(options, data, adapter))
     ui.warn(data.choiceWarning);
   const { tokenizer } = base;
@@ -254,10 +254,10 @@ const requireSameLength = (options: TrainingRunOptions, rows: number): void => {
 };
 
 /** Training without the model's own dropout would be another training. */
-const requireNoDropout = ({ folder: { config, path } }: BaseModel): void => {
-  if (config.attentionDropout > 0)
+const requireNoDropout = ({ folder: { model, path } }: BaseModel): void => {
+  if (model.attentionDropout > 0)
     throw new UserError(
-      `Cannot train ${path}: found attention_dropout ${String(config.attentionDropout)} in config.json, expected 0`,
+      `Cannot train ${path}: found attention_dropout ${String(model.attentionDropout)} in config.json, expected 0`,
       "Attention dropout is not built: set it to 0 in a copy of the model's folder",
     );
 };

@@ -7,7 +7,7 @@ import {
   evaluationFileName,
   runEvaluation,
   type EvaluationRunOptions,
-} from "../../src/evaluate/run-evaluation.js";
+} from "../../src/runs/run-evaluation.js";
 import type { OutputFile } from "../../src/report/output-jsonl.js";
 import type { ProgressUi } from "../../src/report/progress.js";
 import { InterruptedError, InterruptSignal } from "../../src/train/interrupt.js";

@@ -162,13 +162,13 @@ export const openTrained = async (
   const modelName = await requireBase(trained, options, ui);
   const storage = storageOf(runFlags, options);
   const base = await loadBase(modelName, { ...options, ...storage, adapterFolder: folder }, ui);
-  const { config } = base.folder;
-  const { adapter: description, values } = await readAdapter(folder, adapterBaseOf(config), {
+  const { model } = base.folder;
+  const { adapter: description, values } = await readAdapter(folder, adapterBaseOf(model), {
     copiesAreInBase: true,
   });
   const faults = run ? [] : adapterFlagFaults(description, options.givenFlags ?? {});
   if (faults.length > 0) throw contradiction(trained, faults);
-  const adapter = adapterOfDescription(description, config, options.compat);
+  const adapter = adapterOfDescription(description, model, options.compat);
   tellUnread(adapter.method, options, ui);
   const tensors = [...values].map(
     ([name, { shape, data }]) => [name, Tensor.fromArray("float32", shape, data)] as const,
@@ -215,7 +215,7 @@ const openFull = async (
   ui: ProgressUi,
 ): Promise<TrainedModel> => {
   const base = await loadBase(folder, options, ui);
-  const shapes = base.folder.config.tensors;
+  const shapes = base.folder.model.tensors;
   const adapter = createFullAdapter(
     fft,
     {

@@ -116,7 +116,7 @@ const windowsAsked = (
   { folder }: BaseModel,
   { bosId }: Tokenizer,
 ): Windows => {
-  const { maxPositionEmbeddings } = folder.config;
+  const { maxPositionEmbeddings } = folder.model;
   const length = maxLength ?? Math.min(1024, maxPositionEmbeddings);
   if (length > maxPositionEmbeddings)
     throw new UserError(

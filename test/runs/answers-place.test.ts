@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
-import { placeOfAnswers } from "../../src/evaluate/answers-place.js";
+import { placeOfAnswers } from "../../src/runs/answers-place.js";
 import { makeTempFolder } from "../support/temp-folder.js";
 
 test("answers of an adapter in the Hub's cache stand below the output folder, never in the cache", async (t) => {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import test from "ava";
 import { demoFolder } from "../../scripts/demo/paths.js";
-import type { PerplexityResult } from "../../src/evaluate/run-perplexity.js";
+import type { PerplexityResult } from "../../src/runs/run-perplexity.js";
 import { runFolderIn } from "../support/resumed-runs.js";
 import { runHira } from "../support/run-hira.js";
 import { testWithShared } from "../support/shared.js";
@@ -144,7 +144,7 @@ testWithShared(
     );
     t.is(found.code, 0, found.err);
     t.is((JSON.parse(found.out) as PerplexityResult).path, path);
-    const { textCounts } = await import("../../src/evaluate/perplexity.js");
+    const { textCounts } = await import("../../src/runs/perplexity.js");
     const { words, lines } = textCounts([await readFile(path, "utf8")]);
     t.is(words, 241_211);
     // The 245,569 tokens of Merity et al. count a line's end as one.

@@ -35,8 +35,8 @@ export const openLikelihood = async (
   rows: readonly EncodedRow[],
   { batch, threads }: { readonly batch: number; readonly threads?: number | undefined },
 ): Promise<LikelihoodModel> => {
-  const { config, weights, live } = await readyModel({
-    config: base.folder.config,
+  const { model, weights, live } = await readyModel({
+    model: base.folder.model,
     weights: base.weights,
     adapted,
   });
@@ -44,7 +44,7 @@ export const openLikelihood = async (
     rows.reduce((largest, row) => Math.max(largest, size(row)), 1);
   const session = await LossSession.create(
     {
-      config,
+      model,
       adapter: live?.adapter,
       maxPositions: most(({ ids }) => ids.length),
       chunks: chunkCount(batch * most(countLabels)),

@@ -22,10 +22,7 @@ import { findTrained, openTrained, requireBase, type TrainedModelOptions } from 
 export type MergedTensor = Pick<TensorEntry, "name" | "dtype" | "shape">;
 
 /** What there is to know of a model before any weight is read. */
-export interface ModelLayout extends Pick<
-  ModelFolder,
-  "path" | "config" | "rawConfig" | "shardOf"
-> {
+export interface ModelLayout extends Pick<ModelFolder, "path" | "model" | "rawConfig" | "shardOf"> {
   readonly weights: ReadonlyMap<string, MergedTensor>;
 }
 
@@ -71,10 +68,10 @@ const entryOf = <E extends MergedTensor>(
 
 /** A model whose head is tied to its embedding, with a head of its own: a copy, beside the embedding in its file. */
 const withOwnHead = (folder: ModelFolder): ModelFolder => {
-  const [embedding, head] = [embeddingTensor(folder.config), ownHead(folder.config)];
+  const [embedding, head] = [embeddingTensor(folder.model), ownHead(folder.model)];
   return {
     ...folder,
-    config: folder.config.untied(),
+    model: folder.model.untied(),
     rawConfig: { ...folder.rawConfig, tie_word_embeddings: false },
     weights: new Map([...folder.weights, [head, { ...entryOf(folder, embedding), name: head }]]),
     shardOf: new Map([...folder.shardOf, [head, folder.shardOf.get(embedding) ?? ""]]),
@@ -87,7 +84,7 @@ const areEqual = (a: Float32Array | undefined, b: Float32Array | undefined): boo
 /** What the base has under a name; of a head that it ties, the embedding. */
 const originalOf = (original: ModelFolder, name: string): TensorEntry =>
   original.weights.get(name) ??
-  entryOf(original, name === ownHead(original.config) ? embeddingTensor(original.config) : name);
+  entryOf(original, name === ownHead(original.model) ? embeddingTensor(original.model) : name);
 
 /** A model as it is written: in the dtypes of the base, also where an adapter's file has put tables of its own into it. */
 const layoutOf = (model: ModelFolder, original: ModelFolder): ModelLayout => ({
@@ -149,11 +146,11 @@ export const openMergedTensors = async (
   );
   // Where both were saved as one (peft's ensure_weight_tying), they stay tied.
   const staysTied = areEqual(
-    saved.get(embeddingTensor(base.folder.config)),
-    saved.get(ownHead(base.folder.config)),
+    saved.get(embeddingTensor(base.folder.model)),
+    saved.get(ownHead(base.folder.model)),
   );
   const whole =
-    unties(adapted.adapter, base.folder.config) && !staysTied
+    unties(adapted.adapter, base.folder.model) && !staysTied
       ? withOwnHead(base.folder)
       : base.folder;
   const model = layoutOf(whole, base.original);
@@ -184,7 +181,7 @@ export const openMergedTensors = async (
       ),
     ),
     unpacked,
-    unmerged: { config: base.folder.config, weights: base.weights, adapted },
+    unmerged: { model: base.folder.model, weights: base.weights, adapted },
     adapted,
     async read(name) {
       const entry = entryOf(model, name);
@@ -236,7 +233,7 @@ const openFineTuned = async (base: ModelFolder, folder: string): Promise<MergedT
     changed: new Set(weights.keys()),
     unpacked: new Set(),
     unmerged: {
-      config: base.config,
+      model: base.model,
       weights: await openFrozenWeights(weights, { storage: "stored" }),
     },
     adapted: undefined,

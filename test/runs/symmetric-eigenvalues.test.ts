@@ -4,7 +4,7 @@ import {
   countEigenvaluesBelow,
   largestEigenvalue,
   tridiagonalize,
-} from "../../src/evaluate/symmetric-eigenvalues.js";
+} from "../../src/runs/symmetric-eigenvalues.js";
 
 /** Q diag(values) Q^T with Q a product of random reflections. */
 const withEigenvalues = (values: readonly number[]): Float64Array => {

@@ -139,7 +139,7 @@ export const trainWithReports = async (job: ReportedTraining): Promise<TrainingR
   };
   try {
     const result = await trainAdapter({
-      config: base.folder.config,
+      model: base.folder.model,
       weights: base.weights,
       adapter,
       store,

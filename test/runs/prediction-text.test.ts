@@ -1,6 +1,6 @@
 import test from "ava";
 import type { Compat } from "../../src/core/compat.js";
-import { predictionText } from "../../src/evaluate/prediction-text.js";
+import { predictionText } from "../../src/runs/prediction-text.js";
 
 const words = ["<pad>", "</s>", "the", " answer", " .", "Q:", " R:", "<unk>"];
 const tokenizer = {

@@ -61,7 +61,7 @@ export interface Predictor {
 
 /** Of a model, what decides how its answers are decoded. */
 export interface AnsweringModel {
-  readonly folder: Pick<ModelFolder, "tokenIds" | "generation" | "config">;
+  readonly folder: Pick<ModelFolder, "tokenIds" | "generation" | "model">;
   readonly tokenizer: Pick<Tokenizer, "eosId" | "padId">;
   /** Of what was trained. */
   readonly kind: LiveAdapter["adapter"]["method"]["kind"] | undefined;
@@ -99,7 +99,7 @@ export const openPredictor = async (
     ({ member }) => member.maxContextTokens + (settings.maxNewTokens ?? member.maxNewTokens),
   );
   const engine = await openEngine({
-    config: base.folder.config,
+    model: base.folder.model,
     weights: base.weights,
     adapted,
     maxPositions: Math.max(...longest),
@@ -196,7 +196,7 @@ export const announceDecoding = (
   const ends = {
     ...endsOf(model, settings.compat),
     padId: model.tokenizer.padId,
-    vocabularySize: model.folder.config.vocabSize,
+    vocabularySize: model.folder.model.vocabSize,
   };
   const followed = datasets
     .filter((dataset) => !answersByLetters(dataset, settings))

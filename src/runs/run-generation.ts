@@ -71,7 +71,7 @@ export const runGeneration = async (
   await requireNewFiles([options.out], { flag: "--out", overwrite: options.overwrite });
   await requireWritablePath(options.out, "Choose another --out");
   const { base, adapted } = await open(options, ui);
-  const { config } = base.folder;
+  const { model } = base.folder;
   const { tokenizer } = base;
   requireKnownTokensOf(base, [], { usesTokenizer: true });
   const followed = settingsOf(options, base);
@@ -82,7 +82,7 @@ export const runGeneration = async (
   const prompts = await readPromptRows(options.input, { tokenizer, ...vocabularyOf(base) });
   const longest = prompts.reduce((most, { ids }) => Math.max(most, ids.length), 0);
   const engine = await openEngine({
-    config,
+    model,
     weights: base.weights,
     adapted,
     maxPositions: longest + mostNewTokens(prompts, settings),
@@ -119,7 +119,7 @@ const settingsOf = (
 ): FollowedSettings => {
   const { numBeams, numReturnSequences, maxNewTokens, lengthPenalty, earlyStopping } = options;
   const { noRepeatNgramSize, doSample, temperature, topK, topP, given } = options;
-  const { tokenIds, generation, config } = folder;
+  const { tokenIds, generation, model } = folder;
   const own: DecodeSettings = {
     ...defaultDecodeSettings,
     ...{ numBeams, numReturnSequences, maxNewTokens, lengthPenalty, earlyStopping },
@@ -127,7 +127,7 @@ const settingsOf = (
     eosIds: tokenIds.eosIds,
     padId: tokenIds.padId ?? tokenizer?.padId ?? 0,
   };
-  const vocabularySize = config.vocabSize;
+  const vocabularySize = model.vocabSize;
   const followed = followGenerationConfig(own, generation, { given, vocabularySize });
   if (followed.stopStrings.length > 0 && !tokenizer)
     throw new UserError(

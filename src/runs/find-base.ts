@@ -90,7 +90,7 @@ const areSameModel = async (
 ): Promise<boolean> => {
   const [a, b] = await Promise.all(paths.map(loadModelFolder));
   if (!a || !b) return false;
-  if (JSON.stringify(a.config) !== JSON.stringify(b.config) || shapesOf(a) !== shapesOf(b))
+  if (JSON.stringify(a.model) !== JSON.stringify(b.model) || shapesOf(a) !== shapesOf(b))
     return false;
   if (!values) return true;
   if (a.files.join() !== b.files.join()) return false;

@@ -9,7 +9,7 @@ import { createParameterStore } from "../train/parameters.js";
 
 /** A model that gives logits: its config and weights, and an adapter where one works beside them. */
 export interface LogitSource {
-  readonly config: Model;
+  readonly model: Model;
   readonly weights: FrozenWeights;
   readonly adapted?: LiveAdapter | undefined;
 }
@@ -46,13 +46,13 @@ export const sampleRows = ({
   });
 
 const openSession = (
-  { config, weights, adapted }: LogitSource,
+  { model, weights, adapted }: LogitSource,
   maxPositions: number,
   threads: number | undefined,
 ): Promise<LossSession> =>
   LossSession.create(
     {
-      config,
+      model,
       adapter: adapted?.adapter,
       maxPositions,
       chunks: 1,
@@ -98,7 +98,7 @@ export const compareLogits = async (
   const sessions: LossSession[] = [];
   const found = others.map(() => ({ largest: 0, sameToken: 0 }));
   let [largestLogit, positions] = [0, 0];
-  const { vocabSize } = reference.config;
+  const { vocabSize } = reference.model;
   try {
     for (const source of [reference, ...others])
       sessions.push(await openSession(source, longest, threads));

@@ -1,7 +1,7 @@
 import test from "ava";
 import { findSingleDataset } from "../../src/datasets/registry.js";
 import { defaultDecodeSettings } from "../../src/decode/settings.js";
-import { decodeSettingsOf, type PredictionSettings } from "../../src/evaluate/predict.js";
+import { decodeSettingsOf, type PredictionSettings } from "../../src/runs/predict.js";
 
 const settings: PredictionSettings = {
   batch: 16,

@@ -7,7 +7,7 @@ import {
   analyseAdapter,
   writeAdapterAnalysis,
   type AdapterAnalysis,
-} from "../../src/evaluate/adapter-analysis.js";
+} from "../../src/runs/adapter-analysis.js";
 import type { LinearModule } from "../../src/models/model.js";
 import { createFullAdapter, createLinearAdapter } from "../../src/peft/adapter.js";
 import { fft } from "../../src/peft/fft.js";
