@@ -49,8 +49,11 @@ export interface ModelHooks {
   linear(x: Value, module: LinearModule): Value;
   /** The context vectors, [batch * seq, heads * headDim]. */
   attend(inputs: AttentionInputs): Value;
-  /** Dropout of the model's own, on x [rows, hidden]; a place has a name of its own. Absent: nothing is dropped. */
-  readonly drop?: (x: Value, place: string) => Value;
+  /**
+   * Dropout of the model's own, on x [rows, hidden]; a place has a name of its own. Absent: nothing is dropped.
+   * `rate`: in place of the model's `dropout`.
+   */
+  readonly drop?: (x: Value, place: string, rate?: number) => Value;
   /** Cuts [batch * seq, width] down to the rows that are needed after the last layer's attention. */
   readonly lastRows?: (x: Value) => Value;
 }
@@ -93,6 +96,26 @@ export interface ModelTokenIds {
 }
 
 /**
+ * How a family makes a class out of a text, as transformers' <Family>ForSequenceClassification does: from the hidden state of one
+ * token of the row.
+ */
+export interface ClassifierHead {
+  /** The class of transformers, which config.json names: LlamaForSequenceClassification. */
+  readonly architecture: string;
+  /** Whose hidden state stands for the row: its first token's, or its last real one's. */
+  readonly pools: "first" | "last";
+  /** The layers in it, in the order of computation, named as in transformers; they train in full. The last one makes the logits. */
+  linears(labels: number): readonly LinearModule[];
+  /** Logits [rows, labels] of hidden states [rows, hidden]. */
+  logits(
+    g: Graph,
+    hidden: Value,
+    labels: number,
+    hooks: Pick<ModelHooks, "linear" | "drop">,
+  ): Value;
+}
+
+/**
  * All that the rooms above know of a model: sizes, names, and how its graph is built. Which family it is of stays behind these
  * functions (see defineFamily).
  */
@@ -111,6 +134,10 @@ export interface Model extends ModelSizes, ModelTokenIds {
   readonly embedding: LinearModule;
   /** The output head; where it is tied, its `weight` is the embedding's tensor. */
   readonly head: LinearModule;
+  /** What makes a classifier of it (see classifierModel); absent in families that have none. */
+  readonly classifier?: ClassifierHead;
+  /** How many classes a classifier tells apart: its `logits` are [rows, labels]. Absent in a language model. */
+  readonly labels?: number;
   /**
    * Every tensor by its Hugging Face name, with its shape; weights are [outFeatures, inFeatures]. In the order of transformers'
    * state_dict, in which shards are filled. A tied head's is not among them.
@@ -121,7 +148,7 @@ export interface Model extends ModelSizes, ModelTokenIds {
    */
   trunk(g: Graph, inputs: ModelInputs, hooks: ModelHooks): Value;
   /** Logits [rows, vocab] of hidden states [rows, hidden]. */
-  logits(g: Graph, hidden: Value, hooks: Pick<ModelHooks, "linear">): Value;
+  logits(g: Graph, hidden: Value, hooks: Pick<ModelHooks, "linear" | "drop">): Value;
   /** Whether a file may hold this tensor though the model computes or shares it. */
   isRedundant(tensor: string): boolean;
   /** Sizes that the tensors of a file show, by the words of config.json, beside what it says of them. */

@@ -207,8 +207,9 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
 /** The model's own dropout, with masks by the names of its places. */
 const modelDrop =
   (g: Graph, keys: DropoutKeys, rate: number): NonNullable<ModelHooks["drop"]> =>
-  (x, place) => {
-    const dropout = moduleDropout(g, keys, { path: `model:${place}`, rate });
+  (x, place, ownRate = rate) => {
+    if (ownRate === 0) return x;
+    const dropout = moduleDropout(g, keys, { path: `model:${place}`, rate: ownRate });
     return g.mul(dropout.apply(x), g.scalar(dropout.scale, x.dtype));
   };
 

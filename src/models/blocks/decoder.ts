@@ -13,6 +13,7 @@ import {
   type ShownSize,
 } from "../model.js";
 import { ropeTable, type RopeConfig } from "./rope.js";
+import { scoreHead } from "./score-head.js";
 
 /**
  * A decoder of pre-norm blocks with RMS norms, rotary positions, grouped keys and values and a gated MLP: Llama and those that
@@ -227,6 +228,10 @@ export const decoderModel = (config: DecoderConfig): Model => {
     dropout: 0,
     attentionDropout,
     ...{ linears, embedding, head },
+    classifier: scoreHead(
+      `${modelType.slice(0, 1).toUpperCase()}${modelType.slice(1)}ForSequenceClassification`,
+      hiddenSize,
+    ),
     tensors: tensorsOf(config, linears, head),
     trunk: (g, inputs, hooks) => buildDecoder(g, config, linears, inputs, hooks),
     logits: (g, hidden, hooks) => g.inScope(head.path, () => hooks.linear(hidden, head)),

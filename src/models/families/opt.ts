@@ -4,6 +4,7 @@ import type { JsonObject } from "../../core/json-file.js";
 import { UserError } from "../../core/errors.js";
 import type { Graph } from "../../graph/graph.js";
 import type { Value } from "../../graph/op.js";
+import { scoreHead } from "../blocks/score-head.js";
 import { defineFamily } from "../family.js";
 import {
   tokenTables,
@@ -217,6 +218,7 @@ const optModel = (config: OptConfig): Model => {
     ...{ dropout, attentionDropout, linears, head },
     windows: Array<undefined>(layers).fill(undefined),
     embedding,
+    classifier: scoreHead("OPTForSequenceClassification", embeddingSize),
     tensors: tensorsOf(config, linears),
     trunk: (g, inputs, hooks) => build(g, config, linears, inputs, hooks),
     logits: (g, hidden, hooks) => g.inScope(head.path, () => hooks.linear(hidden, head)),
