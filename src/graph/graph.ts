@@ -181,6 +181,7 @@ export class Graph {
   sigmoid = (x: Value): Value => this.#one("Sigmoid", [x]);
   relu = (x: Value): Value => this.#one("Relu", [x]);
   tanh = (x: Value): Value => this.#one("Tanh", [x]);
+  erf = (x: Value): Value => this.#one("Erf", [x]);
   silu = (x: Value): Value => this.#one("Silu", [x]);
   /** x as a constant: no gradient flows through it. */
   detach = (x: Value): Value => this.#one("Detach", [x]);

@@ -11,6 +11,7 @@ import { isGgufPath } from "./gguf/open-gguf.js";
 import { readGenerationConfig, type GenerationFile } from "./generation-config.js";
 import { checkModelTensors } from "./check-tensors.js";
 import { modelFile } from "./model-files.js";
+import { completeNames } from "./name-prefix.js";
 import { nameShards, singleName } from "./shards.js";
 import { families } from "./families.js";
 import type { Model, ModelTokenIds } from "./model.js";
@@ -218,7 +219,7 @@ export const loadModelFolder = async (path: string): Promise<ModelFolder> => {
   const generationFile = hasGeneration
     ? readGenerationConfig(rawGeneration, join(path, generation))
     : readGenerationConfig(rawConfig, join(path, "config.json"));
-  const found = await readWeights(path, names);
+  const found = completeNames(model, await readWeights(path, names));
   requireUnquantizedNames(found.weights.keys(), path);
   const shards = [...new Set(found.shardOf.values())];
   const { files, warnings } = await resolveTiedHead({ model, rawConfig, ...found }, path);

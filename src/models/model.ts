@@ -143,6 +143,8 @@ export interface Model extends ModelSizes, ModelTokenIds {
    * state_dict, in which shards are filled. A tied head's is not among them.
    */
   readonly tensors: ReadonlyMap<string, readonly number[]>;
+  /** What files may leave out in front of its names, such as "transformer."; absent: nothing. */
+  readonly prefix?: string;
   /**
    * The hidden states after the last norm, [rows, hidden]; rows = batch * seq, or what `hooks.lastRows` leaves of them.
    */

@@ -78,9 +78,10 @@ test("loadModelFolder takes token ids from generation_config.json first", async 
 /** Splits the tensors into two shards with an index; returns the folder and its index. */
 const makeSharded = async (
   t: ExecutionContext,
+  config: object = rawConfig,
+  all = tensors(),
 ): Promise<{ folder: string; map: Record<string, string> }> => {
-  const folder = await makeModel(t, { weights: null });
-  const all = tensors();
+  const folder = await makeModel(t, { config, weights: null });
   const map: Record<string, string> = {};
   for (const [i, part] of [all.slice(0, 5), all.slice(5)].entries()) {
     const shard = `model-0000${String(i + 1)}-of-00002.safetensors`;
@@ -90,6 +91,30 @@ const makeSharded = async (
   await writeJson(folder, "model.safetensors.index.json", { weight_map: map });
   return { folder, map };
 };
+
+test("loadModelFolder completes names that were saved without the model's prefix, in shards too", async (t) => {
+  const config = {
+    ...{ model_type: "opt", vocab_size: 8, hidden_size: 4, ffn_dim: 6 },
+    ...{ num_hidden_layers: 1, num_attention_heads: 2, max_position_embeddings: 8 },
+  };
+  const { tensors: shapes } = parseConfig(config, "config.json");
+  const bare = [...shapes].map(([name, shape]): TensorToWrite => {
+    const data = new Float32Array(shape.reduce((n, d) => n * d)).fill(name.length);
+    return { name: name.replace(/^model\./, ""), dtype: "float32", shape, data };
+  });
+  const { folder, map } = await makeSharded(t, config, bare);
+  const { weights, shardOf } = await loadModelFolder(folder);
+  t.deepEqual(new Set(weights.keys()), new Set(shapes.keys()));
+  for (const [name, entry] of weights) {
+    t.is(entry.name, name);
+    t.is((await readTensorAsFloat32(entry))[0], name.length);
+    t.is(shardOf.get(name), map[name.replace(/^model\./, "")]);
+  }
+  const [first] = bare;
+  const both = [...bare, { ...first!, name: `model.${first!.name}` }];
+  const { message } = await errorOf(t, await makeModel(t, { config, weights: both }));
+  t.regex(message, /: "decoder\.[\w.]+": found .* expected no such tensor/);
+});
 
 test("loadModelFolder reads shards by their index", async (t) => {
   const { folder } = await makeSharded(t);

@@ -6,6 +6,7 @@ import { cast } from "./cast.js";
 import { concat } from "./concat.js";
 import { detach } from "./detach.js";
 import { div } from "./div.js";
+import { erf } from "./erf.js";
 import { exp } from "./exp.js";
 import { expand } from "./expand.js";
 import { gatherElements } from "./gather-elements.js";
@@ -53,6 +54,7 @@ export const ops = {
   Concat: concat,
   Detach: detach,
   Div: div,
+  Erf: erf,
   Exp: exp,
   Expand: expand,
   GatherElements: gatherElements,

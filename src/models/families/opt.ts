@@ -220,6 +220,7 @@ const optModel = (config: OptConfig): Model => {
     embedding,
     classifier: scoreHead("OPTForSequenceClassification", embeddingSize),
     tensors: tensorsOf(config, linears),
+    prefix: "model.",
     trunk: (g, inputs, hooks) => build(g, config, linears, inputs, hooks),
     logits: (g, hidden, hooks) => g.inScope(head.path, () => hooks.linear(hidden, head)),
     isRedundant: (name) => tieWordEmbeddings && name === "lm_head.weight",

@@ -22,6 +22,7 @@ const swiglu = gradientCase("in a gated product with rows normed and turned", {
 /** The ops that ONNX Runtime has in float32 alone, and what they are lowered to elsewhere. */
 const forms: Readonly<Partial<Record<OpName, readonly GradientCase[]>>> = {
   Silu: [...elementwiseCases.Silu, swiglu],
+  Erf: elementwiseCases.Erf,
   FusedMatMul: sumCases.FusedMatMul,
   ...fusedCases,
 };

@@ -65,6 +65,13 @@ export const elementwiseCases = {
   Sigmoid: unary((g, x) => g.sigmoid(x)),
   Relu: unary((g, x) => g.relu(x)),
   Tanh: unary((g, x) => g.tanh(x)),
+  Erf: [
+    ...unary((g, x) => g.erf(x)),
+    gradientCase("where it is all but flat, and beyond", {
+      inputs: { x: uniform([6], -8, 8) },
+      forward: (g, { x }) => g.add(g.erf(x), g.mul(x, g.scalar(0.1, x.dtype))),
+    }),
+  ],
   Silu: unary((g, x) => g.silu(x)),
   Identity: unary((g, x) => g.identity(x)),
   Where: [
