@@ -129,7 +129,7 @@ export const ownFlags = {
     default: null,
     min: 0,
     max: 0.99,
-    help: "Dropout of the model's hidden states in training, in place of its config's; 0 drops nothing",
+    help: "Dropout of the model's hidden states in training, in place of its config's; 0 drops nothing, attention included",
   },
   max_grad_norm: {
     ours: true,

@@ -122,8 +122,8 @@ export interface ClassifierHead {
 export interface Model extends ModelSizes, ModelTokenIds {
   /** model_type of config.json. */
   readonly modelType: string;
-  /** Of hidden states, in training. */
-  readonly dropout: number;
+  /** Of hidden states, in training; undefined for a model that has no place for it. */
+  readonly dropout: number | undefined;
   /** Of attention probabilities, in training. */
   readonly attentionDropout: number;
   /** By layer, how many tokens back a token sees, itself included; undefined: all. */

@@ -3,7 +3,7 @@ import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import { weightOf, type LinearModule, type ModelHooks } from "../models/model.js";
 import type { WeightAccess } from "../models/weights/frozen-weights.js";
-import { moduleDropout, noDropout, type DropoutKeys } from "./dropout.js";
+import { moduleDropout, noDropout, type DropoutKeys } from "../models/blocks/dropout.js";
 import { requireBase } from "./init.js";
 import {
   defaultMethodOptions,

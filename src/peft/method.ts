@@ -2,7 +2,7 @@ import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import type { LinearModule } from "../models/model.js";
 import type { Model } from "../models/model.js";
-import type { Dropout } from "./dropout.js";
+import type { Dropout } from "../models/blocks/dropout.js";
 import { kaimingUniform, zeros, type Initializer } from "./init.js";
 
 export interface ParameterSpec {

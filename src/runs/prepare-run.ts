@@ -144,7 +144,7 @@ export const prepareRun = async (
   for (const warning of new Set([...data.warnings, ...(questions?.warnings ?? [])]))
     ui.warn(warning);
   requireSameLength(options, data.train.length);
-  requireNoDropout(base);
+  requireDropout(base, options.modelDropout);
   const adapter = buildAdapter(peftType, model, options, options.compat, base.tokenizer);
   if (data.choiceWarning !== undefined && choosesCheckpoint(options, data, adapter))
     ui.warn(data.choiceWarning);
@@ -253,11 +253,14 @@ const requireSameLength = (options: TrainingRunOptions, rows: number): void => {
     );
 };
 
-/** Training without the model's own dropout would be another training. */
-const requireNoDropout = ({ folder: { model, path } }: BaseModel): void => {
-  if (model.attentionDropout > 0)
+/** A rate that no part of the model reads would be without effect. */
+const requireDropout = (
+  { folder: { model, path } }: BaseModel,
+  modelDropout: number | undefined,
+): void => {
+  if (model.dropout === undefined && modelDropout !== undefined && modelDropout > 0)
     throw new UserError(
-      `Cannot train ${path}: found attention_dropout ${String(model.attentionDropout)} in config.json, expected 0`,
-      "Attention dropout is not built: set it to 0 in a copy of the model's folder",
+      `Cannot use --model_dropout=${String(modelDropout)} with ${path}: found model_type "${model.modelType}", which drops no hidden states, expected 0 or none`,
+      "Leave the flag out; its config's attention_dropout acts in training, and --model_dropout=0 switches it off",
     );
 };

@@ -17,7 +17,12 @@ import {
 } from "../models/blocks/attention.js";
 import { accessFrozenWeights, type WeightType } from "../models/weights/frozen-weights.js";
 import { plainHooks, type Adapter } from "../peft/adapter.js";
-import { moduleDropout, type DropoutKeys } from "../peft/dropout.js";
+import {
+  attentionDropout,
+  moduleDropout,
+  type Dropout,
+  type DropoutKeys,
+} from "../models/blocks/dropout.js";
 import { splitPrefix } from "../peft/virtual-tokens.js";
 
 export interface LossGraphOptions {
@@ -36,7 +41,7 @@ export interface LossGraphOptions {
   readonly recomputeLayers: boolean;
   /** Training: dropout acts, the adapter's and the model's own. */
   readonly drops?: boolean;
-  /** In place of the rate of the model's config. */
+  /** In place of the hidden states' rate of the model's config; 0 drops no attention probabilities either. */
   readonly modelDropout?: number | undefined;
   /** Whether the logits of all positions are an output too. */
   readonly allLogits?: boolean;
@@ -46,24 +51,39 @@ export interface LossGraphOptions {
 
 /** The width of the dropout_columns that a graph takes; undefined where it drops nothing. */
 export const dropoutWidth = (
-  options: Pick<LossGraphOptions, "adapter" | "drops" | "model" | "modelDropout">,
+  options: Pick<LossGraphOptions, "adapter" | "drops" | "maxPositions" | "model" | "modelDropout">,
 ): number | undefined => {
   const { adapter, drops = false, model } = options;
   if (!drops) return undefined;
   // Of an embedding nothing is dropped: it has no input but ids.
   const targets = adapter?.targets.filter(({ table }) => table !== "embedding") ?? [];
+  const rates = dropoutRates(options);
   const widths = [
     ...(adapter && adapter.options.dropout > 0 ? targets.map(({ inFeatures }) => inFeatures) : []),
-    ...(modelDropoutOf(options) > 0 ? [model.hiddenSize] : []),
+    ...(rates.hidden > 0 ? [model.hiddenSize] : []),
+    ...(rates.attention > 0 ? [columnsOf(options)] : []),
   ];
   return widths.length > 0 ? Math.max(...widths) : undefined;
 };
 
-/** The rate of the model's own dropout. */
-const modelDropoutOf = ({
+/** The rates of the model's own dropout. */
+const dropoutRates = ({
   model,
-  modelDropout = model.dropout,
-}: Pick<LossGraphOptions, "model" | "modelDropout">): number => modelDropout;
+  modelDropout,
+}: Pick<LossGraphOptions, "model" | "modelDropout">): {
+  readonly hidden: number;
+  readonly attention: number;
+} => ({
+  hidden: modelDropout ?? model.dropout ?? 0,
+  attention: modelDropout === 0 ? 0 : model.attentionDropout,
+});
+
+/** The columns of the longest batch, virtual tokens counted. */
+const columnsOf = ({
+  adapter,
+  maxPositions,
+}: Pick<LossGraphOptions, "adapter" | "maxPositions">): number =>
+  maxPositions + (adapter?.virtual?.count ?? 0);
 
 export const gradientName = (parameter: string): string => `grad:${parameter}`;
 export const accumulatorName = (parameter: string): string => `sum:${parameter}`;
@@ -77,7 +97,7 @@ export const parameterName = (parameter: string): string => `param:${parameter}`
  * Inputs: input_ids, positions int64 [batch, seq]; columns int64 [seq]; key_bias float32 [batch, seq] (0, or MASKED for
  * padding); label_rows int64 [labels], which rows of [batch * seq] predict a label; label_ids int64 [labels]; loss_scale
  * float32 []; chunk_sizes int64 [chunks] where chunks > 1; every parameter; with gradients, an accumulator a trainable one.
- * Where dropout acts, dropout_rows int32 [batch, seq, 2] and dropout_columns int32 [2, width] (see peft/dropout.ts).
+ * Where dropout acts, dropout_rows int32 [batch, seq, 2] and dropout_columns int32 [2, width] (see models/blocks/dropout.ts).
  * Outputs: loss float32 []; logits [batch, seq, vocab] and label_losses [labels], -log p of each, if asked; grad:<name> = sum:<name> + gradient (bind both to one tensor).
  *
  * The last layer computes only the labelled rows from its attention on, and logits exist for these alone.
@@ -108,9 +128,9 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
   const selectRows = (x: Value): Value => g.gather(x, labelRows, { axis: 0 });
   const width = dropoutWidth(options);
   const keys = width === undefined ? undefined : dropoutKeys(g, width, selectRows);
-  const rate = modelDropoutOf(options);
+  const rates = dropoutRates(options);
   const hooks = adapter ? adapter.hooks(g, frozen, parameter, keys) : plainHooks(g, frozen);
-  const maxPositions = options.maxPositions + (adapter?.virtual?.count ?? 0);
+  const maxPositions = columnsOf(options);
   const prefix =
     adapter?.virtual?.form === "keys-values"
       ? splitPrefix(g, adapter.virtual.rows(g, parameter), model)
@@ -136,6 +156,12 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
     const { kvHeads, headDim } = model;
     return g.concat([g.expand(front, ["batch", kvHeads, prefixLength, headDim]), own], 2);
   };
+  const attentionDropoutOf = (layer: number): Dropout | undefined => {
+    if (!keys || rates.attention === 0) return undefined;
+    const slots = prefixLength === 0 ? columns : slotsBehind(g, columns, prefixLength);
+    const path = `attention:${String(layer)}`;
+    return attentionDropout(g, { ...keys, slots }, { path, rate: rates.attention });
+  };
   const lastHidden = (lastRows: ((x: Value) => Value) | undefined): Value =>
     model.trunk(
       g,
@@ -157,10 +183,10 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
               mask: maskOf(layer),
             },
             model,
-            scores,
+            { ...scores, dropout: attentionDropoutOf(layer) },
           ),
         ...(lastRows && { lastRows }),
-        ...(keys && rate > 0 && { drop: modelDrop(g, keys, rate) }),
+        ...(keys && rates.hidden > 0 && { drop: modelDrop(g, keys, rates.hidden) }),
       },
     );
 
@@ -228,8 +254,17 @@ const prefixMask = (
   return g.expand(g.reshape(row, [1, 1, 1, "seq", length]), shape);
 };
 
+/** The slots of a prefix, then those of the columns: int64 [length + seq]. */
+const slotsBehind = (g: Graph, columns: Value, length: number): Value =>
+  g.concat(
+    [g.integers(Array.from({ length }, (_, i) => i)), g.add(columns, g.scalar(length, "int64"))],
+    0,
+  );
+
 /** The keys of dropout as inputs of the graph, and those of rows that are computed in parts. */
 interface RowKeys extends DropoutKeys {
+  /** Of all rows, int32 [batch, seq, 2]. */
+  readonly queries: Value;
   /** Says that `parts` are the pieces of `x`, which `cut` makes. */
   split(x: Value, parts: readonly Value[], cut: (keys: Value) => readonly Value[]): void;
 }
@@ -237,11 +272,13 @@ interface RowKeys extends DropoutKeys {
 /** Rows keep their keys where only some of them are computed. */
 const dropoutKeys = (g: Graph, width: number, selectRows: (x: Value) => Value): RowKeys => {
   const count = multiplyDims("batch", "seq");
-  const all = g.reshape(g.input("dropout_rows", "int32", ["batch", "seq", 2]), [count, 2]);
+  const queries = g.input("dropout_rows", "int32", ["batch", "seq", 2]);
+  const all = g.reshape(queries, [count, 2]);
   const ofParts = new Map<Value, Value>();
   const rows = (x: Value): Value =>
     ofParts.get(x) ?? (x.shape[0] === all.shape[0] ? all : selectRows(all));
   return {
+    queries,
     columns: g.input("dropout_columns", "int32", [2, width]),
     rows,
     split(x, parts, cut) {

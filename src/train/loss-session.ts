@@ -3,7 +3,7 @@ import { MASKED } from "../models/blocks/attention.js";
 import { initializersOf, type FrozenWeights } from "../models/weights/frozen-weights.js";
 import { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
-import { drawDropoutKeys, type DropoutDraw } from "../peft/dropout.js";
+import { drawDropoutKeys, type DropoutDraw } from "../models/blocks/dropout.js";
 import type { VirtualTokens } from "../peft/method.js";
 import { virtualId } from "../peft/virtual-tokens.js";
 import { noLoss } from "../datasets/encoded-rows.js";

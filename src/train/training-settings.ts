@@ -20,7 +20,7 @@ export interface TrainingSettings {
   readonly optimizer: Optimizer;
   /** 0: no clipping. */
   readonly maxGradNorm: number;
-  /** Of the model's hidden states; undefined: what its config says. */
+  /** Of the model's hidden states, and 0 of its attention too; undefined: what its config says. */
   readonly modelDropout?: number | undefined;
   /** As given; undefined does not enter the run's name. */
   readonly seed: number | undefined;

@@ -110,6 +110,8 @@ test("shares outside [0, 1) are errors: sparsity and dropout", async (t) => {
         new RegExp(`${flag}: found ${value}, expected`),
       );
   await refuses(t, setting, [...setting.flags, "--lora_dropout=0.1"], /with --peft_type=hira/);
+  // A Llama has no place where hidden states could be dropped.
+  await refuses(t, setting, [...setting.flags, "--model_dropout=0.1"], /drops no hidden states/);
 });
 
 test("layers beyond the model, patterns and saved modules that match nothing are errors", async (t) => {

@@ -1,8 +1,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { appendFile, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { appendFile, cp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import test, { type ExecutionContext } from "ava";
 import { elementCount } from "../../src/core/dtype.js";
 import { readSafetensorsHeader, readTensorData } from "../../src/models/weights/safetensors.js";
@@ -146,6 +147,32 @@ for (const [name, own] of Object.entries(cases))
     await succeed(t, ...argv, "--save_total_limit=0", `--resume_from_checkpoint=${killed}`);
     t.deepEqual(await resultsOf(killed), await resultsOf(whole));
   });
+
+test("a resumed run has the bits of an uninterrupted one: OPT's own dropout, of attention too", async (t) => {
+  const { folder, flags } = await prepareRuns(t);
+  const model = join(folder, "opt");
+  await cp(
+    fileURLToPath(new URL("../fixtures/models/families/opt/model", import.meta.url)),
+    model,
+    {
+      recursive: true,
+    },
+  );
+  const config = JSON.parse(await readFile(join(model, "config.json"), "utf8")) as object;
+  await writeFile(
+    join(model, "config.json"),
+    JSON.stringify({ ...config, dropout: 0.1, attention_dropout: 0.1 }),
+  );
+  const argv = [
+    ...[...flags, `--model=${model}`, "--peft_type=hira", "--r_ab=2", "--target_modules=q_proj"],
+    ...["--grad_acc=2", "--eval_strategy=steps", "--eval_steps=4", "--max_steps=7"],
+    "--save_total_limit=0",
+  ];
+  const whole = await succeed(t, ...argv);
+  const killed = await copyAsKilled(whole, join(folder, "killed"), 4);
+  await succeed(t, ...argv, `--resume_from_checkpoint=${killed}`);
+  t.deepEqual(await resultsOf(killed), await resultsOf(whole));
+});
 
 test("a resumed run of Sparse LoRA has its exact count of zeros in every matrix, and keeps its masks", async (t) => {
   const { folder, flags } = await prepareRuns(t);

@@ -6,6 +6,7 @@ import type { Value } from "../../src/graph/op.js";
 import { lower } from "../../src/graph/passes/lower.js";
 import { buildAdapter } from "../../src/peft/build-adapter.js";
 import {
+  attentionDropout,
   drawDropoutKeys,
   keepThreshold,
   moduleDropout,
@@ -13,7 +14,7 @@ import {
   noDropout,
   type Dropout,
   type DropoutDraw,
-} from "../../src/peft/dropout.js";
+} from "../../src/models/blocks/dropout.js";
 import { defaultMethodOptions, type LinearMethod } from "../../src/peft/method.js";
 import { peftMethods } from "../../src/peft/registry.js";
 import { Tensor } from "../../src/runtime/tensor.js";
@@ -53,6 +54,54 @@ test("the mask is the formula's in 32-bit arithmetic that wraps, and the same ev
     }
   t.deepEqual(await maskOf(path, first), expected);
   t.deepEqual(await maskOf(path, first), expected);
+});
+
+test("the mask of attention has a head's keys for a module's, and drops its share in every head", async (t) => {
+  const [batch, kvHeads, group, seq, width] = [2, 2, 3, 40, 48];
+  const { rows, columns } = drawDropoutKeys(first, { rows: batch * seq, width });
+  const shape = [batch, kvHeads, group, seq, seq];
+  const size = batch * kvHeads * group * seq * seq;
+  const g = new Graph();
+  const keys = {
+    queries: g.input("rows", "int32", ["batch", "seq", 2]),
+    columns: g.input("columns", "int32", [2, width]),
+    slots: g.input("slots", "int64", ["seq"]),
+  };
+  const x = g.input("x", "float32", ["batch", kvHeads, group, "seq", "seq"]);
+  g.output("y", attentionDropout(g, keys, { path: "attention:1", rate: RATE }).apply(x));
+  const slots = BigInt64Array.from({ length: seq }, (_, i) => BigInt(i));
+  const { y } = await runGraph(g, {
+    x: float32(shape, new Float32Array(size).fill(1)),
+    rows: Tensor.fromArray("int32", [batch, seq, 2], rows),
+    columns: Tensor.fromArray("int32", [2, width], columns),
+    slots: Tensor.fromArray("int64", [seq], slots),
+  });
+  const heads = Array.from({ length: kvHeads * group }, (): number[] => []);
+  const expected: number[] = [];
+  for (let row = 0; row < batch; row++)
+    for (const [head, masks] of heads.entries()) {
+      const [k0, k1] = moduleKeys(`attention:1:head ${String(head)}`);
+      for (let query = 0; query < seq; query++)
+        for (let slot = 0; slot < seq; slot++) {
+          const at = 2 * (row * seq + query);
+          const a = (rows[at]! + Math.imul(k0, columns[slot]!)) | 0;
+          const b = (rows[at + 1]! + Math.imul(k1, columns[width + slot]!)) | 0;
+          const kept = Number(Math.imul(a, b) <= keepThreshold(RATE));
+          expected.push(kept);
+          masks.push(kept);
+        }
+    }
+  t.deepEqual(y, Float32Array.from(expected));
+  const bound = 5 / Math.sqrt(size / heads.length);
+  for (const [i, mask] of heads.entries()) {
+    const kept = mask.reduce((sum, value) => sum + value, 0) / mask.length;
+    t.true(Math.abs(kept - (1 - RATE)) < bound * Math.sqrt(RATE * (1 - RATE)), String(kept));
+    for (const other of heads.slice(i + 1))
+      t.true(
+        Math.abs(correlation(Float32Array.from(mask), Float32Array.from(other))) < bound,
+        `head ${String(i)}`,
+      );
+  }
 });
 
 /** The correlation of two masks. */

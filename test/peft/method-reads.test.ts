@@ -1,7 +1,7 @@
 import test from "ava";
 import { Graph } from "../../src/graph/graph.js";
 import type { Value } from "../../src/graph/op.js";
-import { noDropout } from "../../src/peft/dropout.js";
+import { noDropout } from "../../src/models/blocks/dropout.js";
 import {
   defaultMethodOptions,
   type LinearMethod,

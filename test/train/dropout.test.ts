@@ -1,5 +1,6 @@
 import test from "ava";
 import { buildAdapter } from "../../src/peft/build-adapter.js";
+import { buildLossGraph } from "../../src/train/loss-graph.js";
 import { LossSession } from "../../src/train/loss-session.js";
 import type { ParameterStore } from "../../src/train/parameters.js";
 import { clearGradients } from "../../src/train/parameters.js";
@@ -27,19 +28,25 @@ const open = async ({
   recomputeLayers = false,
   loraDropout = 0.4,
   peftType = "lora",
+  modelDropout,
+  attention = 0,
 }: {
   readonly drops?: boolean;
   readonly recomputeLayers?: boolean;
   readonly loraDropout?: number;
   readonly peftType?: PeftType;
+  readonly modelDropout?: number;
+  /** The model's rate for attention probabilities. */
+  readonly attention?: number;
 } = {}) => {
-  const model = await loadTinyBase();
+  const base = await loadTinyBase();
+  const model = { ...base, model: { ...base.model, attentionDropout: attention } };
   const settings = { ...defaultAdapterSettings, loraDropout };
   const adapter = buildAdapter(peftType, model.model, settings, new Set());
   const store = drawnStore(adapter, model);
   const options = { model: model.model, adapter, maxPositions: 6, chunks: 1, gradients: true };
   const session = await LossSession.create(
-    { ...options, drops, recomputeLayers },
+    { ...options, drops, recomputeLayers, modelDropout },
     model.weights,
     store,
     { threads: 1 },
@@ -85,9 +92,60 @@ test("nothing is dropped in evaluation, nor at a rate of 0; a training graph wan
   for (const { session } of [plain, evaluation, training]) session.dispose();
 });
 
-for (const peftType of ["lora", "mora", "hilora"] as const)
-  test(`the gradient is that of the loss under one mask, by central differences: ${peftType}`, async (t) => {
-    const { session, store } = await open({ peftType });
+const attentionOnly = { loraDropout: 0, attention: 0.4 };
+
+test("dropout of attention probabilities repeats bit for bit, with a prefix in front too; --model_dropout=0 and evaluation drop none", async (t) => {
+  for (const peftType of ["hira", "prefix", "prompt-tuning"] as const) {
+    const run = async (
+      settings: Parameters<typeof open>[0],
+      step = 0,
+    ): Promise<{ readonly loss: number; readonly gradients: readonly Float32Array[] }> => {
+      const { session, store } = await open({ ...attentionOnly, peftType, ...settings });
+      const { loss } = await session.run(batch, 0.1, { draw: { ...draw, step } });
+      session.dispose();
+      return { loss, gradients: gradientsOf(store) };
+    };
+    const once = await run({});
+    t.deepEqual(await run({}), once, peftType);
+    t.deepEqual(await run({ recomputeLayers: true }), once, peftType);
+    t.not((await run({}, 1)).loss, once.loss);
+    const plain = await run({ attention: 0 });
+    t.not(plain.loss, once.loss);
+    t.deepEqual(await run({ modelDropout: 0 }), plain);
+    t.deepEqual(await run({ drops: false }), plain);
+  }
+});
+
+test("no mask of attention outlives its part of the pass: backward makes it again from the keys", async (t) => {
+  const { model, weights } = await loadTinyBase();
+  const graph = buildLossGraph({
+    model: { ...model, attentionDropout: 0.1 },
+    adapter: buildAdapter("hira", model, defaultAdapterSettings, new Set()),
+    typeOf: (name) => weights.typeOf(name),
+    ...{ maxPositions: 6, chunks: 1, gradients: true, recomputeLayers: false, drops: true },
+  });
+  const scores = [model.kvHeads, model.heads / model.kvHeads].join();
+  const kept = graph.nodes
+    .filter(({ backward }) => backward)
+    .flatMap(({ inputs }) => inputs)
+    .filter(
+      ({ producer, shape }) => producer?.backward === false && shape.slice(1, 3).join() === scores,
+    );
+  // The probabilities themselves, which softmax's gradient reads.
+  t.deepEqual([...new Set(kept.map(({ producer }) => producer?.op))], ["Softmax"]);
+});
+
+const differences = {
+  lora: { peftType: "lora" },
+  mora: { peftType: "mora" },
+  hilora: { peftType: "hilora" },
+  "hira, attention": { peftType: "hira", ...attentionOnly },
+  "prefix, attention": { peftType: "prefix", ...attentionOnly },
+} as const;
+
+for (const [name, settings] of Object.entries(differences))
+  test(`the gradient is that of the loss under one mask, by central differences: ${name}`, async (t) => {
+    const { session, store } = await open(settings);
     await session.run(batch, 0.1, { draw });
     const gradients = gradientsOf(store);
     const square = gradients.reduce((sum, part) => sum + part.reduce((s, x) => s + x * x, 0), 0);

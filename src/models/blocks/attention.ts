@@ -2,6 +2,7 @@ import { multiplyDims, type Dim } from "../../core/dim.js";
 import type { Graph } from "../../graph/graph.js";
 import type { Value } from "../../graph/op.js";
 import type { AttentionInputs } from "../model.js";
+import { noDropout, type Dropout } from "./dropout.js";
 
 export interface HeadCounts {
   readonly heads: number;
@@ -35,7 +36,14 @@ export const groupedAttention = (
   g: Graph,
   { q, keys, values, mask }: Record<"q" | "keys" | "values" | "mask", Value>,
   { heads, kvHeads, headDim }: HeadCounts,
-  { scale = headDim ** -0.5, softcap }: Pick<AttentionInputs, "scale" | "softcap"> = {},
+  {
+    scale = headDim ** -0.5,
+    softcap,
+    dropout = noDropout,
+  }: Pick<AttentionInputs, "scale" | "softcap"> & {
+    /** Of the probabilities [batch, kvHeads, heads / kvHeads, seq, slots]. */
+    readonly dropout?: Dropout | undefined;
+  } = {},
 ): Value => {
   const [batch, seq] = dimsOf(q);
   const group = heads / kvHeads;
@@ -46,9 +54,12 @@ export const groupedAttention = (
   const scores = g.matmul(queries, keys, { transB: true, alpha: scale });
   const capped = softcap === undefined ? scores : softcapped(g, scores, softcap);
   const masked = g.add(g.reshape(capped, [batch, kvHeads, group, seq, slots]), mask);
-  const probabilities = g.reshape(g.softmax(masked, { axis: -1 }), [batch, kvHeads, rows, slots]);
-  const context = g.reshape(g.matmul(probabilities, values), [batch, kvHeads, group, seq, headDim]);
-  return g.reshape(g.transpose(context, [0, 3, 1, 2, 4]), [
+  const probabilities = dropout.apply(g.softmax(masked, { axis: -1 }));
+  const context = g.matmul(g.reshape(probabilities, [batch, kvHeads, rows, slots]), values, {
+    alpha: dropout.scale,
+  });
+  const byHead = g.reshape(context, [batch, kvHeads, group, seq, headDim]);
+  return g.reshape(g.transpose(byHead, [0, 3, 1, 2, 4]), [
     multiplyDims(batch, seq),
     heads * headDim,
   ]);

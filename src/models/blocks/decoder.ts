@@ -225,7 +225,7 @@ export const decoderModel = (config: DecoderConfig): Model => {
     ...{ vocabSize, hiddenSize, intermediateSize, layers, heads, kvHeads, headDim },
     maxPositionEmbeddings,
     ...{ tieWordEmbeddings, bosId, eosIds, padId, windows },
-    dropout: 0,
+    dropout: undefined,
     attentionDropout,
     ...{ linears, embedding, head },
     classifier: scoreHead(

@@ -1,6 +1,7 @@
-import { randomStream } from "../core/random.js";
-import type { Graph } from "../graph/graph.js";
-import type { Value } from "../graph/op.js";
+import type { Dim } from "../../core/dim.js";
+import { randomStream } from "../../core/random.js";
+import type { Graph } from "../../graph/graph.js";
+import type { Value } from "../../graph/op.js";
 
 /** The random numbers that one run of a training graph is given for all of its dropout; see drawDropoutKeys. */
 export interface DropoutKeys {
@@ -48,20 +49,78 @@ export const moduleDropout = (
   scale: 1 / (1 - rate),
   apply: (x) =>
     g.cheap(() => {
-      const inFeatures = x.shape[1] as number;
-      const rows = g.split(keys.rows(x), [1, 1], 1);
-      const columns = g.split(
-        g.slice(keys.columns, { axis: 1, start: 0, end: inFeatures }),
-        [1, 1],
-        0,
-      );
-      const [first, second] = moduleKeys(path).map((key, i) =>
-        g.add(rows[i] as Value, g.mul(columns[i] as Value, g.scalar(key, "int32"))),
-      ) as [Value, Value];
-      const keep = g.lessOrEqual(g.mul(first, second), g.scalar(keepThreshold(rate), "int32"));
-      return g.where(keep, x, g.scalar(0, x.dtype));
+      const columns = g.slice(keys.columns, { axis: 1, start: 0, end: x.shape[1] as number });
+      return dropElements(g, x, rate, {
+        rows: pairOf(g.split(keys.rows(x), [1, 1], 1)),
+        columns: pairOf(g.split(columns, [1, 1], 0)),
+        factors: pairOf(moduleKeys(path).map((key) => g.scalar(key, "int32"))),
+      });
     }),
 });
+
+/** The random numbers of the masks of attention. */
+export interface AttentionDropoutKeys {
+  /** int32 [batch, seq, 2], for the queries. */
+  readonly queries: Value;
+  /** int32 [2, width], width being at least the number of slots. */
+  readonly columns: Value;
+  /** int64 [slots]: 0, 1, ... */
+  readonly slots: Value;
+}
+
+/**
+ * Dropout of attention probabilities [batch, kvHeads, heads / kvHeads, seq, slots] by moduleDropout's rule: a query is a row, a slot
+ * a column, and each head of `path` has a module's keys. Memory: nothing of the probabilities' size is kept.
+ */
+export const attentionDropout = (
+  g: Graph,
+  { queries, columns, slots }: AttentionDropoutKeys,
+  { path, rate }: { readonly path: string; readonly rate: number },
+): Dropout => ({
+  scale: 1 / (1 - rate),
+  apply: (probabilities) =>
+    g.cheap(() => {
+      const [batch, kvHeads, group, seq, count] = probabilities.shape as [
+        ...[batch: Dim, kvHeads: number, group: number],
+        ...[seq: Dim, count: Dim],
+      ];
+      const heads = Array.from({ length: kvHeads * group }, (_, head) =>
+        moduleKeys(`${path}:head ${String(head)}`),
+      );
+      const factor = (which: 0 | 1): Value =>
+        g.constant(
+          "int32",
+          [1, kvHeads, group, 1, 1],
+          Int32Array.from(heads, (keys) => keys[which]),
+        );
+      const ofSlots = g.split(g.gather(columns, slots, { axis: 1 }), [1, 1], 0);
+      return dropElements(g, probabilities, rate, {
+        rows: pairOf(
+          g.split(queries, [1, 1], 2).map((key) => g.reshape(key, [batch, 1, 1, seq, 1])),
+        ),
+        columns: pairOf(ofSlots.map((key) => g.reshape(key, [1, 1, 1, 1, count]))),
+        factors: [factor(0), factor(1)],
+      });
+    }),
+});
+
+type Pair = readonly [Value, Value];
+
+const pairOf = (values: readonly Value[]): Pair => values as unknown as Pair;
+
+/** x where (R0 + k0 C0) * (R1 + k1 C1) is at most keepThreshold(rate), else 0; int32 pairs, which broadcast to x. */
+const dropElements = (
+  g: Graph,
+  x: Value,
+  rate: number,
+  { rows, columns, factors }: Record<"rows" | "columns" | "factors", Pair>,
+): Value => {
+  const [first, second] = pairOf(
+    rows.map((row, i) => g.add(row, g.mul(columns[i] as Value, factors[i] as Value))),
+  );
+  const keep = g.lessOrEqual(g.mul(first, second), g.scalar(keepThreshold(rate), "int32"));
+  return g.where(keep, x, g.scalar(0, x.dtype));
+};
 
 /** Which masks a micro-step gets: a pure function of these, so that a resumed run draws what the whole one would have. */
 export interface DropoutDraw {
