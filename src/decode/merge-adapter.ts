@@ -3,7 +3,7 @@ import { UserError } from "../core/errors.js";
 import type { Value } from "../graph/op.js";
 import {
   embeddingTensor,
-  ownHead,
+  requireHead,
   weightOf,
   type LinearModule,
   type Model,
@@ -92,9 +92,10 @@ export const mergedModel = async (
   const merged = await mergeAdapter(weights, adapter, values);
   if (!unties(adapter, model)) return { model, weights: merged };
   const untied = model.untied();
-  if (new Set(merged.names).has(ownHead(model))) return { model: untied, weights: merged };
-  const head = new Map([[ownHead(model), weights.tensor(embeddingTensor(model))]]);
-  return { model: untied, weights: replaceWeights(merged, head) };
+  const head = weightOf(requireHead(untied));
+  if (new Set(merged.names).has(head)) return { model: untied, weights: merged };
+  const own = new Map([[head, weights.tensor(embeddingTensor(model))]]);
+  return { model: untied, weights: replaceWeights(merged, own) };
 };
 
 /**

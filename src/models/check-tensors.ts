@@ -36,7 +36,7 @@ const hintOf = (model: Model, entries: ReadonlyMap<string, TensorEntry>): string
   const bare = embedding.replace(/^\w+\./, "");
   if (entries.has(bare) && !entries.has(embedding))
     return "A model without its head was saved: load and save it once as a whole in transformers, with AutoModelForCausalLM";
-  if (!tieWordEmbeddings && entries.has(embedding) && !entries.has(head))
+  if (head !== undefined && !tieWordEmbeddings && entries.has(embedding) && !entries.has(head))
     return 'Where the output layer shares the embedding, config.json says "tie_word_embeddings": true';
   return undefined;
 };

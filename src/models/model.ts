@@ -64,6 +64,8 @@ export interface ModelInputs {
   readonly inputIds: Value;
   /** int64 [batch, seq]: each token's place in its row, below `maxPositions`. */
   readonly positions: Value;
+  /** int64 [batch, seq], below the model's `tokenTypes`; all 0 unless given. */
+  readonly tokenTypes?: Value;
   /** How many positions there are at most. */
   readonly maxPositions: number;
   /** True lets the backward pass compute each layer again from its input (gradient checkpointing). */
@@ -122,6 +124,10 @@ export interface ClassifierHead {
 export interface Model extends ModelSizes, ModelTokenIds {
   /** model_type of config.json. */
   readonly modelType: string;
+  /** Whether a token sees those before it alone; else it sees the whole row (an encoder). */
+  readonly causal: boolean;
+  /** Rows of the table of token types; 0: the model has none. */
+  readonly tokenTypes: number;
   /** Of hidden states, in training; undefined for a model that has no place for it. */
   readonly dropout: number | undefined;
   /** Of attention probabilities, in training. */
@@ -132,8 +138,8 @@ export interface Model extends ModelSizes, ModelTokenIds {
   readonly linears: readonly LinearModule[];
   /** The token embedding. */
   readonly embedding: LinearModule;
-  /** The output head; where it is tied, its `weight` is the embedding's tensor. */
-  readonly head: LinearModule;
+  /** The output head, undefined in an encoder; where it is tied, its `weight` is the embedding's tensor. */
+  readonly head: LinearModule | undefined;
   /** What makes a classifier of it (see classifierModel); absent in families that have none. */
   readonly classifier?: ClassifierHead;
   /** How many classes a classifier tells apart: its `logits` are [rows, labels]. Absent in a language model. */
@@ -149,7 +155,7 @@ export interface Model extends ModelSizes, ModelTokenIds {
    * The hidden states after the last norm, [rows, hidden]; rows = batch * seq, or what `hooks.lastRows` leaves of them.
    */
   trunk(g: Graph, inputs: ModelInputs, hooks: ModelHooks): Value;
-  /** Logits [rows, vocab] of hidden states [rows, hidden]. */
+  /** Logits [rows, vocab] of hidden states [rows, hidden]. @throws {RangeError} without a head */
   logits(g: Graph, hidden: Value, hooks: Pick<ModelHooks, "linear" | "drop">): Value;
   /** Whether a file may hold this tensor though the model computes or shares it. */
   isRedundant(tensor: string): boolean;
@@ -167,8 +173,15 @@ export type ShapeOf = (tensor: string) => readonly number[] | undefined;
 /** A size by the words of config.json, what that says, and what the tensors show; undefined where they do not. */
 export type ShownSize = readonly [name: string, says: number, shows: number | undefined];
 
-/** The name of the tensor of a head that is not tied. */
-export const ownHead = ({ head }: Pick<Model, "head">): string => `${head.path}.weight`;
+/** The name of the tensor of a head that is not tied; undefined where the model has no head. */
+export const ownHead = ({ head }: Pick<Model, "head">): string | undefined =>
+  head && `${head.path}.weight`;
+
+/** The output head of a model that is known to have one. @throws {RangeError} otherwise */
+export const requireHead = ({ head }: Pick<Model, "head">): LinearModule => {
+  if (!head) throw new RangeError("Cannot find the output head: this model has none");
+  return head;
+};
 
 /** The name of the embedding's tensor. */
 export const embeddingTensor = ({ embedding }: Pick<Model, "embedding">): string =>
@@ -203,5 +216,5 @@ export const adaptableModules = ({
 }: Pick<Model, "linears" | "embedding" | "head">): readonly LinearModule[] => [
   ...linears,
   embedding,
-  head,
+  ...(head ? [head] : []),
 ];

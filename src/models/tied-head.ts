@@ -59,8 +59,8 @@ export const resolveTiedHead = async <M extends TieableModel>(
 ): Promise<{ readonly files: M; readonly warnings: readonly string[] }> => {
   const { model, rawConfig, weights, shardOf } = files;
   const [embeddingName, headName] = [embeddingTensor(model), ownHead(model)];
-  const head = weights.get(headName);
-  if (!model.tieWordEmbeddings || !head) return { files, warnings: [] };
+  const head = headName === undefined ? undefined : weights.get(headName);
+  if (!model.tieWordEmbeddings || headName === undefined || !head) return { files, warnings: [] };
   const embedding = weights.get(embeddingName);
   if (embedding && !(await holdSameNumbers(embedding, head)))
     return {

@@ -1,6 +1,6 @@
 import { isFloat } from "../core/dtype.js";
 import { UserError, userErrorOfFaults } from "../core/errors.js";
-import { embeddingTensor, ownHead, type Model } from "../models/model.js";
+import { embeddingTensor, ownHead, requireHead, type Model } from "../models/model.js";
 import type { ModelFolder } from "../models/model-folder.js";
 import { holdSameNumbers, resolveTiedHead } from "../models/tied-head.js";
 import type { TensorEntry } from "../models/weights/safetensors.js";
@@ -10,9 +10,13 @@ const tables = ["embedding", "head"] as const;
 type Table = (typeof tables)[number];
 type Tables = Pick<Model, Table>;
 
-/** The tensor of a table that is not tied. */
+/** The tensor of a table that is not tied. @throws {RangeError} for the head of a model without one */
 const tensorOf = (model: Tables, table: Table): string =>
-  table === "embedding" ? embeddingTensor(model) : ownHead(model);
+  table === "embedding" ? embeddingTensor(model) : `${requireHead(model).path}.weight`;
+
+/** The tables that a model has. */
+const tablesOf = ({ head }: Pick<Tables, "head">): readonly Table[] =>
+  head ? tables : ["embedding"];
 
 const tableName = /^base_model\.(.+?)\.(?:(base_layer|original_module|modules_to_save)\.)?weight$/;
 
@@ -34,9 +38,10 @@ const tablePart = (
 ): TablePart | undefined => {
   const [, path, wrapper] = tableName.exec(fileName) ?? [];
   // Behind `base_model.model.` where layers are adapted, behind `base_model.` where virtual tokens are.
-  const table = tables.find(
-    (name) => path === model[name].path || path === `model.${model[name].path}`,
-  );
+  const table = tables.find((name) => {
+    const own = model[name]?.path;
+    return own !== undefined && (path === own || path === `model.${own}`);
+  });
   if (path === undefined || table === undefined) return undefined;
   if (wrapper === "modules_to_save") return { table, of: "again" };
   const isSaved = wrapper === undefined && saved.some((name) => path.endsWith(name));
@@ -165,7 +170,8 @@ export const withBaseCopies = async (
     weights.delete(embedding);
   const shardOf = new Map(base.shardOf);
   const shard = shardOf.get(embedding);
-  if (shard !== undefined && !shardOf.has(head) && weights.has(head)) shardOf.set(head, shard);
+  if (shard !== undefined && head !== undefined && !shardOf.has(head) && weights.has(head))
+    shardOf.set(head, shard);
   const resized = {
     ...base,
     weights,
@@ -197,7 +203,7 @@ const withSavedRows = (
 ): ReadonlyMap<string, TensorEntry> => {
   const whole = new Map(weights);
   const lost: Table[] = [];
-  for (const table of tables) {
+  for (const table of tablesOf(model)) {
     const name = tensorOf(model, table);
     const entry = weights.get(name);
     if (!entry || entry.shape[0] === model.vocabSize) continue;

@@ -7,7 +7,12 @@ import { requireBase } from "./init.js";
 
 /** The tensors that may train in full beside an adapter: the model's own, and a head of its own where it is tied. */
 export const saveableTensors = (model: Model): ReadonlyMap<string, readonly number[]> =>
-  new Map([...model.tensors, [ownHead(model), [model.vocabSize, model.head.inFeatures]]]);
+  new Map([
+    ...model.tensors,
+    ...(model.head
+      ? [[`${model.head.path}.weight`, [model.vocabSize, model.head.inFeatures]] as const]
+      : []),
+  ]);
 
 /** The module that a tensor belongs to: its name without `.weight` or `.bias`. */
 const moduleOf = (tensor: string): string => tensor.slice(0, tensor.lastIndexOf("."));
@@ -34,7 +39,7 @@ export const namesToSave = (
 ): readonly string[] => {
   const list: readonly unknown[] = Array.isArray(given) ? given : [];
   const names = list.filter((name) => typeof name === "string");
-  const tables = [embedding.path, head.path];
+  const tables = [embedding.path, ...(head ? [head.path] : [])];
   const isNamed = (path: string): boolean => names.some((name) => path.endsWith(name));
   return tying === true && tieWordEmbeddings && tables.some(isNamed)
     ? [...names, ...tables.filter((path) => !isNamed(path))]
@@ -124,7 +129,7 @@ export const addSavedModules = (
         ...hooks,
         // The weight of a tied head goes by the embedding's name.
         linear: (x, module) =>
-          module.table === "head" && saved.has(head)
+          module.table === "head" && head !== undefined && saved.has(head)
             ? g.linear(x, parameter(head))
             : hooks.linear(x, module),
       };

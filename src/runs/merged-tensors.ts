@@ -4,7 +4,7 @@ import { narrowFloat32 } from "../core/half.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
 import { unmergeable } from "../decode/merge-adapter.js";
 import { openMergedLayers } from "../decode/merged-layers.js";
-import { embeddingTensor, ownHead } from "../models/model.js";
+import { embeddingTensor, ownHead, requireHead, weightOf } from "../models/model.js";
 import { loadModelFolder, type ModelFolder } from "../models/model-folder.js";
 import { openFrozenWeights } from "../models/weights/frozen-weights.js";
 import {
@@ -68,10 +68,11 @@ const entryOf = <E extends MergedTensor>(
 
 /** A model whose head is tied to its embedding, with a head of its own: a copy, beside the embedding in its file. */
 const withOwnHead = (folder: ModelFolder): ModelFolder => {
-  const [embedding, head] = [embeddingTensor(folder.model), ownHead(folder.model)];
+  const model = folder.model.untied();
+  const [embedding, head] = [embeddingTensor(model), weightOf(requireHead(model))];
   return {
     ...folder,
-    model: folder.model.untied(),
+    model,
     rawConfig: { ...folder.rawConfig, tie_word_embeddings: false },
     weights: new Map([...folder.weights, [head, { ...entryOf(folder, embedding), name: head }]]),
     shardOf: new Map([...folder.shardOf, [head, folder.shardOf.get(embedding) ?? ""]]),
@@ -145,9 +146,10 @@ export const openMergedTensors = async (
     }),
   );
   // Where both were saved as one (peft's ensure_weight_tying), they stay tied.
+  const ownHeadName = ownHead(base.folder.model);
   const staysTied = areEqual(
     saved.get(embeddingTensor(base.folder.model)),
-    saved.get(ownHead(base.folder.model)),
+    ownHeadName === undefined ? undefined : saved.get(ownHeadName),
   );
   const whole =
     unties(adapted.adapter, base.folder.model) && !staysTied

@@ -1,3 +1,4 @@
+import { UserError } from "../core/errors.js";
 import { weightOf } from "../models/model.js";
 import { findOnHub } from "../models/hub/find-on-hub.js";
 import { openCompanions } from "../models/model-files.js";
@@ -31,6 +32,8 @@ export interface LoadBaseOptions extends BaseStorage {
   readonly modelFolder?: string | undefined;
   /** "optional" where rows of token ids are at hand: then a folder without one will do. */
   readonly tokenizer: "required" | "optional";
+  /** Whether an encoder, a model without output head, will do. */
+  readonly encoder?: "allowed" | "refused";
   /**
    * The folder of an adapter for this model. The embedding and the head in its file stand in place of the model's (see
    * withBaseCopies), and a tokenizer in it counts before the model's: trainers put there what the adapter was trained with.
@@ -73,12 +76,13 @@ const packingPlan = ({ model }: ModelFolder, storage: BaseStorage): PackingPlan 
  */
 export const loadBase = async (
   modelName: string,
-  { tokenizer, adapterFolder, modelFolder, ...storage }: LoadBaseOptions,
+  { tokenizer, adapterFolder, modelFolder, encoder = "refused", ...storage }: LoadBaseOptions,
   ui: Pick<ProgressUi, "decoding" | "line" | "warn">,
 ): Promise<BaseModel> => {
   const original = await loadModelFolder(
     modelFolder ?? (await findOnHub(modelName, { purpose: "model", ui })),
   );
+  if (encoder === "refused") requireDecoder(original);
   for (const warning of original.warnings) ui.warn(warning);
   const folder =
     adapterFolder === undefined ? original : await withCopiesOf(adapterFolder, original, ui);
@@ -95,6 +99,15 @@ export const loadBase = async (
       ...(pack && { pack }),
     }),
   };
+};
+
+/** @throws {UserError} on a model that predicts no next token */
+const requireDecoder = ({ path, model }: ModelFolder): void => {
+  if (model.head) return;
+  throw new UserError(
+    `Cannot predict tokens with ${path}: found ${model.modelType}, an encoder without an output head, expected a model that predicts the next token`,
+    "An encoder classifies texts (--task=sequence-classification), and hira score takes it as --bert_model; to train on text and write it, give a decoder",
+  );
 };
 
 const withCopiesOf = async (

@@ -12,6 +12,7 @@ import {
   causalMask,
   effectiveWindow,
   groupedAttention,
+  paddingMask,
   MASKED,
   splitHeads,
 } from "../models/blocks/attention.js";
@@ -97,6 +98,7 @@ export const parameterName = (parameter: string): string => `param:${parameter}`
  * Inputs: input_ids, positions int64 [batch, seq]; columns int64 [seq]; key_bias float32 [batch, seq] (0, or MASKED for
  * padding); label_rows int64 [labels], which rows of [batch * seq] predict a label; label_ids int64 [labels]; loss_scale
  * float32 []; chunk_sizes int64 [chunks] where chunks > 1; every parameter; with gradients, an accumulator a trainable one.
+ * Of a model with token types, token_types int64 [batch, seq].
  * Where dropout acts, dropout_rows int32 [batch, seq, 2] and dropout_columns int32 [2, width] (see models/blocks/dropout.ts).
  * Outputs: loss float32 []; logits [batch, seq, vocab] and label_losses [labels], -log p of each, if asked; grad:<name> = sum:<name> + gradient (bind both to one tensor).
  *
@@ -107,6 +109,8 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
   const g = new Graph();
   const inputIds = g.input("input_ids", "int64", ["batch", "seq"]);
   const positions = g.input("positions", "int64", ["batch", "seq"]);
+  const tokenTypes =
+    model.tokenTypes > 0 ? g.input("token_types", "int64", ["batch", "seq"]) : undefined;
   const columns = g.input("columns", "int64", ["seq"]);
   const keyBias = g.input("key_bias", "float32", ["batch", "seq"]);
   const labelRows = g.input("label_rows", "int64", ["labels"]);
@@ -142,10 +146,10 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
     const window = effectiveWindow(model.windows[layer], maxPositions);
     const known = masks.get(window);
     if (known) return known;
-    const causal = causalMask(g, columns, keyBias, window);
-    const mask = prefix
-      ? g.concat([prefixMask(g, columns, prefixLength, window), causal], 4)
-      : causal;
+    const own = model.causal
+      ? causalMask(g, columns, keyBias, window)
+      : paddingMask(g, keyBias, { rows: prefix ? "seq" : 1 });
+    const mask = prefix ? g.concat([prefixMask(g, columns, prefixLength, window), own], 4) : own;
     masks.set(window, mask);
     return mask;
   };
@@ -168,6 +172,7 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
       {
         inputIds,
         positions,
+        ...(tokenTypes && { tokenTypes }),
         maxPositions,
         recomputeLayers: options.recomputeLayers,
       },

@@ -25,6 +25,8 @@ export interface TokenBatch {
   readonly inputIds: BigInt64Array;
   /** [batch * seq], 1 = real */
   readonly attentionMask: Uint8Array;
+  /** [batch * seq]; all 0 unless given. Of models with token types alone. */
+  readonly tokenTypes?: BigInt64Array;
   /** [batch * seq], not shifted, -100 = no loss */
   readonly labels: Int32Array;
 }
@@ -60,7 +62,7 @@ export const labelledRows = ({
 
 /** The batch with `count` virtual tokens, by the ids from `firstId` on, in front of every row. */
 const withVirtualTokens = (
-  { batch, seq, inputIds, attentionMask, labels }: TokenBatch,
+  { batch, seq, inputIds, attentionMask, tokenTypes, labels }: TokenBatch,
   count: number,
   firstId: number,
 ): TokenBatch => {
@@ -70,6 +72,7 @@ const withVirtualTokens = (
     seq: width,
     inputIds: new BigInt64Array(batch * width),
     attentionMask: new Uint8Array(batch * width).fill(1),
+    ...(tokenTypes && { tokenTypes: new BigInt64Array(batch * width) }),
     labels: new Int32Array(batch * width).fill(noLoss),
   };
   for (let row = 0; row < batch; row++) {
@@ -77,6 +80,7 @@ const withVirtualTokens = (
     for (let i = 0; i < count; i++) wide.inputIds[to + i] = BigInt(firstId + i);
     wide.inputIds.set(inputIds.subarray(from, from + seq), to + count);
     wide.attentionMask.set(attentionMask.subarray(from, from + seq), to + count);
+    if (tokenTypes) wide.tokenTypes?.set(tokenTypes.subarray(from, from + seq), to + count);
     wide.labels.set(labels.subarray(from, from + seq), to + count);
   }
   return wide;
@@ -90,8 +94,16 @@ const withVirtualTokens = (
 const feedsOf = (
   batch: TokenBatch,
   lossScale: number,
-  chunks: number,
-  virtual: VirtualTokens | undefined,
+  {
+    chunks,
+    virtual,
+    tokenTypes,
+  }: {
+    readonly chunks: number;
+    readonly virtual: VirtualTokens | undefined;
+    /** Whether the graph takes them. */
+    readonly tokenTypes: boolean;
+  },
 ): Record<string, Tensor> => {
   const { batch: rows, seq, inputIds, attentionMask } = batch;
   const positions = new BigInt64Array(rows * seq);
@@ -121,6 +133,12 @@ const feedsOf = (
     label_ids: Tensor.fromArray("int64", [count], labelled.ids),
     loss_scale: Tensor.fromArray("float32", [], Float32Array.of(lossScale)),
   };
+  if (tokenTypes)
+    tensors.token_types = Tensor.fromArray(
+      "int64",
+      [rows, seq],
+      batch.tokenTypes ?? new BigInt64Array(rows * seq),
+    );
   if (chunks > 1) {
     const sizes = BigInt64Array.from({ length: chunks }, (_, i) =>
       BigInt(Math.floor(((i + 1) * count) / chunks) - Math.floor((i * count) / chunks)),
@@ -177,6 +195,7 @@ export class LossSession {
   readonly #chunks: number;
   readonly #virtual: VirtualTokens | undefined;
   readonly #vocabSize: number;
+  readonly #tokenTypes: boolean;
   /** Of the widest layer with dropout; undefined where nothing is dropped. */
   readonly #dropoutWidth: number | undefined;
   readonly #parameters: Readonly<Record<string, Tensor>>;
@@ -194,6 +213,7 @@ export class LossSession {
     this.#chunks = chunks;
     this.#virtual = adapter?.virtual;
     this.#vocabSize = model.vocabSize;
+    this.#tokenTypes = model.tokenTypes > 0;
     this.#parameters = parameters;
     this.#outputs = outputs;
   }
@@ -253,7 +273,9 @@ export class LossSession {
         ? withVirtualTokens(batch, columnsInFront, virtualId(this.#vocabSize, 0))
         : batch;
     const feeds = {
-      ...feedsOf(whole, lossScale, this.#chunks, virtual),
+      ...feedsOf(whole, lossScale, {
+        ...{ chunks: this.#chunks, virtual, tokenTypes: this.#tokenTypes },
+      }),
       ...(this.#dropoutWidth !== undefined && dropoutFeeds(whole, this.#dropoutWidth, draw)),
     };
     try {

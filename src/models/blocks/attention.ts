@@ -86,4 +86,15 @@ export const causalMask = (g: Graph, columns: Value, keyBias: Value, window?: nu
   return g.add(g.reshape(keyBias, [batch, 1, 1, 1, seq]), g.reshape(causal, [1, 1, 1, seq, seq]));
 };
 
+/** The additive mask of attention to whole rows: [batch, 1, 1, rows, seq], one of `rows` as the next. keyBias as causalMask has it. */
+export const paddingMask = (
+  g: Graph,
+  keyBias: Value,
+  { rows = 1 }: { readonly rows?: Dim } = {},
+): Value => {
+  const [batch, seq] = dimsOf(keyBias);
+  const row = g.reshape(keyBias, [batch, 1, 1, 1, seq]);
+  return rows === 1 ? row : g.expand(row, [batch, 1, 1, rows, seq]);
+};
+
 const dimsOf = (x: Value): readonly [batch: Dim, seq: Dim] => [x.shape[0] ?? 0, x.shape[1] ?? 0];

@@ -222,6 +222,7 @@ export const decoderModel = (config: DecoderConfig): Model => {
   const { bosId, eosIds, padId, attentionDropout, windows } = config;
   return {
     modelType,
+    ...{ causal: true, tokenTypes: 0 },
     ...{ vocabSize, hiddenSize, intermediateSize, layers, heads, kvHeads, headDim },
     maxPositionEmbeddings,
     ...{ tieWordEmbeddings, bosId, eosIds, padId, windows },

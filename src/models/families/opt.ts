@@ -213,6 +213,7 @@ const optModel = (config: OptConfig): Model => {
   const { maxPositionEmbeddings, bosId, eosIds, padId, dropout, attentionDropout } = config;
   return {
     modelType: "opt",
+    ...{ causal: true, tokenTypes: 0 },
     ...{ vocabSize, hiddenSize, intermediateSize, layers, heads, kvHeads, headDim },
     ...{ maxPositionEmbeddings, tieWordEmbeddings, bosId, eosIds, padId },
     ...{ dropout, attentionDropout, linears, head },

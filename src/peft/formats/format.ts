@@ -14,7 +14,7 @@ export interface AdapterBase {
   readonly headDim: number;
   readonly tieWordEmbeddings: boolean;
   readonly embedding: LinearModule;
-  readonly head: LinearModule;
+  readonly head: LinearModule | undefined;
   /** Shapes of the tensors that may train in full beside an adapter; see saveableTensors. */
   readonly saveable: ReadonlyMap<string, readonly number[]>;
 }
