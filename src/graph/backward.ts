@@ -1,8 +1,7 @@
 import { sameShape } from "../core/dim.js";
 import { isFloat } from "../core/dtype.js";
 import type { Graph } from "./graph.js";
-import { describe, type Op, type Value } from "./op.js";
-import { ops, type OpName } from "./ops/registry.js";
+import { describe, opName, type Value } from "./op.js";
 
 /**
  * Adds the gradients of a sum of `loss`'s elements with regard to each of `wrt`: reverse mode, graph to graph.
@@ -30,8 +29,8 @@ export const backward = (g: Graph, loss: Value, wrt: readonly Value[]): readonly
       const dOutputs = node.outputs.map((output) => gradients.get(output.id));
       const dy = dOutputs[0] ?? dOutputs.find((gradient) => gradient !== undefined);
       if (!dy || !node.inputs.some((input) => depends.has(input.id))) continue;
-      const op: Op = ops[node.op as OpName];
-      const at = `${node.op}(${describe(node.inputs)})${node.scope === "" ? "" : ` in ${node.scope}`}`;
+      const { op } = node;
+      const at = `${opName(op)}(${describe(node.inputs)})${node.scope === "" ? "" : ` in ${node.scope}`}`;
       const fail = (reason: string): never => {
         throw new RangeError(`Cannot differentiate ${at}: ${reason}`);
       };
@@ -62,8 +61,7 @@ export const backward = (g: Graph, loss: Value, wrt: readonly Value[]): readonly
 const dependents = (g: Graph, roots: readonly Value[]): ReadonlySet<number> => {
   const ids = new Set(roots.map((root) => root.id));
   for (const node of g.nodes) {
-    const op: Op = ops[node.op as OpName];
-    if (!op.stopsGradient && node.inputs.some((input) => ids.has(input.id)))
+    if (!node.op.stopsGradient && node.inputs.some((input) => ids.has(input.id)))
       for (const output of node.outputs) if (isFloat(output.dtype)) ids.add(output.id);
   }
   return ids;

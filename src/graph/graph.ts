@@ -1,11 +1,73 @@
-import { canonicalDim, dimTerms, type Dim, type Shape } from "../core/dim.js";
+import { canonicalDim, type Dim, type Shape } from "../core/dim.js";
 import { allocate, elementCount, type DType, type TypedArray } from "../core/dtype.js";
-import { normalizeAxis, type Node, type Op, type TensorType, type Value } from "./op.js";
-import { ops, type OpName } from "./ops/registry.js";
+import { memoized } from "../core/memoized.js";
+import { dimTensor } from "./dim-tensor.js";
+import {
+  normalizeAxis,
+  type Builder,
+  type Node,
+  type Op,
+  type Reduction,
+  type TensorType,
+  type Value,
+} from "./op.js";
+import { add } from "./ops/add.js";
+import { bitShift } from "./ops/bit-shift.js";
+import { bitwiseAnd } from "./ops/bitwise-and.js";
+import { bitwiseOr } from "./ops/bitwise-or.js";
+import { cast } from "./ops/cast.js";
+import { concat } from "./ops/concat.js";
+import { detach } from "./ops/detach.js";
+import { div } from "./ops/div.js";
+import { erf } from "./ops/erf.js";
+import { exp } from "./ops/exp.js";
+import { expand } from "./ops/expand.js";
+import { gatherElements } from "./ops/gather-elements.js";
+import { gather } from "./ops/gather.js";
+import { identity } from "./ops/identity.js";
+import { layerNormalization } from "./ops/layer-normalization.js";
+import { lessOrEqual } from "./ops/less-or-equal.js";
+import { log } from "./ops/log.js";
+import { logSoftmax } from "./ops/log-softmax.js";
+import { matMul, fusedMatMul } from "./ops/matmul.js";
+import { mul } from "./ops/mul.js";
+import { neg } from "./ops/neg.js";
+import { pad } from "./ops/pad.js";
+import { reciprocal } from "./ops/reciprocal.js";
+import { reduceMax } from "./ops/reduce-max.js";
+import { reduceMean } from "./ops/reduce-mean.js";
+import { reduceSum } from "./ops/reduce-sum.js";
+import type { ReductionAttrs } from "./ops/reduction.js";
+import { relu } from "./ops/relu.js";
+import { reshape, reshapeShorthand } from "./ops/reshape.js";
+import { rmsNorm } from "./ops/rms-norm.js";
+import { rotaryEmbedding } from "./ops/rotary-embedding.js";
+import { scatterElements } from "./ops/scatter-elements.js";
+import { scatterND } from "./ops/scatter-nd.js";
+import { shape } from "./ops/shape.js";
+import { sigmoid } from "./ops/sigmoid.js";
+import { silu } from "./ops/silu.js";
+import { slice } from "./ops/slice.js";
+import { softmaxCrossEntropyLoss } from "./ops/softmax-cross-entropy-loss.js";
+import { softmax } from "./ops/softmax.js";
+import { split } from "./ops/split.js";
+import { sqrt } from "./ops/sqrt.js";
+import { sub } from "./ops/sub.js";
+import { tanh } from "./ops/tanh.js";
+import { topK } from "./ops/top-k.js";
+import { transpose } from "./ops/transpose.js";
+import { where } from "./ops/where.js";
 
 interface Constant {
   readonly value: Value;
   readonly data: TypedArray;
+}
+
+/** Where in the model a node is made; see Node. */
+interface Place {
+  readonly scope: readonly string[];
+  readonly segment: string | undefined;
+  readonly backward: boolean;
 }
 
 /**
@@ -14,7 +76,7 @@ interface Constant {
  * The methods that build nodes are ONNX ops by name. Shape and dtype of every value are known when it is made; what does
  * not fit is a RangeError there, naming the op, its place in the model and the types found.
  */
-export class Graph {
+export class Graph implements Builder {
   readonly inputs = new Map<string, Value>();
   /** Frozen weights: external initializers of the ONNX file, whose memory the session is given by name. */
   readonly weights = new Map<string, Value>();
@@ -23,9 +85,7 @@ export class Graph {
   readonly nodes: Node[] = [];
 
   #nextId = 0;
-  #scope: readonly string[] = [];
-  #segment: string | undefined;
-  #backward = false;
+  #place: Place = { scope: [], segment: undefined, backward: false };
   readonly #scalars = new Map<string, Value>();
   readonly #sizes = new Map<string, Value>();
   readonly #shapes = new Map<string, Value>();
@@ -82,13 +142,10 @@ export class Graph {
 
   /** Names the part of the model that `build` makes, for errors and profiles. */
   inScope<T>(name: string, build: () => T): T {
-    const outer = this.#scope;
-    if (name !== "") this.#scope = [...outer, name];
-    try {
-      return build();
-    } finally {
-      this.#scope = outer;
-    }
+    return this.#at(
+      { scope: name === "" ? this.#place.scope : [...this.#place.scope, name] },
+      build,
+    );
   }
 
   /**
@@ -96,13 +153,7 @@ export class Graph {
    * Inside another such part, the outer one counts. See passes/recompute.ts.
    */
   recomputable<T>(segment: string, build: () => T): T {
-    const outer = this.#segment;
-    this.#segment = outer ?? segment;
-    try {
-      return build();
-    } finally {
-      this.#segment = outer;
-    }
+    return this.#at({ segment: this.#place.segment ?? segment }, build);
   }
 
   /** The same for what costs next to nothing: casts, norms, activations, a weight made from small factors. */
@@ -110,40 +161,47 @@ export class Graph {
 
   /** Marks what `build` makes as backward work. */
   inBackward<T>(build: () => T): T {
-    const [backward, segment] = [this.#backward, this.#segment];
-    this.#backward = true;
-    this.#segment = undefined;
+    return this.#at({ backward: true, segment: undefined }, build);
+  }
+
+  #at<T>(place: Partial<Place>, build: () => T): T {
+    const outer = this.#place;
+    this.#place = { ...outer, ...place };
     try {
       return build();
     } finally {
-      this.#backward = backward;
-      this.#segment = segment;
+      this.#place = outer;
     }
   }
 
   // Nodes
 
   /** Adds a node of any op. @throws {RangeError} if dtypes or shapes do not fit */
-  apply(name: OpName, inputs: readonly Value[], attrs: object = {}): readonly Value[] {
-    const op: Op = ops[name];
+  apply<Inputs extends readonly Value[], Attrs extends object>(
+    op: Op<Inputs, Attrs>,
+    inputs: Inputs,
+    attrs: Attrs,
+  ): readonly Value[] {
+    const { scope, segment, backward } = this.#place;
     let types: readonly TensorType[];
     try {
       types = op.infer(inputs, attrs);
     } catch (error) {
-      if (error instanceof RangeError && this.#scope.length > 0)
-        throw new RangeError(`In ${this.#scope.join(".")}: ${error.message}`, { cause: error });
+      if (error instanceof RangeError && scope.length > 0)
+        throw new RangeError(`In ${scope.join(".")}: ${error.message}`, { cause: error });
       throw error;
     }
     const outputs: Value[] = [];
+    const id = this.#nextId++;
     const node: Node = {
-      id: this.#nextId++,
-      op: name,
+      id,
+      op,
       inputs,
       outputs,
       attrs,
-      scope: this.#scope.join("."),
-      backward: this.#backward,
-      segment: this.#segment,
+      scope: scope.join("."),
+      backward,
+      segment,
     };
     types.forEach((type, index) => outputs.push(this.#newValue(type, node, index)));
     this.nodes.push(node);
@@ -156,49 +214,41 @@ export class Graph {
     inputs: readonly Value[],
     overrides: Partial<Pick<Node, "backward" | "segment">> = {},
   ): readonly Value[] {
-    const outer = { scope: this.#scope, segment: this.#segment, backward: this.#backward };
-    this.#scope = node.scope === "" ? [] : [node.scope];
-    this.#segment = "segment" in overrides ? overrides.segment : node.segment;
-    this.#backward = overrides.backward ?? node.backward;
-    try {
-      return this.apply(node.op as OpName, inputs, node.attrs);
-    } finally {
-      this.#scope = outer.scope;
-      this.#segment = outer.segment;
-      this.#backward = outer.backward;
-    }
+    const { scope, segment, backward, op, attrs } = node;
+    const place = { scope: scope === "" ? [] : [scope], segment, backward, ...overrides };
+    return this.#at(place, () => this.apply(op, inputs, attrs));
   }
 
-  add = (a: Value, b: Value): Value => this.#one("Add", [a, b]);
-  sub = (a: Value, b: Value): Value => this.#one("Sub", [a, b]);
-  mul = (a: Value, b: Value): Value => this.#one("Mul", [a, b]);
-  div = (a: Value, b: Value): Value => this.#one("Div", [a, b]);
-  neg = (x: Value): Value => this.#one("Neg", [x]);
-  exp = (x: Value): Value => this.#one("Exp", [x]);
-  log = (x: Value): Value => this.#one("Log", [x]);
-  sqrt = (x: Value): Value => this.#one("Sqrt", [x]);
-  reciprocal = (x: Value): Value => this.#one("Reciprocal", [x]);
-  sigmoid = (x: Value): Value => this.#one("Sigmoid", [x]);
-  relu = (x: Value): Value => this.#one("Relu", [x]);
-  tanh = (x: Value): Value => this.#one("Tanh", [x]);
-  erf = (x: Value): Value => this.#one("Erf", [x]);
-  silu = (x: Value): Value => this.#one("Silu", [x]);
+  add = (a: Value, b: Value): Value => this.#one(add, [a, b]);
+  sub = (a: Value, b: Value): Value => this.#one(sub, [a, b]);
+  mul = (a: Value, b: Value): Value => this.#one(mul, [a, b]);
+  div = (a: Value, b: Value): Value => this.#one(div, [a, b]);
+  neg = (x: Value): Value => this.#one(neg, [x]);
+  exp = (x: Value): Value => this.#one(exp, [x]);
+  log = (x: Value): Value => this.#one(log, [x]);
+  sqrt = (x: Value): Value => this.#one(sqrt, [x]);
+  reciprocal = (x: Value): Value => this.#one(reciprocal, [x]);
+  sigmoid = (x: Value): Value => this.#one(sigmoid, [x]);
+  relu = (x: Value): Value => this.#one(relu, [x]);
+  tanh = (x: Value): Value => this.#one(tanh, [x]);
+  erf = (x: Value): Value => this.#one(erf, [x]);
+  silu = (x: Value): Value => this.#one(silu, [x]);
   /** x as a constant: no gradient flows through it. */
-  detach = (x: Value): Value => this.#one("Detach", [x]);
-  identity = (x: Value): Value => this.#one("Identity", [x]);
-  shapeOf = (x: Value): Value => this.#one("Shape", [x]);
-  where = (condition: Value, a: Value, b: Value): Value => this.#one("Where", [condition, a, b]);
-  lessOrEqual = (a: Value, b: Value): Value => this.#one("LessOrEqual", [a, b]);
-  bitwiseAnd = (a: Value, b: Value): Value => this.#one("BitwiseAnd", [a, b]);
-  bitwiseOr = (a: Value, b: Value): Value => this.#one("BitwiseOr", [a, b]);
-  shiftLeft = (a: Value, b: Value): Value => this.#one("BitShift", [a, b], { direction: "LEFT" });
-  shiftRight = (a: Value, b: Value): Value => this.#one("BitShift", [a, b], { direction: "RIGHT" });
-  softmax = (x: Value, attrs: { readonly axis: number }): Value => this.#one("Softmax", [x], attrs);
+  detach = (x: Value): Value => this.#one(detach, [x]);
+  identity = (x: Value): Value => this.#one(identity, [x]);
+  shapeOf = (x: Value): Value => this.#one(shape, [x]);
+  where = (condition: Value, a: Value, b: Value): Value => this.#one(where, [condition, a, b]);
+  lessOrEqual = (a: Value, b: Value): Value => this.#one(lessOrEqual, [a, b]);
+  bitwiseAnd = (a: Value, b: Value): Value => this.#one(bitwiseAnd, [a, b]);
+  bitwiseOr = (a: Value, b: Value): Value => this.#one(bitwiseOr, [a, b]);
+  shiftLeft = (a: Value, b: Value): Value => this.#one(bitShift, [a, b], { direction: "LEFT" });
+  shiftRight = (a: Value, b: Value): Value => this.#one(bitShift, [a, b], { direction: "RIGHT" });
+  softmax = (x: Value, attrs: { readonly axis: number }): Value => this.#one(softmax, [x], attrs);
   logSoftmax = (x: Value, attrs: { readonly axis: number }): Value =>
-    this.#one("LogSoftmax", [x], attrs);
+    this.#one(logSoftmax, [x], attrs);
 
   /** x in another dtype; x itself where it has that dtype already. */
-  cast = (x: Value, to: DType): Value => (x.dtype === to ? x : this.#one("Cast", [x], { to }));
+  cast = (x: Value, to: DType): Value => (x.dtype === to ? x : this.#one(cast, [x], { to }));
 
   /** y = alpha op(a) op(b); op exchanges the last two axes if asked. */
   matmul(
@@ -208,7 +258,7 @@ export class Graph {
   ): Value {
     const { transA = false, transB = false, alpha = 1 } = options;
     const plain = !transA && !transB && alpha === 1;
-    return this.#one(plain ? "MatMul" : "FusedMatMul", [a, b], { transA, transB, alpha });
+    return this.#one(plain ? matMul : fusedMatMul, [a, b], { transA, transB, alpha });
   }
 
   /** y = x weight^T + bias. x [rows, in], weight [out, in], bias [out], y [rows, out]. */
@@ -228,23 +278,23 @@ export class Graph {
     if (to.join() === x.shape.join()) return x;
     const shorthand = reshapeShorthand(to, x.shape);
     const target = shorthand ? this.integers(shorthand) : this.dims(to);
-    return this.#one("Reshape", [x, target], {
+    return this.#one(reshape, [x, target], {
       to,
       sameCount,
       zeroCopies: shorthand !== undefined,
     });
   }
 
-  transpose = (x: Value, perm: readonly number[]): Value => this.#one("Transpose", [x], { perm });
+  transpose = (x: Value, perm: readonly number[]): Value => this.#one(transpose, [x], { perm });
 
   concat = (values: readonly Value[], axis: number): Value => {
     const [only] = values;
-    return values.length === 1 && only ? only : this.#one("Concat", values, { axis });
+    return values.length === 1 && only ? only : this.#one(concat, values, { axis });
   };
 
   /** Pieces of the given sizes along one axis. */
   split(x: Value, sizes: readonly Dim[], axis: number): readonly Value[] {
-    return this.apply("Split", [x, this.dims(sizes)], { axis, sizes, sizesAtRunTime: false });
+    return this.apply(split, [x, this.dims(sizes)], { axis, sizes, sizesAtRunTime: false });
   }
 
   /** Pieces whose sizes (int64 [names.length]) each run is given; `names` are the pieces' new dimensions. */
@@ -252,7 +302,7 @@ export class Graph {
     names.forEach((name, i) =>
       this.#sizes.set(name, this.gather(sizes, this.integers([i]), { axis: 0 })),
     );
-    return this.apply("Split", [x, sizes], { axis, sizes: names, sizesAtRunTime: true });
+    return this.apply(split, [x, sizes], { axis, sizes: names, sizesAtRunTime: true });
   }
 
   slice(
@@ -261,7 +311,7 @@ export class Graph {
   ): Value {
     const { start, end, axis } = attrs;
     return this.#one(
-      "Slice",
+      slice,
       [x, this.integers([start]), this.integers([end]), this.integers([axis])],
       attrs,
     );
@@ -277,53 +327,53 @@ export class Graph {
     const axis = normalizeAxis("Pad", attrs.axis, x);
     pads[axis] = attrs.before;
     pads[rank + axis] = attrs.after;
-    return this.#one("Pad", [x, this.dims(pads), this.scalar(0, x.dtype)], attrs);
+    return this.#one(pad, [x, this.dims(pads), this.scalar(0, x.dtype)], attrs);
   }
 
   gather = (x: Value, indices: Value, attrs: { readonly axis: number }): Value =>
-    this.#one("Gather", [x, indices], attrs);
+    this.#one(gather, [x, indices], attrs);
   gatherElements = (x: Value, indices: Value, attrs: { readonly axis: number }): Value =>
-    this.#one("GatherElements", [x, indices], attrs);
+    this.#one(gatherElements, [x, indices], attrs);
   scatterElements = (
     data: Value,
     indices: Value,
     updates: Value,
     attrs: { readonly axis: number; readonly reduction: "add" | "none" },
-  ): Value => this.#one("ScatterElements", [data, indices, updates], attrs);
+  ): Value => this.#one(scatterElements, [data, indices, updates], attrs);
   scatterND = (data: Value, indices: Value, updates: Value): Value =>
-    this.#one("ScatterND", [data, indices, updates]);
+    this.#one(scatterND, [data, indices, updates]);
 
-  reduceSum = (x: Value, attrs: Reduction): Value => this.#reduce("ReduceSum", x, attrs);
-  reduceMean = (x: Value, attrs: Reduction): Value => this.#reduce("ReduceMean", x, attrs);
-  reduceMax = (x: Value, attrs: Reduction): Value => this.#reduce("ReduceMax", x, attrs);
+  reduceSum = (x: Value, attrs: Reduction): Value => this.#reduce(reduceSum, x, attrs);
+  reduceMean = (x: Value, attrs: Reduction): Value => this.#reduce(reduceMean, x, attrs);
+  reduceMax = (x: Value, attrs: Reduction): Value => this.#reduce(reduceMax, x, attrs);
 
   /** x repeated to a shape that it broadcasts to; x itself where it has that shape. */
   expand(x: Value, shape: Shape): Value {
     const to = shape.map(canonicalDim);
-    return to.join() === x.shape.join() ? x : this.#one("Expand", [x, this.dims(to)], { to });
+    return to.join() === x.shape.join() ? x : this.#one(expand, [x, this.dims(to)], { to });
   }
 
   zeros = (dtype: DType, shape: Shape): Value => this.expand(this.scalar(0, dtype), shape);
 
   /** The k (int64 [1], known at run time) largest of the last axis, and their indices; `size` names k. */
   topK = (x: Value, k: Value, size: string): readonly [values: Value, indices: Value] =>
-    this.apply("TopK", [x, k], { size }) as readonly [Value, Value];
+    this.apply(topK, [x, k], { size }) as readonly [Value, Value];
 
   /** RMS norm over the last axis with a gain. */
   rmsNorm = (x: Value, gamma: Value, attrs: { readonly epsilon: number }): Value =>
-    this.#one("RmsNorm", [x, gamma], attrs);
+    this.#one(rmsNorm, [x, gamma], attrs);
   /** Layer norm over the last axis with a gain and a bias. */
   layerNormalization = (
     x: Value,
     gamma: Value,
     beta: Value,
     attrs: { readonly epsilon: number },
-  ): Value => this.#one("LayerNormalization", [x, gamma, beta], attrs);
+  ): Value => this.#one(layerNormalization, [x, gamma, beta], attrs);
   rotaryEmbedding = (x: Value, positions: Value, cos: Value, sin: Value): Value =>
-    this.#one("RotaryEmbedding", [x, positions, cos, sin]);
+    this.#one(rotaryEmbedding, [x, positions, cos, sin]);
   /** -log softmax(logits)[label] of every row: [rows]. */
   softmaxCrossEntropyLoss = (logits: Value, labels: Value): Value =>
-    this.#one("SoftmaxCrossEntropyLoss", [logits, labels]);
+    this.#one(softmaxCrossEntropyLoss, [logits, labels]);
 
   // Sizes at run time
 
@@ -345,29 +395,26 @@ export class Graph {
     if (sizes.every((size) => typeof size === "number")) return this.integers(sizes);
     return memoized(this.#shapes, sizes.join(), () =>
       this.concat(
-        sizes.map((size) => this.#sizeOf(size)),
+        sizes.map((size) => dimTensor(this, size, (name) => this.size(name))),
         0,
       ),
     );
   }
 
-  #sizeOf(dim: Dim): Value {
-    if (typeof dim === "number") return this.integers([dim]);
-    const terms = dimTerms(dim).map(([coefficient, names]) => {
-      const [first, ...rest] = names.map((name) => this.size(name));
-      if (!first) return this.integers([coefficient]);
-      const product = rest.reduce((a, b) => this.mul(a, b), first);
-      return coefficient === 1 ? product : this.mul(product, this.integers([coefficient]));
-    });
-    return terms.reduce((a, b) => this.add(a, b));
+  #reduce(
+    op: Op<readonly [Value, Value], ReductionAttrs>,
+    x: Value,
+    { axes, keepdims = false }: Reduction,
+  ): Value {
+    return this.#one(op, [x, this.integers(axes)], { axes, keepdims });
   }
 
-  #reduce(name: OpName, x: Value, { axes, keepdims = false }: Reduction): Value {
-    return this.#one(name, [x, this.integers(axes)], { axes, keepdims });
-  }
-
-  #one(name: OpName, inputs: readonly Value[], attrs: object = {}): Value {
-    return this.apply(name, inputs, attrs)[0] as Value;
+  #one<Inputs extends readonly Value[], Attrs extends object>(
+    op: Op<Inputs, Attrs>,
+    inputs: Inputs,
+    ...[attrs]: object extends Attrs ? [] : [attrs: Attrs]
+  ): Value {
+    return this.apply(op, inputs, (attrs ?? {}) as Attrs)[0] as Value;
   }
 
   #leaf(table: Map<string, Value>, name: string, dtype: DType, shape: Shape): Value {
@@ -382,30 +429,3 @@ export class Graph {
     return { id: this.#nextId++, dtype, shape, producer, index };
   }
 }
-
-/**
- * Sizes of a reshaped tensor that ONNX completes at run time: 0 takes the size over from the same axis of `from`, one -1 takes
- * what is left.
- *
- * @returns undefined where that does not say it all
- */
-const reshapeShorthand = (sizes: Shape, from: Shape): readonly number[] | undefined => {
-  const shorthand = sizes.map((size, i) =>
-    typeof size === "number" ? size : size === from[i] ? 0 : -1,
-  );
-  const unknown = shorthand.filter((size) => size === -1).length;
-  return unknown <= 1 && !sizes.includes(0) ? shorthand : undefined;
-};
-
-interface Reduction {
-  readonly axes: readonly number[];
-  readonly keepdims?: boolean;
-}
-
-const memoized = <K, V>(table: Map<K, V>, key: K, make: () => V): V => {
-  const known = table.get(key);
-  if (known !== undefined) return known;
-  const made = make();
-  table.set(key, made);
-  return made;
-};

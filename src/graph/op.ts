@@ -1,6 +1,5 @@
-import type { Shape } from "../core/dim.js";
-import type { DType } from "../core/dtype.js";
-import type { Graph } from "./graph.js";
+import type { Dim, Shape } from "../core/dim.js";
+import type { DType, TypedArray } from "../core/dtype.js";
 
 /** What is known of a tensor before it exists. */
 export interface TensorType {
@@ -16,10 +15,10 @@ export interface Value extends TensorType {
   readonly index: number;
 }
 
+/** One application of an op: its inputs, and the outputs that it made. */
 export interface Node {
   readonly id: number;
-  /** The key of the op in ops/registry.ts. */
-  readonly op: string;
+  readonly op: Op;
   readonly inputs: readonly Value[];
   readonly outputs: readonly Value[];
   readonly attrs: object;
@@ -31,17 +30,81 @@ export interface Node {
   readonly segment: string | undefined;
 }
 
+/** A small tensor whose elements are known before the graph runs. */
+export interface Elements extends TensorType {
+  readonly shape: readonly number[];
+  readonly data: TypedArray;
+}
+
+/** An attribute of a node in the ONNX file. */
 export type OnnxAttribute =
   | { readonly int: number }
   | { readonly float: number }
   | { readonly ints: readonly number[] }
   | { readonly string: string };
 
+/** Which axes a reduction is over, and whether they stay as 1. */
+export interface Reduction {
+  readonly axes: readonly number[];
+  readonly keepdims?: boolean;
+}
+
+/**
+ * What formulas are written in: gradients and lowered forms of ops. `Graph` is one.
+ *
+ * It has the ops that a formula has asked for, so that an op's file needs no other file of the graph.
+ */
+export interface Builder {
+  /** One number as a tensor of rank 0. */
+  scalar(number: number, dtype: DType): Value;
+  zeros(dtype: DType, shape: Shape): Value;
+  add(a: Value, b: Value): Value;
+  sub(a: Value, b: Value): Value;
+  mul(a: Value, b: Value): Value;
+  div(a: Value, b: Value): Value;
+  neg(x: Value): Value;
+  exp(x: Value): Value;
+  sqrt(x: Value): Value;
+  tanh(x: Value): Value;
+  reciprocal(x: Value): Value;
+  sigmoid(x: Value): Value;
+  where(condition: Value, a: Value, b: Value): Value;
+  lessOrEqual(a: Value, b: Value): Value;
+  logSoftmax(x: Value, attrs: { readonly axis: number }): Value;
+  cast(x: Value, to: DType): Value;
+  matmul(
+    a: Value,
+    b: Value,
+    options?: { readonly transA?: boolean; readonly transB?: boolean; readonly alpha?: number },
+  ): Value;
+  reshape(x: Value, shape: Shape, options?: { readonly sameCount?: boolean }): Value;
+  expand(x: Value, shape: Shape): Value;
+  transpose(x: Value, perm: readonly number[]): Value;
+  concat(values: readonly Value[], axis: number): Value;
+  split(x: Value, sizes: readonly Dim[], axis: number): readonly Value[];
+  pad(
+    x: Value,
+    attrs: { readonly axis: number; readonly before: number; readonly after: Dim },
+  ): Value;
+  gather(x: Value, indices: Value, attrs: { readonly axis: number }): Value;
+  gatherElements(x: Value, indices: Value, attrs: { readonly axis: number }): Value;
+  scatterElements(
+    data: Value,
+    indices: Value,
+    updates: Value,
+    attrs: { readonly axis: number; readonly reduction: "add" | "none" },
+  ): Value;
+  reduceSum(x: Value, attrs: Reduction): Value;
+  reduceMean(x: Value, attrs: Reduction): Value;
+  rotaryEmbedding(x: Value, positions: Value, cos: Value, sin: Value): Value;
+}
+
+/** What a gradient rule is given. */
 export interface GradientContext<Inputs, Attrs> {
-  readonly g: Graph;
+  readonly g: Builder;
   readonly inputs: Inputs;
   readonly outputs: readonly Value[];
-  /** The gradient of the first output. */
+  /** The gradient of the first output; for a rule with `takesAllGradients`, of the first one that has any. */
   readonly dy: Value;
   /** All gradients, by output; undefined where the loss does not depend on that output. */
   readonly dOutputs: readonly (Value | undefined)[];
@@ -62,6 +125,8 @@ export interface Op<
 > {
   /** The node's op_type in the ONNX file. */
   readonly opType: string;
+  /** What messages call it, where that is not `opType`. No two ops have one name. */
+  readonly name?: string;
   /** "" is ai.onnx. */
   readonly domain?: "com.microsoft";
   /** @throws {RangeError} if dtypes or shapes do not fit, naming them */
@@ -76,9 +141,23 @@ export interface Op<
    * The same outputs from other ops, where the provider has no kernel for this one with this dtype.
    * @returns undefined where the op can stay
    */
-  lower?(g: Graph, inputs: Inputs, attrs: Attrs): readonly Value[] | undefined;
+  lower?(g: Builder, inputs: Inputs, attrs: Attrs): readonly Value[] | undefined;
+  /**
+   * The elements of the only output, of the given shape, from those of the inputs: for an op whose result is exact or
+   * correctly rounded, so that computing it here changes no bit. See passes/fold-constants.ts.
+   * @returns undefined where they are the runtime's affair
+   */
+  fold?(
+    inputs: readonly Elements[],
+    attrs: Attrs,
+    shape: readonly number[],
+  ): TypedArray | undefined;
 }
 
+/** What messages call an op. */
+export const opName = ({ name, opType }: Op): string => name ?? opType;
+
+/** Dtypes and shapes, as messages show them. */
 export const describe = (values: readonly TensorType[]): string =>
   values.map(({ dtype, shape }) => `${dtype} [${shape.join(", ")}]`).join(" and ");
 

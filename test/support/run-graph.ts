@@ -1,5 +1,6 @@
 import type { TypedArray } from "../../src/core/dtype.js";
 import type { Graph } from "../../src/graph/graph.js";
+import { opName } from "../../src/graph/op.js";
 import { encodeOnnx } from "../../src/graph/onnx/encode.js";
 import { Session } from "../../src/runtime/session.js";
 import type { SessionOptions } from "../../src/runtime/session-options.js";
@@ -54,6 +55,7 @@ export const countOps = (
   counts: (node: Graph["nodes"][number]) => boolean = () => true,
 ): Readonly<Record<string, number>> => {
   const found: Record<string, number> = {};
-  for (const node of graph.nodes) if (counts(node)) found[node.op] = (found[node.op] ?? 0) + 1;
+  for (const node of graph.nodes)
+    if (counts(node)) found[opName(node.op)] = (found[opName(node.op)] ?? 0) + 1;
   return found;
 };

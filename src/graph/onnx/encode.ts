@@ -1,8 +1,7 @@
 import type { Shape } from "../../core/dim.js";
 import { dtypes, elementCount, type DType } from "../../core/dtype.js";
 import type { Graph } from "../graph.js";
-import type { Node, OnnxAttribute, Op, Value } from "../op.js";
-import { ops, type OpName } from "../ops/registry.js";
+import type { Node, OnnxAttribute, Value } from "../op.js";
 import {
   bytesField,
   floatField,
@@ -87,7 +86,7 @@ const executionOrder = (graph: Graph): readonly Node[] => {
 };
 
 const encodeNode = (node: Node, name: (value: Value) => string): readonly Buffer[] => {
-  const op: Op = ops[node.op as OpName];
+  const { op } = node;
   const attributes = Object.entries(op.attributes?.(node.attrs) ?? {});
   return [
     ...node.inputs.map((input) => bytesField(1, name(input))),

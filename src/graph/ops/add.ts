@@ -1,5 +1,6 @@
 import type { Op, Value } from "../op.js";
 import { inferBroadcast } from "./elementwise.js";
+import { foldBinary } from "./folding.js";
 
 /**
  * y = a + b, with broadcasting.
@@ -10,4 +11,8 @@ export const add: Op<readonly [a: Value, b: Value]> = {
   opType: "Add",
   infer: ([a, b]) => [inferBroadcast("Add", a, b)],
   gradient: ({ dy }) => [dy, dy],
+  fold: foldBinary(
+    (a, b) => a + b,
+    (a, b) => a + b,
+  ),
 };

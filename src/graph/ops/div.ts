@@ -1,5 +1,6 @@
 import type { Op, Value } from "../op.js";
 import { inferBroadcast } from "./elementwise.js";
+import { foldBinary } from "./folding.js";
 
 /**
  * y = a / b, element by element, with broadcasting; whole numbers are cut towards zero.
@@ -13,4 +14,8 @@ export const div: Op<readonly [a: Value, b: Value]> = {
     const da = g.div(dy, b);
     return [da, g.neg(g.mul(da, outputs[0] as Value))];
   },
+  fold: foldBinary(
+    (a, b) => a / b,
+    (a, b) => (b === 0n ? undefined : a / b),
+  ),
 };

@@ -1,5 +1,4 @@
-import type { Graph } from "../graph.js";
-import type { Op, Value } from "../op.js";
+import type { Builder, Op, Value } from "../op.js";
 import { inferFloat } from "./elementwise.js";
 
 /** Beyond it erf is 1 to the last digit of float64, and within it so many terms of the series are. */
@@ -7,7 +6,7 @@ const LAST = 6;
 const TERMS = 110;
 
 /** 2 / sqrt(pi) * x * e^(-x^2) * sum of (2 x^2)^n / (1 * 3 * ... * (2n + 1)): no two terms cancel. Source: Abramowitz and Stegun, 7.1.6. */
-const series = (g: Graph, x: Value): Value => {
+const series = (g: Builder, x: Value): Value => {
   const number = (value: number): Value => g.scalar(value, x.dtype);
   const square = g.mul(x, x);
   const isSmall = g.lessOrEqual(square, number(LAST ** 2));

@@ -1,5 +1,6 @@
 import { broadcastShapes, sameShape, type Shape } from "../../core/dim.js";
 import { refuse, type Op, type Value } from "../op.js";
+import { offsetOf, take } from "./folding.js";
 
 /** x repeated to a shape that it broadcasts to; the reverse walk sums dy back. Source: ONNX Expand, opset 13. */
 export const expand: Op<readonly [x: Value, shape: Value], { readonly to: Shape }> = {
@@ -11,4 +12,5 @@ export const expand: Op<readonly [x: Value, shape: Value], { readonly to: Shape 
     return [{ dtype: x.dtype, shape: to }];
   },
   gradient: ({ dy }) => [dy, undefined],
+  fold: ([x], _attrs, shape) => x && take(x, shape, (place) => offsetOf(x.shape, place)),
 };

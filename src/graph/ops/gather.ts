@@ -1,5 +1,6 @@
 import { multiplyDims } from "../../core/dim.js";
 import { normalizeAxis, refuse, type Op, type Value } from "../op.js";
+import { offsetOf, take } from "./folding.js";
 
 /**
  * Slices of x along one axis, by index: y = x[..., indices, ...]. indices int64, any shape.
@@ -27,5 +28,18 @@ export const gather: Op<readonly [x: Value, indices: Value], { readonly axis: nu
       reduction: "add",
     });
     return [g.reshape(sum, x.shape), undefined];
+  },
+  fold([x, indices], attrs, shape) {
+    if (!x || !indices) return undefined;
+    const axis = normalizeAxis("Gather", attrs.axis, x);
+    const size = x.shape[axis] ?? 0;
+    const rows = Array.from(indices.data, Number);
+    if (rows.some((row) => row < -size || row >= size)) return undefined;
+    const rank = indices.shape.length;
+    return take(x, shape, (place) => {
+      const row = rows[offsetOf(indices.shape, place.slice(axis, axis + rank))] ?? 0;
+      const at = row < 0 ? row + size : row;
+      return offsetOf(x.shape, [...place.slice(0, axis), at, ...place.slice(axis + rank)]);
+    });
   },
 };

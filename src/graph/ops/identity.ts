@@ -5,4 +5,5 @@ export const identity: Op<readonly [x: Value]> = {
   opType: "Identity",
   infer: ([x]) => [{ dtype: x.dtype, shape: x.shape }],
   gradient: ({ dy }) => [dy],
+  fold: ([x]) => x?.data,
 };

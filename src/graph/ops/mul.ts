@@ -1,5 +1,6 @@
 import type { Op, Value } from "../op.js";
 import { inferBroadcast } from "./elementwise.js";
+import { foldBinary } from "./folding.js";
 
 /**
  * y = a * b, element by element, with broadcasting.
@@ -10,4 +11,8 @@ export const mul: Op<readonly [a: Value, b: Value]> = {
   opType: "Mul",
   infer: ([a, b]) => [inferBroadcast("Mul", a, b)],
   gradient: ({ g, dy, inputs: [a, b] }) => [g.mul(dy, b), g.mul(dy, a)],
+  fold: foldBinary(
+    (a, b) => a * b,
+    (a, b) => a * b,
+  ),
 };

@@ -26,4 +26,19 @@ export const reshape: Op<
     g.reshape(dy, x.shape, { sameCount }),
     undefined,
   ],
+  fold: ([x]) => x?.data,
+};
+
+/**
+ * Sizes of a reshaped tensor that ONNX completes at run time: 0 takes the size over from the same axis of `from`, one -1 takes
+ * what is left.
+ *
+ * @returns undefined where that does not say it all
+ */
+export const reshapeShorthand = (sizes: Shape, from: Shape): readonly number[] | undefined => {
+  const shorthand = sizes.map((size, i) =>
+    typeof size === "number" ? size : size === from[i] ? 0 : -1,
+  );
+  const unknown = shorthand.filter((size) => size === -1).length;
+  return unknown <= 1 && !sizes.includes(0) ? shorthand : undefined;
 };

@@ -9,6 +9,7 @@ import { refuse, type Op, type Value } from "../op.js";
  */
 export const rmsNorm: Op<readonly [x: Value, gamma: Value], { readonly epsilon: number }> = {
   opType: "SimplifiedLayerNormalization",
+  name: "RmsNorm",
   infer([x, gamma]) {
     const size = x.shape.at(-1);
     if (gamma.shape.length !== 1 || gamma.shape[0] !== size || gamma.dtype !== x.dtype)

@@ -9,6 +9,7 @@ import { inferFloat } from "./elementwise.js";
  */
 export const silu: Op<readonly [x: Value]> = {
   opType: "QuickGelu",
+  name: "Silu",
   domain: "com.microsoft",
   infer: ([x]) => [inferFloat("Silu", x)],
   attributes: () => ({ alpha: { float: 1 } }),

@@ -1,4 +1,5 @@
 import { normalizeAxis, refuse, type Op, type Value } from "../op.js";
+import { offsetOf, take } from "./folding.js";
 
 /**
  * Elements [start, end) of one axis whose size is a number. Source: ONNX Slice, opset 13.
@@ -30,5 +31,15 @@ export const slice: Op<
       undefined,
       undefined,
     ];
+  },
+  fold([x], { axis, start }, shape) {
+    if (!x) return undefined;
+    const along = normalizeAxis("Slice", axis, x);
+    return take(x, shape, (place) =>
+      offsetOf(
+        x.shape,
+        place.map((at, i) => (i === along ? at + start : at)),
+      ),
+    );
   },
 };

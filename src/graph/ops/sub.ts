@@ -1,5 +1,6 @@
 import type { Op, Value } from "../op.js";
 import { inferBroadcast } from "./elementwise.js";
+import { foldBinary } from "./folding.js";
 
 /**
  * y = a - b, with broadcasting.
@@ -10,4 +11,8 @@ export const sub: Op<readonly [a: Value, b: Value]> = {
   opType: "Sub",
   infer: ([a, b]) => [inferBroadcast("Sub", a, b)],
   gradient: ({ g, dy }) => [dy, g.neg(dy)],
+  fold: foldBinary(
+    (a, b) => a - b,
+    (a, b) => a - b,
+  ),
 };

@@ -1,4 +1,5 @@
 import { refuse, type Op, type Value } from "../op.js";
+import { offsetOf, take } from "./folding.js";
 
 /** Axis i of y is axis perm[i] of x; dx turns the axes back. Source: ONNX Transpose, opset 13. */
 export const transpose: Op<readonly [x: Value], { readonly perm: readonly number[] }> = {
@@ -16,4 +17,16 @@ export const transpose: Op<readonly [x: Value], { readonly perm: readonly number
       perm.map((_, axis) => perm.indexOf(axis)),
     ),
   ],
+  fold([x], { perm }, shape) {
+    const inverse = perm.map((_, axis) => perm.indexOf(axis));
+    return (
+      x &&
+      take(x, shape, (place) =>
+        offsetOf(
+          x.shape,
+          inverse.map((axis) => place[axis] ?? 0),
+        ),
+      )
+    );
+  },
 };

@@ -1,11 +1,10 @@
 import type { Graph } from "../graph.js";
-import type { Op } from "../op.js";
-import { ops, type OpName } from "../ops/registry.js";
 import { copied, rewrite } from "./rewrite.js";
 
 /** The graph with ops that the provider lacks (for their dtype) written in those that it has; each op says how. */
 export const lower = (graph: Graph): Graph =>
-  rewrite(graph, (node, lookup, target) => {
-    const op: Op = ops[node.op as OpName];
-    return op.lower?.(target, node.inputs.map(lookup), node.attrs) ?? copied(node, lookup, target);
-  });
+  rewrite(
+    graph,
+    (node, lookup, target) =>
+      node.op.lower?.(target, node.inputs.map(lookup), node.attrs) ?? copied(node, lookup, target),
+  );

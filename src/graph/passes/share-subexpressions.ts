@@ -1,5 +1,5 @@
 import type { Graph } from "../graph.js";
-import type { Value } from "../op.js";
+import { opName, type Value } from "../op.js";
 import { copied, rewrite } from "./rewrite.js";
 
 /**
@@ -23,7 +23,8 @@ export const shareSubexpressions = (graph: Graph): Graph => {
   const merged = new Map<number, number>();
   return rewrite(graph, (node, lookup, target) => {
     const inputs = node.inputs.map((input) => merged.get(input.id) ?? key(input));
-    const name = [node.op, JSON.stringify(node.attrs), node.segment ?? "", inputs.join()].join("|");
+    const { op, attrs, segment = "" } = node;
+    const name = [opName(op), JSON.stringify(attrs), segment, inputs.join()].join("|");
     const same = known.get(name);
     if (same) {
       // Later nodes that read this one are then equal to those that read the first.

@@ -1,9 +1,9 @@
 import test from "ava";
-import type { OpName } from "../../../src/graph/ops/registry.js";
+import { opName } from "../../../src/graph/op.js";
 import { openProbe, uniform, type GradientCheck } from "../../support/check-gradient.js";
 import { elementwiseCases } from "./cases/elementwise.js";
 import { fusedCases } from "./cases/fused.js";
-import { gradientCase, type GradientCase } from "./cases/gradient-case.js";
+import { gradientCase, type GradientCases } from "./cases/gradient-case.js";
 import { sumCases } from "./cases/sums.js";
 
 const swiglu = gradientCase("in a gated product with rows normed and turned", {
@@ -20,7 +20,7 @@ const swiglu = gradientCase("in a gated product with rows normed and turned", {
 });
 
 /** The ops that ONNX Runtime has in float32 alone, and what they are lowered to elsewhere. */
-const forms: Readonly<Partial<Record<OpName, readonly GradientCase[]>>> = {
+const forms: GradientCases = {
   Silu: [...elementwiseCases.Silu, swiglu],
   Erf: elementwiseCases.Erf,
   FusedMatMul: sumCases.FusedMatMul,
@@ -31,7 +31,7 @@ const measure = async (check: GradientCheck, dtype: "float32" | "float64") => {
   const probe = await openProbe({ ...check, dtype });
   try {
     const { outputs, gradients } = await probe.run(probe.point);
-    const ops = new Set(probe.graph.nodes.map(({ op }) => op));
+    const ops = new Set(probe.graph.nodes.map(({ op }) => opName(op)));
     return { ops, numbers: [...outputs, ...gradients.values()] };
   } finally {
     probe.dispose();
