@@ -12,6 +12,7 @@ import {
   type ShapeOf,
   type ShownSize,
 } from "../model.js";
+import { cutRows, linearByPath, repeatLayers } from "./layers.js";
 import { ropeTable, type RopeConfig } from "./rope.js";
 import { scoreHead } from "./score-head.js";
 
@@ -131,13 +132,13 @@ const buildDecoder = (
   g: Graph,
   config: DecoderConfig,
   linears: readonly LinearModule[],
-  { inputIds, positions, maxPositions, recomputeLayers = false }: ModelInputs,
+  { inputIds, positions, maxPositions, recomputeLayers }: ModelInputs,
   hooks: ModelHooks,
 ): Value => {
   const [batch, seq] = inputIds.shape as [string, string];
   const rows = multiplyDims(batch, seq);
   const { cos, sin } = ropeTable(config, maxPositions);
-  const modules = new Map(linears.map((module) => [module.path, module]));
+  const linear = linearByPath(g, linears, hooks);
   const table = (data: Float32Array) =>
     g.constant("float32", [maxPositions, config.headDim / 2], data);
   const [cosTable, sinTable] = [table(cos), table(sin)];
@@ -165,49 +166,28 @@ const buildDecoder = (
 
   const decoderLayer = (x: Value, layer: number): Value => {
     const path = layerPath(layer);
-    const module = (name: string): LinearModule => {
-      const found = modules.get(`${path}.${name}`);
-      if (!found) throw new RangeError(`Cannot build layer ${String(layer)}: it has no ${name}`);
-      return found;
-    };
     const attentionInput = norm(x, `${path}.input_layernorm`);
-    const project = (layerModule: LinearModule): Value =>
-      g.inScope(layerModule.path, () => hooks.linear(attentionInput, layerModule));
-    const [query, key, value] = [
-      module("self_attn.q_proj"),
-      module("self_attn.k_proj"),
-      module("self_attn.v_proj"),
-    ];
+    const project = (name: string): Value => linear(attentionInput, `${path}.self_attn.${name}`);
+    const [query, keyValue] = [config.heads * config.headDim, config.kvHeads * config.headDim];
     const [q, k, v] = [
-      rotate(
-        perHead(project(query), query.outFeatures, `${path}.self_attn.q_norm`),
-        query.outFeatures,
-      ),
-      rotate(perHead(project(key), key.outFeatures, `${path}.self_attn.k_norm`), key.outFeatures),
-      g.reshape(project(value), [batch, seq, value.outFeatures]),
+      rotate(perHead(project("q_proj"), query, `${path}.self_attn.q_norm`), query),
+      rotate(perHead(project("k_proj"), keyValue, `${path}.self_attn.k_norm`), keyValue),
+      g.reshape(project("v_proj"), [batch, seq, keyValue]),
     ];
     const context = g.inScope(`${path}.self_attn`, () => hooks.attend({ layer, q, k, v }));
-    const cut =
-      layer === config.layers - 1 && hooks.lastRows ? hooks.lastRows : (value: Value) => value;
-    const linear = (input: Value, layerModule: LinearModule): Value =>
-      g.inScope(layerModule.path, () => hooks.linear(input, layerModule));
-    const middle = g.add(cut(x), linear(cut(context), module("self_attn.o_proj")));
+    const cut = cutRows(hooks, layer === config.layers - 1);
+    const middle = g.add(cut(x), linear(cut(context), `${path}.self_attn.o_proj`));
 
     const mlpInput = norm(middle, `${path}.post_attention_layernorm`);
-    const gate = linear(mlpInput, module("mlp.gate_proj"));
-    const up = linear(mlpInput, module("mlp.up_proj"));
+    const gate = linear(mlpInput, `${path}.mlp.gate_proj`);
+    const up = linear(mlpInput, `${path}.mlp.up_proj`);
     const product = g.cheap(() => g.mul(g.silu(gate), up));
-    return g.add(middle, linear(product, module("mlp.down_proj")));
+    return g.add(middle, linear(product, `${path}.mlp.down_proj`));
   };
 
-  let x = g.reshape(hooks.embed(EMBEDDINGS, inputIds), [rows, config.hiddenSize]);
-  for (let layer = 0; layer < config.layers; layer++) {
-    const input = x;
-    x = recomputeLayers
-      ? g.recomputable(layerPath(layer), () => decoderLayer(input, layer))
-      : decoderLayer(input, layer);
-  }
-  return norm(x, "model.norm");
+  const x = g.reshape(hooks.embed(EMBEDDINGS, inputIds), [rows, config.hiddenSize]);
+  const stack = { count: config.layers, pathOf: layerPath, recomputeLayers };
+  return norm(repeatLayers(g, x, stack, decoderLayer), "model.norm");
 };
 
 /** A model of these blocks. @param config checked */

@@ -4,6 +4,7 @@ import type { JsonObject } from "../../core/json-file.js";
 import { UserError } from "../../core/errors.js";
 import type { Graph } from "../../graph/graph.js";
 import type { Value } from "../../graph/op.js";
+import { cutRows, linearByPath, repeatLayers } from "../blocks/layers.js";
 import { scoreHead } from "../blocks/score-head.js";
 import { defineFamily } from "../family.js";
 import {
@@ -141,7 +142,7 @@ const build = (
   g: Graph,
   config: OptConfig,
   linears: readonly LinearModule[],
-  { inputIds, positions, maxPositions, recomputeLayers = false }: ModelInputs,
+  { inputIds, positions, maxPositions, recomputeLayers }: ModelInputs,
   hooks: ModelHooks,
 ): Value => {
   const { hiddenSize: hidden, embeddingSize, normFirst } = config;
@@ -152,12 +153,7 @@ const build = (
     );
   const [batch, seq] = inputIds.shape as [string, string];
   const rows = multiplyDims(batch, seq);
-  const modules = new Map(linears.map((module) => [module.path, module]));
-  const linear = (x: Value, path: string): Value => {
-    const module = modules.get(path);
-    if (!module) throw new RangeError(`Cannot build the model: it has no ${path}`);
-    return g.inScope(path, () => hooks.linear(x, module));
-  };
+  const linear = linearByPath(g, linears, hooks);
   const norm = (x: Value, path: string): Value =>
     g.cheap(() =>
       g.layerNormalization(x, hooks.weight(`${path}.weight`), hooks.weight(`${path}.bias`), {
@@ -174,8 +170,7 @@ const build = (
       g.reshape(linear(input, `${path}.self_attn.${name}`), [batch, seq, hidden]);
     const [q, k, v] = [project("q_proj"), project("k_proj"), project("v_proj")];
     const context = g.inScope(`${path}.self_attn`, () => hooks.attend({ layer, q, k, v }));
-    const isLast = layer === config.layers - 1;
-    const cut = (value: Value): Value => (isLast && hooks.lastRows?.(value)) || value;
+    const cut = cutRows(hooks, layer === config.layers - 1);
     const attended = drop(linear(cut(context), `${path}.self_attn.out_proj`), `${path}.self_attn`);
     const sum = g.add(cut(x), attended);
     const middle = normFirst ? sum : norm(sum, attentionNorm);
@@ -189,18 +184,14 @@ const build = (
   const embedded = g.reshape(hooks.embed(EMBEDDINGS, inputIds), [rows, embeddingSize]);
   const projected = projections(config);
   const places = g.add(positions, g.scalar(POSITION_OFFSET, "int64"));
-  let x = g.add(
+  const x = g.add(
     projected ? linear(embedded, projected.into.path) : embedded,
     g.reshape(hooks.embed(POSITIONS, places), [rows, hidden]),
   );
-  for (let layer = 0; layer < config.layers; layer++) {
-    const input = x;
-    x = recomputeLayers
-      ? g.recomputable(layerPath(layer), () => decoderLayer(input, layer))
-      : decoderLayer(input, layer);
-  }
-  if (config.lastNorm) x = norm(x, `${ROOT}.final_layer_norm`);
-  return projected ? linear(x, projected.out.path) : x;
+  const stack = { count: config.layers, pathOf: layerPath, recomputeLayers };
+  const blocks = repeatLayers(g, x, stack, decoderLayer);
+  const normed = config.lastNorm ? norm(blocks, `${ROOT}.final_layer_norm`) : blocks;
+  return projected ? linear(normed, projected.out.path) : normed;
 };
 
 const optModel = (config: OptConfig): Model => {
