@@ -11,8 +11,9 @@ import { selectTargets } from "../../src/peft/targets.js";
 import { peakMemoryBytes } from "../../src/runtime/memory.js";
 import { runtimeVersion } from "../../src/runtime/providers.js";
 import { AdamW, clipFactor, defaultAdamW } from "../../src/train/adamw.js";
-import { chunkCount, labelledRows, LossSession } from "../../src/train/loss-session.js";
+import { chunkCount, LossSession } from "../../src/train/loss-session.js";
 import { clearGradients, createParameterStore } from "../../src/train/parameters.js";
+import { causalLm } from "../../src/train/tasks/causal-lm.js";
 import { readSteps, restoreBatch } from "../reference/batch-file.js";
 import type { BenchMethod } from "./methods.js";
 
@@ -67,7 +68,7 @@ const session = await LossSession.create(
     model: model.model,
     adapter,
     maxPositions: Math.max(...all.map(({ seq }) => seq)),
-    chunks: chunkCount(Math.max(...all.map((batch) => labelledRows(batch).rows.length))),
+    chunks: chunkCount(Math.max(...all.map((batch) => causalLm.labelled(batch).rows.length))),
     gradients: true,
     recomputeLayers: options.checkpointing,
   },
@@ -83,7 +84,7 @@ for (let i = 0; i < options.warmup + steps.length; i++) {
   const line = i < options.warmup ? i % steps.length : i - options.warmup;
   const batches = steps[line] ?? [];
   const begun = performance.now();
-  const labels = batches.reduce((sum, batch) => sum + labelledRows(batch).rows.length, 0);
+  const labels = batches.reduce((sum, batch) => sum + causalLm.labelled(batch).rows.length, 0);
   clearGradients(store);
   let loss = 0;
   for (const batch of batches) loss += (await session.run(batch, 1 / labels)).loss;

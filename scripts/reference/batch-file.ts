@@ -1,7 +1,7 @@
 /** The batches of a run as lines of JSON that PyTorch can read; scripts/reference/hira_torch.py reads them. */
 import { readFile } from "node:fs/promises";
 import { writeJsonl } from "../../src/report/jsonl.js";
-import type { TokenBatch } from "../../src/train/loss-session.js";
+import type { TokenBatch } from "../../src/train/tasks/task.js";
 
 /** One micro-batch: rectangles as the model is fed them, labels not shifted, -100 = no loss. */
 export interface StoredBatch {

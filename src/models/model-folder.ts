@@ -10,6 +10,7 @@ import { readGgufFolder } from "./gguf/gguf-model.js";
 import { isGgufPath } from "./gguf/open-gguf.js";
 import { readGenerationConfig, type GenerationFile } from "./generation-config.js";
 import { checkModelTensors } from "./check-tensors.js";
+import { classifierModel, labelsOfConfig } from "./classifier.js";
 import { modelFile } from "./model-files.js";
 import { completeNames } from "./name-prefix.js";
 import { nameShards, singleName } from "./shards.js";
@@ -69,11 +70,14 @@ const namesIn = (path: string): Promise<readonly string[]> =>
       found === "nothing" ? downloadHint(path) : "Give the folder that holds the file",
   });
 
-/** A model's config.json, checked. @throws {UserError} as loadModelFolder */
+/** A model's config.json, checked; a classifier's gives a classifier. @throws {UserError} as loadModelFolder */
 export const parseConfig = (raw: JsonObject, where: string): Model => {
   const type = raw.model_type;
-  if (typeof type === "string" && Object.hasOwn(families, type))
-    return families[type as keyof typeof families](raw, where);
+  if (typeof type === "string" && Object.hasOwn(families, type)) {
+    const model = families[type as keyof typeof families](raw, where);
+    const labels = labelsOfConfig(raw, where);
+    return labels ? classifierModel(model, labels) : model;
+  }
   const supported = Object.keys(families);
   throw new UserError(
     `Cannot load ${where}: found model_type ${quoteJson(type)}, expected one of ${supported.join(", ")}`,

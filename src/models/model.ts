@@ -49,11 +49,8 @@ export interface ModelHooks {
   linear(x: Value, module: LinearModule): Value;
   /** The context vectors, [batch * seq, heads * headDim]. */
   attend(inputs: AttentionInputs): Value;
-  /**
-   * Dropout of the model's own, on x [rows, hidden]; a place has a name of its own. Absent: nothing is dropped.
-   * `rate`: in place of the model's `dropout`.
-   */
-  readonly drop?: (x: Value, place: string, rate?: number) => Value;
+  /** Dropout of the model's own, on x [rows, hidden]; a place has a name of its own. Absent: nothing is dropped. */
+  readonly drop?: (x: Value, place: string) => Value;
   /** Cuts [batch * seq, width] down to the rows that are needed after the last layer's attention. */
   readonly lastRows?: (x: Value) => Value;
 }
@@ -102,10 +99,12 @@ export interface ModelTokenIds {
  * token of the row.
  */
 export interface ClassifierHead {
-  /** The class of transformers, which config.json names: LlamaForSequenceClassification. */
+  /** The class of transformers, which config.json names: <Family>ForSequenceClassification. */
   readonly architecture: string;
   /** Whose hidden state stands for the row: its first token's, or its last real one's. */
   readonly pools: "first" | "last";
+  /** The rate of `drop` in the head, in training. */
+  readonly dropout: number;
   /** The layers in it, in the order of computation, named as in transformers; they train in full. The last one makes the logits. */
   linears(labels: number): readonly LinearModule[];
   /** Logits [rows, labels] of hidden states [rows, hidden]. */
@@ -142,8 +141,8 @@ export interface Model extends ModelSizes, ModelTokenIds {
   readonly head: LinearModule | undefined;
   /** What makes a classifier of it (see classifierModel); absent in families that have none. */
   readonly classifier?: ClassifierHead;
-  /** How many classes a classifier tells apart: its `logits` are [rows, labels]. Absent in a language model. */
-  readonly labels?: number;
+  /** The names of the classes that a classifier tells apart: its `logits` are [rows, labels]. Absent in a language model. */
+  readonly labels?: readonly string[];
   /**
    * Every tensor by its Hugging Face name, with its shape; weights are [outFeatures, inFeatures]. In the order of transformers'
    * state_dict, in which shards are filled. A tied head's is not among them.

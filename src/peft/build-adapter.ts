@@ -1,6 +1,7 @@
 import type { Compat } from "../core/compat.js";
 import { UserError } from "../core/errors.js";
 import { describeTokens, unknownIds } from "../core/unknown-tokens.js";
+import { isClassifier } from "../models/classifier.js";
 import { adaptableModules, type Model } from "../models/model.js";
 import { createFullAdapter, createLinearAdapter, type Adapter } from "./adapter.js";
 import type {
@@ -18,7 +19,7 @@ import {
   type PeftMethod,
   type SparsitySettings,
 } from "./method.js";
-import { addSavedModules, saveableTensors, withoutSaved } from "./modules-to-save.js";
+import { addSavedModules, namesBeside, saveableTensors, withoutSaved } from "./modules-to-save.js";
 import type { QloraAdapter } from "./qlora.js";
 import { methodOf, peftMethods, type PeftType } from "./registry.js";
 import { inLayers, matchRankPattern, selectTargets } from "./targets.js";
@@ -113,13 +114,17 @@ export const buildAdapter = (
       "Dropout is for lora, rslora, dora, mora, hilora and sparse-lora",
     );
   if (method.kind !== "linear") refuseLinearFlags(peftType, settings);
+  if (method.kind === "virtual" && isClassifier(model))
+    throw new UserError(
+      `Cannot classify with --peft_type=${peftType}: found virtual tokens, expected a method that changes weights, such as hira or lora`,
+    );
   if (method.kind === "virtual") return createVirtualAdapter(method, options, model);
   if (method.kind === "full") return createFullAdapter(method, options, model.tensors);
   if (settings.randR && method.name !== "hira")
     throw new UserError(
       `Cannot use --rand_R with --peft_type=${peftType}: expected hira, whose W0 it replaces`,
     );
-  const { modulesToSave } = settings;
+  const modulesToSave = namesBeside(model, settings.modulesToSave);
   const selected = selectTargets(adaptableModules(model), settings.targetModules, {
     asWritten: compat.has("targets"),
   });
@@ -188,6 +193,7 @@ const encodeInitText = (
 export const adapterBaseOf = (model: Model): AdapterBase => ({
   ...model,
   modules: adaptableModules(model),
+  taskType: isClassifier(model) ? "SEQ_CLS" : "CAUSAL_LM",
   saveable: saveableTensors(model),
 });
 

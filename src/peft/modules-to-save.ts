@@ -1,6 +1,7 @@
 import { didYouMean, UserError } from "../core/errors.js";
 import type { JsonObject } from "../core/json-file.js";
 import { embeddingTensor, ownHead, type LinearModule, type Model } from "../models/model.js";
+import { isClassifier } from "../models/classifier.js";
 import type { WeightAccess } from "../models/weights/frozen-weights.js";
 import type { Adapter, AdapterParameter } from "./adapter.js";
 import { requireBase } from "./init.js";
@@ -13,6 +14,20 @@ export const saveableTensors = (model: Model): ReadonlyMap<string, readonly numb
       ? [[`${model.head.path}.weight`, [model.vocabSize, model.head.inFeatures]] as const]
       : []),
   ]);
+
+/**
+ * The modules that always train in full beside a classifier's adapter: its head. Names are matched as in savedTensors, so that
+ * `classifier` is `pre_classifier` too, and a model has one of the two.
+ *
+ * Source: PeftModelForSequenceClassification of peft 0.21.2.
+ */
+export const classifierNames: readonly string[] = ["classifier", "score"];
+
+/** What trains in full beside an adapter: what the flags name, and a classifier's head. */
+export const namesBeside = (model: Model, given: readonly string[]): readonly string[] =>
+  isClassifier(model)
+    ? [...given.filter((name) => !classifierNames.includes(name)), ...classifierNames]
+    : given;
 
 /** The module that a tensor belongs to: its name without `.weight` or `.bias`. */
 const moduleOf = (tensor: string): string => tensor.slice(0, tensor.lastIndexOf("."));
@@ -59,10 +74,12 @@ export const withoutSaved = <M extends Pick<LinearModule, "path">>(
 
 /** @throws {UserError} listing the names of --modules_to_save that are no module, and targets that would be changed twice */
 const checkNames = (
-  names: readonly string[],
+  given: readonly string[],
+  model: Model,
   tensors: ReadonlyMap<string, readonly number[]>,
   { targets }: Pick<Adapter, "targets">,
 ): void => {
+  const names = given.filter((name) => !(isClassifier(model) && classifierNames.includes(name)));
   const modules = [...tensors.keys()].map(moduleOf);
   const unmatched = names.filter((name) => !modules.some((module) => module.endsWith(name)));
   if (unmatched.length > 0) {
@@ -99,7 +116,7 @@ export const addSavedModules = (
 ): Adapter => {
   if (names.length === 0) return adapter;
   const saveable = saveableTensors(model);
-  checkNames(names, saveable, adapter);
+  checkNames(names, model, saveable, adapter);
   const saved = savedTensors(names, saveable);
   const [embedding, head] = [embeddingTensor(model), ownHead(model)];
   const startOf = (name: string): string =>

@@ -2,7 +2,8 @@ import { buildBatch } from "../datasets/build-batch.js";
 import { countLabels, type EncodedRow } from "../datasets/encoded-rows.js";
 import { planBatches } from "../datasets/plan-batches.js";
 import { readyModel } from "../decode/open-engine.js";
-import { chunkCount, labelledRows, LossSession } from "../train/loss-session.js";
+import { chunkCount, LossSession } from "../train/loss-session.js";
+import { causalLm } from "../train/tasks/causal-lm.js";
 import { createParameterStore } from "../train/parameters.js";
 import type { Answerer } from "./kept-answers.js";
 
@@ -76,7 +77,7 @@ export const openLikelihood = async (
         const batchRows = Array.from(members, (i) => asked[i]).filter((row) => row !== undefined);
         const built = buildBatch(batchRows, { layout: { kind: "right-padded" }, padId });
         const counts = new Array<number>(built.batch).fill(0);
-        for (const at of labelledRows(built).rows) {
+        for (const at of causalLm.labelled(built).rows) {
           const row = Math.floor(Number(at) / built.seq);
           counts[row] = (counts[row] ?? 0) + 1;
         }

@@ -7,6 +7,7 @@ import { lower } from "../graph/passes/lower.js";
 import { prune } from "../graph/passes/prune.js";
 import { recompute } from "../graph/passes/recompute.js";
 import { shareSubexpressions } from "../graph/passes/share-subexpressions.js";
+import { classesOf, isClassifier } from "../models/classifier.js";
 import type { Model, ModelHooks } from "../models/model.js";
 import {
   causalMask,
@@ -48,6 +49,8 @@ export interface LossGraphOptions {
   readonly allLogits?: boolean;
   /** Whether the loss of every label is an output too. */
   readonly labelLosses?: boolean;
+  /** Whether the logits of the labelled rows are an output too. */
+  readonly labelLogits?: boolean;
 }
 
 /** The width of the dropout_columns that a graph takes; undefined where it drops nothing. */
@@ -61,7 +64,7 @@ export const dropoutWidth = (
   const rates = dropoutRates(options);
   const widths = [
     ...(adapter && adapter.options.dropout > 0 ? targets.map(({ inFeatures }) => inFeatures) : []),
-    ...(rates.hidden > 0 ? [model.hiddenSize] : []),
+    ...(rates.hidden > 0 || rates.head > 0 ? [model.hiddenSize] : []),
     ...(rates.attention > 0 ? [columnsOf(options)] : []),
   ];
   return widths.length > 0 ? Math.max(...widths) : undefined;
@@ -74,9 +77,12 @@ const dropoutRates = ({
 }: Pick<LossGraphOptions, "model" | "modelDropout">): {
   readonly hidden: number;
   readonly attention: number;
+  /** In a classifier's head. */
+  readonly head: number;
 } => ({
   hidden: modelDropout ?? model.dropout ?? 0,
   attention: modelDropout === 0 ? 0 : model.attentionDropout,
+  head: isClassifier(model) ? (modelDropout ?? model.classifier.dropout) : 0,
 });
 
 /** The columns of the longest batch, virtual tokens counted. */
@@ -100,7 +106,8 @@ export const parameterName = (parameter: string): string => `param:${parameter}`
  * float32 []; chunk_sizes int64 [chunks] where chunks > 1; every parameter; with gradients, an accumulator a trainable one.
  * Of a model with token types, token_types int64 [batch, seq].
  * Where dropout acts, dropout_rows int32 [batch, seq, 2] and dropout_columns int32 [2, width] (see models/blocks/dropout.ts).
- * Outputs: loss float32 []; logits [batch, seq, vocab] and label_losses [labels], -log p of each, if asked; grad:<name> = sum:<name> + gradient (bind both to one tensor).
+ * Outputs: loss float32 []; if asked logits [batch, seq, vocab], of the labelled rows label_logits [labels, vocab] and
+ * label_losses [labels], -log p of each (a classifier has classes in place of the vocabulary); grad:<name> = sum:<name> + gradient (bind both to one tensor).
  *
  * The last layer computes only the labelled rows from its attention on, and logits exist for these alone.
  */
@@ -199,13 +206,26 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
   if (options.allLogits) {
     const all = lastHidden(undefined);
     const logits = model.logits(g, all, hooks);
-    g.output("logits", g.reshape(logits, ["batch", "seq", model.vocabSize]));
+    g.output("logits", g.reshape(logits, ["batch", "seq", classesOf(model)]));
     hidden = selectRows(all);
   } else hidden = lastHidden(selectRows);
 
   const adaptsHead = adapter?.targets.some(({ table }) => table === "head") ?? false;
-  const headHooks = { ...hooks, keys: adaptsHead ? keys : undefined };
+  const dropsInHead = keys !== undefined && rates.head > 0;
+  const headHooks = {
+    ...hooks,
+    ...(dropsInHead && { drop: modelDrop(g, keys, rates.head) }),
+    keys: adaptsHead || dropsInHead ? keys : undefined,
+  };
   const parts = lossesOf(g, model, headHooks, { hidden, labelIds, chunks });
+  if (options.labelLogits)
+    g.output(
+      "label_logits",
+      g.concat(
+        parts.map(({ logits }) => logits),
+        0,
+      ),
+    );
   if (options.labelLosses)
     g.output(
       "label_losses",
@@ -238,9 +258,8 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
 /** The model's own dropout, with masks by the names of its places. */
 const modelDrop =
   (g: Graph, keys: DropoutKeys, rate: number): NonNullable<ModelHooks["drop"]> =>
-  (x, place, ownRate = rate) => {
-    if (ownRate === 0) return x;
-    const dropout = moduleDropout(g, keys, { path: `model:${place}`, rate: ownRate });
+  (x, place) => {
+    const dropout = moduleDropout(g, keys, { path: `model:${place}`, rate });
     return g.mul(dropout.apply(x), g.scalar(dropout.scale, x.dtype));
   };
 
@@ -293,20 +312,28 @@ const dropoutKeys = (g: Graph, width: number, selectRows: (x: Value) => Value): 
   };
 };
 
-/** The losses of the labels and their sum, a pair a chunk. */
+/** A chunk of the labelled rows: logits [rows, classes], -log p of each label, and the sum of these. */
+interface LabelledPart {
+  readonly logits: Value;
+  readonly losses: Value;
+  readonly sum: Value;
+}
+
+/** The losses of the labels and their sum, a part a chunk. */
 const lossesOf = (
   g: Graph,
   model: Model,
-  { keys, ...hooks }: Pick<ModelHooks, "linear"> & { readonly keys: RowKeys | undefined },
+  { keys, ...hooks }: Pick<ModelHooks, "linear" | "drop"> & { readonly keys: RowKeys | undefined },
   {
     hidden,
     labelIds,
     chunks,
   }: { readonly hidden: Value; readonly labelIds: Value; readonly chunks: number },
-): readonly { readonly losses: Value; readonly sum: Value }[] => {
-  const lossOf = (rows: Value, labels: Value): { readonly losses: Value; readonly sum: Value } => {
-    const losses = g.softmaxCrossEntropyLoss(model.logits(g, rows, hooks), labels);
-    return { losses, sum: g.reduceSum(losses, { axes: [0] }) };
+): readonly LabelledPart[] => {
+  const lossOf = (rows: Value, labels: Value): LabelledPart => {
+    const logits = model.logits(g, rows, hooks);
+    const losses = g.softmaxCrossEntropyLoss(logits, labels);
+    return { logits, losses, sum: g.reduceSum(losses, { axes: [0] }) };
   };
   if (chunks === 1) return [lossOf(hidden, labelIds)];
   const sizes = g.input("chunk_sizes", "int64", [chunks]);

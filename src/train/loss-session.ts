@@ -16,20 +16,8 @@ import {
   type LossGraphOptions,
 } from "./loss-graph.js";
 import type { ParameterStore } from "./parameters.js";
-
-/** Token ids of one micro-batch, padded to a rectangle. */
-export interface TokenBatch {
-  readonly batch: number;
-  readonly seq: number;
-  /** [batch * seq] */
-  readonly inputIds: BigInt64Array;
-  /** [batch * seq], 1 = real */
-  readonly attentionMask: Uint8Array;
-  /** [batch * seq]; all 0 unless given. Of models with token types alone. */
-  readonly tokenTypes?: BigInt64Array;
-  /** [batch * seq], not shifted, -100 = no loss */
-  readonly labels: Int32Array;
-}
+import { causalLm } from "./tasks/causal-lm.js";
+import type { Task, TokenBatch } from "./tasks/task.js";
 
 /** Labelled rows whose logits are in memory at a time: beyond it ONNX Runtime's matrix product over a vocabulary slows down. */
 const CHUNK_ROWS = 256;
@@ -37,28 +25,6 @@ const CHUNK_ROWS = 256;
 /** Into how many parts `maxLabels` labelled rows are cut. */
 export const chunkCount = (maxLabels: number): number =>
   Math.max(1, Math.ceil(maxLabels / CHUNK_ROWS));
-
-/** Which rows of [batch * seq] predict a label, and the labels: position t predicts what stands at t + 1. */
-export const labelledRows = ({
-  batch,
-  seq,
-  labels,
-}: Pick<TokenBatch, "batch" | "seq" | "labels">): {
-  readonly rows: BigInt64Array;
-  readonly ids: BigInt64Array;
-} => {
-  const rows: bigint[] = [];
-  const ids: bigint[] = [];
-  for (let row = 0; row < batch; row++) {
-    for (let t = 0; t + 1 < seq; t++) {
-      const label = labels[row * seq + t + 1] ?? noLoss;
-      if (label === noLoss) continue;
-      rows.push(BigInt(row * seq + t));
-      ids.push(BigInt(label));
-    }
-  }
-  return { rows: BigInt64Array.from(rows), ids: BigInt64Array.from(ids) };
-};
 
 /** The batch with `count` virtual tokens, by the ids from `firstId` on, in front of every row. */
 const withVirtualTokens = (
@@ -97,10 +63,12 @@ const feedsOf = (
   {
     chunks,
     virtual,
+    task,
     tokenTypes,
   }: {
     readonly chunks: number;
     readonly virtual: VirtualTokens | undefined;
+    readonly task: Task;
     /** Whether the graph takes them. */
     readonly tokenTypes: boolean;
   },
@@ -118,7 +86,7 @@ const feedsOf = (
       if (!attentionMask[i] && virtual?.masksPadding !== false) keyBias[i] = MASKED;
     }
   }
-  const labelled = labelledRows(batch);
+  const labelled = task.labelled(batch);
   const count = labelled.rows.length;
   const tensors: Record<string, Tensor> = {
     input_ids: Tensor.fromArray("int64", [rows, seq], inputIds),
@@ -153,6 +121,12 @@ export interface LossOutputs {
   readonly loss: number;
   readonly logits: Float32Array | undefined;
   readonly labelLosses: Float32Array | undefined;
+  readonly labelLogits: Float32Array | undefined;
+}
+
+/** What a session computes: the graph, and which of a batch's rows have a loss; of a language model, causalLm. */
+export interface LossSessionOptions extends Omit<LossGraphOptions, "typeOf"> {
+  readonly task?: Task;
 }
 
 export interface LossRunOptions {
@@ -193,6 +167,7 @@ const dropColumns = ({ shape, data }: Tensor, count: number): Float32Array => {
 export class LossSession {
   readonly #session: Session;
   readonly #chunks: number;
+  readonly #task: Task;
   readonly #virtual: VirtualTokens | undefined;
   readonly #vocabSize: number;
   readonly #tokenTypes: boolean;
@@ -203,14 +178,15 @@ export class LossSession {
 
   private constructor(
     session: Session,
-    options: Omit<LossGraphOptions, "typeOf">,
+    options: LossSessionOptions,
     parameters: Readonly<Record<string, Tensor>>,
     outputs: Readonly<Record<string, Tensor>>,
   ) {
-    const { chunks, adapter, model } = options;
+    const { chunks, adapter, model, task = causalLm } = options;
     this.#session = session;
     this.#dropoutWidth = dropoutWidth(options);
     this.#chunks = chunks;
+    this.#task = task;
     this.#virtual = adapter?.virtual;
     this.#vocabSize = model.vocabSize;
     this.#tokenTypes = model.tokenTypes > 0;
@@ -225,7 +201,7 @@ export class LossSession {
    * which would undo recomputation.
    */
   static async create(
-    options: Omit<LossGraphOptions, "typeOf">,
+    options: LossSessionOptions,
     weights: FrozenWeights,
     store: ParameterStore | undefined,
     { threads }: { readonly threads?: number | undefined } = {},
@@ -256,8 +232,8 @@ export class LossSession {
   /**
    * loss = lossScale * sum of -log p over the batch's labels.
    *
-   * `logits` [batch, seq, vocab], of the batch's own columns, and `labelLosses`, -log p of every label in the order of labelledRows,
-   * where the graph was built with them.
+   * Where the graph was built with them: `logits` [batch, seq, vocab], of the batch's own columns; of every label, in the task's order,
+   * `labelLosses`, -log p, and `labelLogits` [labels, vocab].
    * @param options.draw which masks dropout has
    * @throws {RangeError} where dropout acts and nothing says which masks it has
    */
@@ -274,7 +250,7 @@ export class LossSession {
         : batch;
     const feeds = {
       ...feedsOf(whole, lossScale, {
-        ...{ chunks: this.#chunks, virtual, tokenTypes: this.#tokenTypes },
+        ...{ chunks: this.#chunks, virtual, task: this.#task, tokenTypes: this.#tokenTypes },
       }),
       ...(this.#dropoutWidth !== undefined && dropoutFeeds(whole, this.#dropoutWidth, draw)),
     };
@@ -288,7 +264,9 @@ export class LossSession {
       made.logits?.dispose();
       const labelLosses = (made.label_losses?.data as Float32Array | undefined)?.slice();
       made.label_losses?.dispose();
-      return { loss, logits, labelLosses };
+      const labelLogits = (made.label_logits?.data as Float32Array | undefined)?.slice();
+      made.label_logits?.dispose();
+      return { loss, logits, labelLosses, labelLogits };
     } finally {
       for (const tensor of Object.values(feeds)) tensor.dispose();
     }

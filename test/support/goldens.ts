@@ -17,7 +17,8 @@ import type { Model } from "../../src/models/model.js";
 import type { Adapter } from "../../src/peft/adapter.js";
 import { selectTargets } from "../../src/peft/targets.js";
 import { AdamW, clipFactor } from "../../src/train/adamw.js";
-import { LossSession, type TokenBatch } from "../../src/train/loss-session.js";
+import { LossSession } from "../../src/train/loss-session.js";
+import type { TokenBatch } from "../../src/train/tasks/task.js";
 import { clearGradients, createParameterStore } from "../../src/train/parameters.js";
 
 /** The float32 tensors of a safetensors file. */

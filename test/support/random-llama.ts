@@ -9,7 +9,8 @@ import { normal } from "../../src/peft/init.js";
 import { defaultMethodOptions } from "../../src/peft/method.js";
 import { selectTargets } from "../../src/peft/targets.js";
 import { Tensor } from "../../src/runtime/tensor.js";
-import { LossSession, type TokenBatch } from "../../src/train/loss-session.js";
+import { LossSession } from "../../src/train/loss-session.js";
+import type { TokenBatch } from "../../src/train/tasks/task.js";
 import { createParameterStore, type ParameterStore } from "../../src/train/parameters.js";
 
 /** Two layers, two query heads to a key, sizes that all differ. */

@@ -13,6 +13,7 @@ export const scoreHead = (architecture: string, width: number): ClassifierHead =
   return {
     architecture,
     pools: "last",
+    dropout: 0,
     linears,
     logits(g, hidden, labels, hooks) {
       const [score] = linears(labels);

@@ -4,6 +4,9 @@ import { parseHubName } from "../../models/hub/hub-name.js";
 import type { LinearModule } from "../../models/model.js";
 import type { MoraType } from "../method.js";
 
+/** Language models, and classifiers of texts. */
+export type PeftTaskType = "CAUSAL_LM" | "SEQ_CLS";
+
 /** What an adapter's files are checked against: the model that it belongs to. */
 export interface AdapterBase {
   readonly modules: readonly LinearModule[];
@@ -15,6 +18,8 @@ export interface AdapterBase {
   readonly tieWordEmbeddings: boolean;
   readonly embedding: LinearModule;
   readonly head: LinearModule | undefined;
+  /** What peft calls the work of the model. */
+  readonly taskType: PeftTaskType;
   /** Shapes of the tensors that may train in full beside an adapter; see saveableTensors. */
   readonly saveable: ReadonlyMap<string, readonly number[]>;
 }
@@ -117,9 +122,12 @@ export const checkOtherFields = (
       fields.fault(name, "none: it is not supported here");
 };
 
-export const checkTask = (fields: JsonFields): void => {
-  if ((fields.value("task_type") ?? "CAUSAL_LM") !== "CAUSAL_LM")
-    fields.fault("task_type", '"CAUSAL_LM"');
+export const checkTask = (
+  fields: JsonFields,
+  { taskType }: Pick<AdapterBase, "taskType">,
+): void => {
+  if ((fields.value("task_type") ?? taskType) !== taskType)
+    fields.fault("task_type", `"${taskType}"`);
 };
 
 /** Where the base model was when the adapter was made, if the config says so; on the Hub with its revision, `org/name@revision`. */
@@ -133,11 +141,14 @@ export const baseModelOf = ({
   return parseHubName(withRevision) ? withRevision : name;
 };
 
-export const commonConfig = ({ baseModel }: AdapterDescription): JsonObject => ({
+export const commonConfig = (
+  { baseModel }: AdapterDescription,
+  { taskType }: Pick<AdapterBase, "taskType">,
+): JsonObject => ({
   auto_mapping: null,
   base_model_name_or_path: parseHubName(baseModel ?? "")?.repo ?? baseModel ?? null,
   inference_mode: true,
   modules_to_save: null,
   revision: parseHubName(baseModel ?? "")?.revision ?? null,
-  task_type: "CAUSAL_LM",
+  task_type: taskType,
 });

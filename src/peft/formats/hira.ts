@@ -81,7 +81,7 @@ export const authorsHira: AdapterFormat<LowRankAdapter> = {
       ({ path, table }) =>
         table === undefined && isList && names.some((name) => path.endsWith(name)),
     );
-    checkTask(fields);
+    checkTask(fields, base);
     const withoutEffect = ["init_a", "init_b", "lora_alpha", "lora_dropout", "scale_ab"];
     const ofTraining = ["train_a", "train_b", "init_lora_weights", "r"];
     checkOtherFields(

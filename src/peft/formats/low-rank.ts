@@ -2,7 +2,7 @@ import { JsonFields, share, size } from "../../core/json-fields.js";
 import type { JsonObject } from "../../core/json-file.js";
 import type { LinearModule } from "../../models/model.js";
 import { namePeftTargets, peftPattern, peftTargets } from "../adapter-targets.js";
-import { namesToSave, savedTensors, withoutSaved } from "../modules-to-save.js";
+import { classifierNames, namesToSave, savedTensors, withoutSaved } from "../modules-to-save.js";
 import { moraSide } from "../mora.js";
 import {
   baseModelOf,
@@ -149,7 +149,11 @@ const parseTargets = (
   const given = fields.value("modules_to_save") ?? [];
   const isList = Array.isArray(given) && given.every((name) => typeof name === "string");
   const modulesToSave = namesToSave(config, base);
-  const unmatched = modulesToSave.filter((name) => savedTensors([name], base.saveable).size === 0);
+  const unmatched = modulesToSave.filter(
+    (name) =>
+      savedTensors([name], base.saveable).size === 0 &&
+      !(base.taskType === "SEQ_CLS" && classifierNames.includes(name)),
+  );
   if (!isList || unmatched.length > 0)
     fields.fault("modules_to_save", "names of modules of this model that hold weights");
   const named = withoutSaved(peftTargets(fields, base.modules), modulesToSave);
@@ -212,7 +216,7 @@ export const lowRankFormat = ({
       faults.push(
         `"target_modules": found ${tables.join(" and ")}, expected other modules: only LoRA, rsLoRA and DoRA adapt embedding and head here`,
       );
-    checkTask(fields);
+    checkTask(fields, base);
     checkOtherFields(config, [...targetFields, dropoutField, ...ownFields], fields);
     return {
       baseModel: baseModelOf(config),
@@ -226,7 +230,7 @@ export const lowRankFormat = ({
     };
   },
   configOf: (adapter, base) => ({
-    ...commonConfig(adapter),
+    ...commonConfig(adapter, base),
     ...targetConfig(adapter, base),
     [dropoutField]: adapter.dropout,
     ...ownConfig(adapter),

@@ -44,7 +44,7 @@ const promptFormat = (entry: {
     for (const [name, value] of Object.entries(expected))
       if ((fields.value(name) ?? value) !== value)
         fields.fault(name, `${String(value)} for this model`);
-    checkTask(fields);
+    checkTask(fields, base);
     checkOtherFields(
       config,
       ["num_virtual_tokens", "task_type", ...Object.keys(expected), ...entry.trainingFields],
@@ -60,7 +60,7 @@ const promptFormat = (entry: {
   configOf(adapter, base) {
     const [tokenDim, heads] = entry.sizesOf(base);
     return {
-      ...commonConfig(adapter),
+      ...commonConfig(adapter, base),
       ...entry.ownConfig(adapter),
       num_attention_heads: heads,
       num_layers: base.layers,
