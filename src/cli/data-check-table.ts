@@ -1,7 +1,7 @@
 import { listRows } from "../core/row-names.js";
 import { lengthTable, paddingLines } from "../datasets/analysis.js";
 import type { Finding } from "../datasets/check-rows.js";
-import type { CheckedData } from "../runs/check-data.js";
+import type { CheckedData } from "../runs/checked-data.js";
 import { wrapText } from "./wrap-text.js";
 
 const numberLine = ({ split, rows, of, text }: Finding): string =>
@@ -24,6 +24,7 @@ export const formatDataCheck = (data: CheckedData, columns: number): readonly st
     ...wrap(
       `${name}${hasLengths ? ", lengths in tokens before cutting" : ", without lengths: --model names a tokenizer"}; rows are counted from 1`,
     ),
+    ...data.remarks.flatMap(wrap),
     ...lengthTable(splits),
     "",
     ...notes.flatMap((finding) => tell(finding)),

@@ -1,4 +1,5 @@
 import { analyseDataset, formatAnalysis, type AnalysedSplit } from "../datasets/analysis.js";
+import { cuttingOf } from "../datasets/cutting.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
 import { encodeTrainingRows, trainingTargetTokens } from "../datasets/encode-rows.js";
 import { inputWarning, loadSplit } from "../datasets/load-split.js";
@@ -63,7 +64,7 @@ const analyseSplits = async (
   const analysis = analyseDataset(bySplit, {
     batch: options.batch,
     limits,
-    asOriginal: compat.has("tokens"),
+    cutting: cuttingOf(member.template, compat),
   });
   return formatAnalysis(dataset.name, analysis);
 };

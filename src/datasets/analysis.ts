@@ -1,5 +1,6 @@
 import { listRows } from "../core/row-names.js";
 import type { EncodedSet } from "./encode-rows.js";
+import { columnsOfLimits, cutTexts, type Cutting } from "./cutting.js";
 import { planBatches } from "./plan-batches.js";
 import { measurePadding } from "./build-batch.js";
 import { questionOf, splits } from "./rows.js";
@@ -41,8 +42,8 @@ export interface LengthLimits {
 export interface DatasetAnalysis {
   readonly splits: readonly SplitAnalysis[];
   readonly limits: LengthLimits;
-  /** Whether contexts lose their right end, with what follows the instruction, and targets have no EOS: compat "tokens". */
-  readonly asOriginal: boolean;
+  /** What of rows a limit takes. */
+  readonly cutting: Cutting;
   /** Numbers of the test rows whose context is also a context of train. */
   readonly testRowsInTrain: readonly number[];
   /** Numbers of the validation rows whose context is also a context of train. */
@@ -77,11 +78,11 @@ export const analyseDataset = (
   {
     batch,
     limits,
-    asOriginal = false,
+    cutting = "ours",
   }: {
     readonly batch: number;
     readonly limits: LengthLimits;
-    readonly asOriginal?: boolean;
+    readonly cutting?: Cutting;
   },
 ): DatasetAnalysis => {
   const { train, validation, test } = bySplit;
@@ -115,7 +116,7 @@ export const analyseDataset = (
       };
     }),
     limits,
-    asOriginal,
+    cutting,
     testRowsInTrain: inTrain(test),
     validationRowsInTrain: inTrain(validation),
     validationIsTest:
@@ -131,7 +132,7 @@ export const analyseDataset = (
       tokens: bucketed.tokens,
       buckets: bucketed.columns,
       random: measure(false).columns,
-      fixed: encoded.length * (limits.context + limits.target),
+      fixed: encoded.length * columnsOfLimits(limits, cutting),
     },
   };
 };
@@ -186,7 +187,7 @@ export const lengthTable = (
 
 /** An analysis as lines for a terminal. @param name of the data set */
 export const formatAnalysis = (name: string, analysis: DatasetAnalysis): string => {
-  const { limits, asOriginal } = analysis;
+  const { contexts, targets } = cutTexts(analysis.limits, analysis.cutting);
   return [
     `${name}, lengths in tokens before cutting; rows are counted from 1`,
     ...lengthTable(
@@ -198,16 +199,8 @@ export const formatAnalysis = (name: string, analysis: DatasetAnalysis): string 
     ),
     "",
     ...analysis.splits.flatMap(({ split, rows, cutContexts, cutTargets, unlabelled }) => [
-      ...countLines(
-        split,
-        `contexts over ${String(limits.context)} tokens, cut${asOriginal ? ": they lose ### Response:" : " at their text's end"}`,
-        { found: cutContexts, rows },
-      ),
-      ...countLines(
-        split,
-        `targets over ${String(limits.target)} tokens, cut: they lose their end${asOriginal ? "" : " and EOS"}`,
-        { found: cutTargets, rows },
-      ),
+      ...countLines(split, contexts, { found: cutContexts, rows }),
+      ...countLines(split, targets, { found: cutTargets, rows }),
       ...countLines(split, "rows without a label: training would refuse them", {
         found: unlabelled,
         rows,

@@ -1,5 +1,6 @@
 import { measurePadding, type BatchLayout } from "./build-batch.js";
 import { summariseLengths, type LengthLimits, type LengthSummary } from "./analysis.js";
+import { columnsOfLimits, cutTexts, type Cutting } from "./cutting.js";
 import type { EncodedSet } from "./encode-rows.js";
 import { planBatches } from "./plan-batches.js";
 import { splits, type Split } from "./rows.js";
@@ -14,6 +15,10 @@ export interface RowKey {
 export interface CheckedSplit {
   readonly path: string;
   readonly keys: readonly RowKey[];
+  /** Numbers of these rows in their file, where they are not all of them. */
+  readonly numbers?: readonly number[] | undefined;
+  /** Places among the rows of the texts that go on in further rows. */
+  readonly continued?: readonly number[] | undefined;
   /** As for training, rows without a label among them; undefined where there is no tokenizer to encode with. */
   readonly encoded?: EncodedSet | undefined;
 }
@@ -24,6 +29,8 @@ export interface Finding {
     | "unlabelled"
     | "cut contexts"
     | "cut targets"
+    | "cut rows"
+    | "continued"
     | "empty contexts"
     | "repeated"
     | "contradicting"
@@ -77,9 +84,11 @@ export interface CheckOptions {
   readonly batch: number;
   /** Undefined for rows that nothing cuts. */
   readonly limits?: LengthLimits | undefined;
+  /** Of whole rows, where context and target have no limits of their own: rows that it cuts stand in cutTargets. */
+  readonly rowLimit?: number | undefined;
   readonly layout: BatchLayout;
-  /** compat "tokens": contexts lose their right end, and targets have no EOS. */
-  readonly asOriginal?: boolean;
+  /** What of rows a limit takes; see Cutting. */
+  readonly cutting?: Cutting;
   /** Rows of plain text to learn whole: they have no contexts. */
   readonly isText?: boolean;
 }
@@ -115,7 +124,7 @@ const sameKeys = (a: readonly RowKey[], b: readonly RowKey[]): boolean =>
  */
 export const checkRows = (
   bySplit: Partial<Readonly<Record<Split, CheckedSplit>>>,
-  { batch, limits, layout, asOriginal = false, isText = false }: CheckOptions,
+  { batch, limits, rowLimit, layout, cutting = "ours", isText = false }: CheckOptions,
 ): DataCheck => {
   const findings: Finding[] = [];
   const present = splits.flatMap((split) => {
@@ -129,7 +138,7 @@ export const checkRows = (
   // Rows that serve as both are told of once, as the test's.
   const told = present.filter(({ split }) => split !== "validation" || !validationIsTest);
   for (const { split, checked } of told) {
-    const { keys, encoded } = checked;
+    const { keys, encoded, numbers, continued = [] } = checked;
     const of = keys.length;
     const add = (
       kind: Finding["kind"],
@@ -139,7 +148,10 @@ export const checkRows = (
     ): void => {
       if (rows.length === 0) return;
       const isWrong = wrong === "always" || (wrong === "many" && rows.length > toleratedShare * of);
-      findings.push({ kind, split, rows, of, text, isWrong });
+      findings.push({
+        ...{ kind, split, of, text, isWrong },
+        rows: rows.map((row) => numbers?.[row] ?? row),
+      });
     };
     if (encoded !== undefined) {
       add(
@@ -149,20 +161,15 @@ export const checkRows = (
         split === "test" ? "never" : "always",
       );
       if (limits !== undefined) {
-        const where = asOriginal ? "they lose ### Response:" : "at their text's end";
-        add(
-          "cut contexts",
-          encoded.cutContexts,
-          `contexts over ${String(limits.context)} tokens, cut${asOriginal ? ":" : ""} ${where}`,
-          "many",
-        );
-        add(
-          "cut targets",
-          encoded.cutTargets,
-          `targets over ${String(limits.target)} tokens, cut: they lose their end${asOriginal ? "" : " and EOS"}`,
-          // Test targets are compared, not learnt.
-          split === "test" ? "never" : "many",
-        );
+        const { contexts, targets } = cutTexts(limits, cutting);
+        add("cut contexts", encoded.cutContexts, contexts, "many");
+        // Test targets are compared, not learnt.
+        add("cut targets", encoded.cutTargets, targets, split === "test" ? "never" : "many");
+      }
+      if (rowLimit !== undefined) {
+        const limit = `over ${String(rowLimit)} tokens`;
+        add("cut rows", encoded.cutTargets, `rows ${limit}, cut: they lose their end`, "many");
+        add("continued", continued, `texts ${limit}, which go on in further rows`, "never");
       }
     }
     if (!isText)
@@ -196,7 +203,8 @@ export const checkRows = (
     }
   }
   const train = bySplit.train?.encoded;
-  const padding = train === undefined ? undefined : measure(train, { batch, limits, layout });
+  const padding =
+    train === undefined ? undefined : measure(train, { batch, limits, layout, cutting });
   return {
     splits: present.map(({ split, checked }) => lengthsOf(split, checked)),
     ...(limits && { limits }),
@@ -224,7 +232,7 @@ const lengthsOf = (split: Split, { path, keys, encoded }: CheckedSplit): SplitLe
 
 const measure = (
   { rows }: EncodedSet,
-  { batch, limits, layout }: Pick<CheckOptions, "batch" | "limits" | "layout">,
+  { batch, limits, layout, cutting = "ours" }: Omit<CheckOptions, "isText" | "rowLimit">,
 ): PaddingCheck => {
   const lengths = rows.map(({ ids }) => ids.length);
   const columns = (buckets: boolean): ReturnType<typeof measurePadding> =>
@@ -239,6 +247,6 @@ const measure = (
     tokens: bucketed.tokens,
     buckets: bucketed.columns,
     random: columns(false).columns,
-    ...(limits && { fixed: rows.length * (limits.context + limits.target) }),
+    ...(limits && { fixed: rows.length * columnsOfLimits(limits, cutting) }),
   };
 };

@@ -106,6 +106,10 @@ export interface OwnEncoded {
   readonly cut: ReadonlyMap<number, Int32Array>;
   /** Numbers of the texts that go on in further rows. */
   readonly continued: readonly number[];
+  /** Numbers of the rows without a token to learn, where these are only counted. */
+  readonly unlabelled: readonly number[];
+  /** Tokens of every row before any is cut: without loss, and with it. */
+  readonly wholeLengths: readonly { readonly context: number; readonly target: number }[];
 }
 
 export interface OwnEncoding {
@@ -115,6 +119,8 @@ export interface OwnEncoding {
   readonly maxLength: number;
   /** Numbers of the rows in their file; all of them if not given. */
   readonly numbers: readonly number[];
+  /** Whether rows without a token to learn are only counted. */
+  readonly allowsUnlabelled?: boolean;
   readonly encoding?: EncodeTextsOptions;
 }
 
@@ -138,7 +144,7 @@ interface Piece {
 export const encodeOwnRows = async (
   { path, records }: RecordFile,
   rows: readonly OwnRow[],
-  { tokenizer, template, maxLength, numbers, encoding }: OwnEncoding,
+  { tokenizer, template, maxLength, numbers, allowsUnlabelled = false, encoding }: OwnEncoding,
 ): Promise<OwnEncoded> => {
   const placeOf = (row: number): string => records[row]?.place ?? "";
   const faults: string[] = [];
@@ -164,7 +170,9 @@ export const encodeOwnRows = async (
   const encoded: EncodedRow[] = [];
   const cut = new Map<number, Int32Array>();
   const continued: number[] = [];
-  const unlabelled: string[] = [];
+  const unlabelled: number[] = [];
+  const faultsOfLength: string[] = [];
+  const wholeLengths: { context: number; target: number }[] = [];
   for (const { row, parts, bounds, kind } of pieces) {
     const ids = parts.map(next);
     const whole = Int32Array.from(ids.flatMap((part) => [...part]));
@@ -178,16 +186,26 @@ export const encodeOwnRows = async (
       const part = makeRow(row, whole, labels, { start, end: start + maxLength });
       if (countLabels(part) > 0) encoded.push(part);
       // The last token of a long text may stand alone, with nothing before it that could predict it.
-      else if (start === 0)
-        unlabelled.push(
+      else if (start === 0) {
+        unlabelled.push(row);
+        if (allowsUnlabelled) encoded.push(part);
+        faultsOfLength.push(
           `${placeOf(row)}: found no token to learn${isLong ? ` among the first ${String(maxLength)} of ${String(whole.length)}` : ""}, expected one at least`,
         );
+      }
     }
+    const learnt = labels.reduce((sum, label) => sum + (label === noLoss ? 0 : 1), 0);
+    wholeLengths.push({ context: whole.length - learnt, target: learnt });
     if (isLong && kind === "text") continued.push(row);
     else if (isLong) cut.set(row, whole.slice(maxLength));
   }
-  throwFaults(path, unlabelled, "Allow longer rows with --max_length, or mend or remove these");
-  return { rows: encoded, cut, continued };
+  if (!allowsUnlabelled)
+    throwFaults(
+      path,
+      faultsOfLength,
+      "Allow longer rows with --max_length, or mend or remove these",
+    );
+  return { rows: encoded, cut, continued, unlabelled, wholeLengths };
 };
 
 const makeRow = (

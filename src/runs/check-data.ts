@@ -2,80 +2,64 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "../core/errors.js";
 import { readJsonObject } from "../core/json-file.js";
-import type { UnknownTokens, Vocabulary } from "../core/unknown-tokens.js";
+import type { UnknownTokens } from "../core/unknown-tokens.js";
 import { trainingLayout } from "../datasets/build-batch.js";
-import {
-  checkRows,
-  type CheckedSplit,
-  type CheckOptions,
-  type DataCheck,
-} from "../datasets/check-rows.js";
+import { checkRows, type CheckedSplit } from "../datasets/check-rows.js";
+import { cuttingOf } from "../datasets/cutting.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
 import { encodeTrainingRows, trainingTargetTokens } from "../datasets/encode-rows.js";
-import { countLabels } from "../datasets/encoded-rows.js";
 import { isInOnePiece } from "../datasets/encode-one-piece.js";
-import { inputWarning, keepRatio, loadSplit, remarkLines } from "../datasets/load-split.js";
-import { readPreTokenized } from "../datasets/pre-tokenized.js";
+import { inputWarning, loadSplit, remarkLines } from "../datasets/load-split.js";
 import { findDataset, findSingleDataset, type Dataset } from "../datasets/registry.js";
 import { questionOf, splits, type Split } from "../datasets/rows.js";
+import { isTextSetName, type TextSetName } from "../datasets/wikitext.js";
+import type { HubUi } from "../models/hub/fetch-snapshot.js";
+import { findOnHub } from "../models/hub/find-on-hub.js";
 import { loadTokenizer } from "../tokenizer/load-tokenizer.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
-import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { unknownTokensOfRows } from "../train/known-tokens.js";
-import type { DataSettings } from "../train/training-data.js";
+import { refuseTextFlags } from "../train/own-texts.js";
+import { blockSizeOf, readTextBlocks } from "../train/text-data.js";
+import { checkFile } from "./check-file.js";
+import {
+  withFaults,
+  type CheckCoder,
+  type CheckDataOptions,
+  type CheckedData,
+  type MissingSplit,
+} from "./checked-data.js";
 
-/** What is checked, as a run would be given it. */
-export interface CheckDataOptions extends DataSettings {
-  readonly batch: number;
-  /** Its tokenizer makes tokens of texts; without one, texts alone are compared. */
-  readonly modelFolder: string | undefined;
-}
-
-/** A split that a run would look for in vain. */
-export interface MissingSplit {
-  readonly split: Split;
-  /** What loading it says. */
-  readonly why: string;
-}
-
-/** One data set as checked. */
-export interface CheckedData extends DataCheck {
-  /** The name of --dataset, or the file. */
-  readonly name: string;
-  readonly missing: readonly MissingSplit[];
-  /** Rows with tokens that the model has no embedding for: a run stops there. */
-  readonly unknownTokens: readonly UnknownTokens[];
-  /** What a run would warn of. */
-  readonly warnings: readonly string[];
-}
-
-interface Coder {
-  readonly tokenizer: Tokenizer | undefined;
-  readonly vocabulary: Vocabulary;
-}
-
-/** The tokenizer of a model's folder, and how many tokens the model has an embedding for, where its config says so. */
-const openCoder = async (folder: string | undefined, needsTokenizer: boolean): Promise<Coder> => {
+/** The tokenizer of a model, and what its config says of tokens and positions, as far as there is one. */
+const openCoder = async (
+  name: string | undefined,
+  needsTokenizer: boolean,
+  ui: HubUi,
+): Promise<CheckCoder> => {
+  const folder =
+    name === undefined ? undefined : await findOnHub(name, { purpose: "tokenizer", ui });
   const tokenizer =
-    folder !== undefined && needsTokenizer ? await loadTokenizer(folder) : undefined;
+    folder !== undefined && needsTokenizer
+      ? await loadTokenizer(folder, name === undefined ? {} : { modelName: name })
+      : undefined;
   const path = folder === undefined ? undefined : join(folder, "config.json");
   const config = path !== undefined && existsSync(path) ? await readJsonObject(path) : {};
-  const size = config["vocab_size"];
+  const [size, positions] = [config["vocab_size"], config["max_position_embeddings"]];
   return {
     tokenizer,
     vocabulary: {
       vocabularySize: typeof size === "number" ? size : Number.MAX_SAFE_INTEGER,
       textOf: (id) => tokenizer?.decode([id]),
     },
+    positions: typeof positions === "number" ? positions : undefined,
   };
 };
 
 const isMissing = (error: unknown): error is UserError =>
-  error instanceof UserError && /^Cannot find the \w+ rows/.test(error.message);
+  error instanceof UserError && /^Cannot find the \w+ (?:rows|text)/.test(error.message);
 
 const checkSet = async (
   dataset: Dataset,
-  { tokenizer, vocabulary }: Coder,
+  { tokenizer, vocabulary }: CheckCoder,
   options: CheckDataOptions,
 ): Promise<CheckedData> => {
   const { member } = dataset;
@@ -136,61 +120,51 @@ const checkSet = async (
       },
       compat,
     ),
-    asOriginal: compat.has("tokens"),
+    cutting: cuttingOf(member.template, compat),
   });
   return withFaults(dataset.name, checked, { missing, unknownTokens, warnings: [...warnings] });
 };
 
-const withFaults = (
-  name: string,
-  checked: DataCheck,
-  others: Pick<CheckedData, "missing" | "unknownTokens" | "warnings">,
-): CheckedData => ({
-  ...checked,
-  name,
-  ...others,
-  isWrong: checked.isWrong || others.missing.length > 0 || others.unknownTokens.length > 0,
-});
-
-/** Rows of token ids, which nothing cuts. */
-const checkTokenRows = async (
-  path: string,
-  { vocabulary }: Coder,
-  { validation, datasetRatio, batch }: CheckDataOptions,
+/** The blocks of a set of running text: no contexts, and nothing is cut. */
+const checkTextSet = async (
+  name: TextSetName,
+  { tokenizer, vocabulary, positions }: CheckCoder,
+  options: CheckDataOptions,
 ): Promise<CheckedData> => {
-  const read = async (file: string): Promise<CheckedSplit> => {
-    const rows = keepRatio((await readPreTokenized(file, vocabulary)).rows, datasetRatio, file);
-    const ids = (values: Int32Array): string => values.join(" ");
-    return {
-      path: file,
-      keys: rows.map((row) => ({
-        context: ids(row.ids.subarray(0, row.contextLength)),
-        target: `${ids(row.ids.subarray(row.contextLength))}|${row.labels?.join(" ") ?? ""}`,
-      })),
+  if (!tokenizer)
+    throw new UserError(
+      `Cannot check ${name} without --model: found no tokenizer, expected one, since the text is cut into blocks of tokens`,
+    );
+  const root = await resolveDataRoot({ dataDir: options.dataDir });
+  const blockSize = blockSizeOf(options.blockSize, positions ?? Number.MAX_SAFE_INTEGER);
+  const missing: MissingSplit[] = [];
+  const unknownTokens: UnknownTokens[] = [];
+  const found: Partial<Record<Split, CheckedSplit>> = {};
+  for (const split of splits) {
+    const ratio = split === "test" ? { ...options, datasetRatio: 1 } : options;
+    const read = await readTextBlocks(name, split, ratio, { root, tokenizer, blockSize }).catch(
+      (error: unknown) => {
+        if (!isMissing(error)) throw error;
+        missing.push({ split, why: error.message });
+      },
+    );
+    if (!read) continue;
+    const { rows, path } = read;
+    unknownTokens.push(...unknownTokensOfRows(rows, path, vocabulary));
+    found[split] = {
+      path,
+      keys: rows.map(({ ids }) => ({ context: "", target: ids.join(" ") })),
       encoded: {
-        rows,
-        cutContexts: [],
-        cutTargets: [],
-        unlabelled: rows.flatMap((row, i) => (countLabels(row) === 0 ? [i] : [])),
-        wholeLengths: rows.map(({ ids: all, contextLength }) => ({
-          context: contextLength,
-          target: all.length - contextLength,
-        })),
+        ...{ rows, cutContexts: [], cutTargets: [], unlabelled: [] },
+        wholeLengths: rows.map(({ ids }) => ({ context: 0, target: ids.length })),
       },
     };
-  };
-  const layout: CheckOptions["layout"] = { kind: "right-padded" };
-  const train = await read(path);
-  const checked = checkRows(
-    { train, ...(validation !== undefined && { validation: await read(validation) }) },
-    // Rows without a single token before the first label, as in language modelling, have no context.
-    {
-      batch,
-      layout,
-      isText: train.encoded?.rows.every(({ contextLength }) => contextLength <= 1) ?? false,
-    },
-  );
-  return withFaults(path, checked, { missing: [], unknownTokens: [], warnings: [] });
+  }
+  if (missing.length === splits.length) throw new UserError(missing[0]?.why ?? "");
+  const layout = { kind: "right-padded" } as const;
+  const checked = checkRows(found, { batch: options.batch, layout, isText: true });
+  const remarks = [`${name}: running text in blocks of ${String(blockSize)} tokens`];
+  return withFaults(name, checked, { remarks, missing, unknownTokens });
 };
 
 /**
@@ -198,13 +172,24 @@ const checkTokenRows = async (
  *
  * @throws {UserError} on broken files, and where there are no rows at all
  */
-export const checkData = async (options: CheckDataOptions): Promise<readonly CheckedData[]> => {
-  const { dataset, datasetFile, modelFolder } = options;
-  if (datasetFile !== undefined)
-    return [await checkTokenRows(datasetFile, await openCoder(modelFolder, false), options)];
+export const checkData = async (
+  options: CheckDataOptions,
+  ui: HubUi,
+): Promise<readonly CheckedData[]> => {
+  const { dataset, datasetFile, modelName } = options;
+  const open = (needsTokenizer: boolean): Promise<CheckCoder> =>
+    openCoder(modelName, needsTokenizer, ui);
+  if (datasetFile !== undefined) return [await checkFile(datasetFile, open, options)];
+  refuseTextFlags(options, `the set ${dataset}, which has its own form`);
+  if (options.validation !== undefined)
+    throw new UserError(
+      `Cannot use --validation: found the set ${dataset}, which has its own splits`,
+      "Leave the flag out, or give rows of your own",
+    );
+  if (isTextSetName(dataset)) return [await checkTextSet(dataset, await open(true), options)];
   const found = findDataset(dataset);
   const sets = found.kind === "group" ? found.members.map(findSingleDataset) : [found];
-  const coder = await openCoder(modelFolder, true);
+  const coder = await open(true);
   const out: CheckedData[] = [];
   for (const set of sets) out.push(await checkSet(set, coder, options));
   return out;

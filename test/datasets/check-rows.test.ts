@@ -95,8 +95,11 @@ test("contexts that are cut are told with what they lose", (t) => {
   const ours = checkRows({ train }, { ...options, limits });
   t.is(ours.findings[0]?.text, "contexts over 4 tokens, cut at their text's end");
   t.true(ours.isWrong);
-  const original = checkRows({ train }, { ...options, limits, asOriginal: true });
+  const original = checkRows({ train }, { ...options, limits, cutting: "original" });
   t.is(original.findings[0]?.text, "contexts over 4 tokens, cut: they lose ### Response:");
+  const onePiece = checkRows({ train }, { ...options, limits, cutting: "one piece" });
+  t.is(onePiece.findings[0]?.text, "contexts over 4 tokens, cut: their rows lose the whole target");
+  t.is(onePiece.padding?.fixed, 8, "the context's limit is the whole row's");
 });
 
 test("validation rows that are the test rows are told once, and are not wrong by themselves", (t) => {

@@ -101,6 +101,86 @@ test("hira data check reads files of token ids, beside their validation rows", a
   t.regex(unknown.err, /found 999999 in input_ids\[2\]/);
 });
 
+test("hira data check looks at a person's own texts and chats, with the flags of training", async (t) => {
+  const chat = (thing: string, answer = `The ${thing} is here.`): object => ({
+    messages: [
+      { role: "user", content: `Where is the ${thing}?` },
+      { role: "assistant", content: answer },
+    ],
+  });
+  const lines = (rows: readonly object[]): string =>
+    rows.map((one) => JSON.stringify(one)).join("\n");
+  const folder = await makeFolder(t, {
+    "chats.jsonl": lines([
+      ...[chat("cat"), chat("dog"), chat("cat"), chat("dog", "Gone.")],
+      chat("bird", long(60)),
+    ]),
+    "held.jsonl": lines([chat("cow"), chat("cat", "Away.")]),
+    "pairs.jsonl": lines([
+      { ask: long(50), said: "yes", more: "x" },
+      { ask: "b", said: "no", more: "x" },
+    ]),
+    "texts.jsonl": lines([{ text: long(70) }, { text: "a b c" }, { text: "a b c" }]),
+  });
+  const check = (name: string, ...more: readonly string[]) =>
+    runHira("data", "check", join(folder, name), ...more);
+  const held = `--validation=${join(folder, "held.jsonl")}`;
+  const chats = await check("chats.jsonl", held, "--template=chatml", "--max_length=60", model);
+  t.is(chats.code, 1, chats.err);
+  t.regex(chats.out, /5 rows of chats\s+\(messages\), written by\s+chatml/);
+  t.regex(chats.out, /^train: 1 \(20\.0%\) rows that repeat an earlier one\n {2}row 3$/m);
+  t.regex(chats.out, /rows with an earlier row's context and another\s+target\n {2}row 4$/m);
+  t.regex(chats.out, /^wrong: train: 1 \(20\.0%\) rows over 60 tokens, cut: [^]*?\n {2}row 5$/m);
+  t.regex(chats.out, /^wrong: validation: 1 \(50\.0%\) contexts that train has too\n {2}row 2$/m);
+
+  const pairs = await check(
+    "pairs.jsonl",
+    ...["--prompt_field=ask", "--target_field=said", "--max_length=20", model],
+  );
+  t.is(pairs.code, 1);
+  t.regex(pairs.out, /^wrong: train: 1 \(50\.0%\) rows without a label[^]*?\n {2}row 1$/m);
+
+  const texts = await check("texts.jsonl", "--validation=0.5", "--max_length=50", model);
+  t.is(texts.code, 1, texts.err);
+  t.regex(texts.out, /1 held\s+out for validation, 2 to train on/);
+  t.regex(texts.out, /texts over 50 tokens, which go on in further\s+rows\n {2}row 1$/m);
+  t.regex(texts.out, /^wrong: validation: 1 \(100\.0%\) texts that train has too\n {2}row [23]$/m);
+
+  const without = await check("chats.jsonl");
+  t.is(without.code, 0, without.err);
+  t.regex(without.out, /without lengths/);
+  for (const [words, message] of [
+    [["chats.jsonl", "--template=chatml"], /Cannot use --template: found no model/],
+    [["chats.jsonl", model], /found no chat template/],
+    [["pairs.jsonl"], /found fields ask, said, more/],
+  ] as const) {
+    const { code, err } = await check(words[0], ...words.slice(1));
+    t.is(code, 2);
+    t.regex(err, message);
+  }
+});
+
+test("hira data check looks at WikiText-2 in blocks, and refuses flags that a set does not read", async (t) => {
+  const folder = await makeFolder(t, {
+    "wikitext-2/wiki.train.tokens": ` ${long(300)} \n = A = \n`,
+    "wikitext-2/wiki.valid.tokens": " = B = \n some text \n",
+  });
+  const flags = [model, `--data_dir=${folder}`, "--block_size=64"];
+  const { code, out, err } = await runHira("data", "check", "wikitext2", ...flags);
+  t.is(code, 1, err);
+  t.regex(out, /running text in blocks of 64 tokens\n/);
+  t.regex(out, /^wrong: Cannot find the test text of wikitext2/m);
+  for (const [words, message] of [
+    [["wikitext2", `--data_dir=${folder}`], /Cannot check wikitext2 without --model/],
+    [["boolq", "--template=qa"], /Cannot use --template: found the set boolq/],
+    [["boolq", "--validation=0.1"], /Cannot use --validation: found the set boolq/],
+  ] as const) {
+    const refused = await runHira("data", "check", ...words);
+    t.is(refused.code, 2);
+    t.regex(refused.err, message);
+  }
+});
+
 test("hira data check reads a run's flags out of its folder, and the line's count before them", async (t) => {
   const data = await makeFolder(t, {
     "llm_adapt/boolq/train.json": JSON.stringify(questions(0, 4)),

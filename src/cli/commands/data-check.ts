@@ -1,8 +1,10 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { UserError, didYouMean } from "../../core/errors.js";
-import { datasetNames, isDatasetFile } from "../../datasets/registry.js";
-import type { CheckDataOptions, CheckedData } from "../../runs/check-data.js";
+import { datasetNames as rowSetNames, isDatasetFile } from "../../datasets/registry.js";
+import { textSetNames } from "../../datasets/wikitext.js";
+import type { ProgressUi } from "../../report/progress.js";
+import type { CheckDataOptions, CheckedData } from "../../runs/checked-data.js";
 import { runConfigName } from "../../report/run-config.js";
 import { readConfigFile } from "../config-file.js";
 import { readCompat } from "../compat-option.js";
@@ -13,15 +15,22 @@ import { flags, pickFlags } from "../options.js";
 import { always } from "../reads.js";
 import { trainFlags } from "../train-flags.js";
 
+const datasetNames: readonly string[] = [...rowSetNames, ...textSetNames];
+
 const checkFlags = {
   model_name: {
     ...flags.model_name,
     default: null,
-    help: "Folder of the model whose tokenizer a run would use; without it, texts alone are compared",
+    help: "The model whose tokenizer a run would use, a folder or a name on the Hub; without it, texts alone are compared",
   },
   ...pickFlags([
     "data_dir",
     "validation",
+    "prompt_field",
+    "target_field",
+    "template",
+    "max_length",
+    "block_size",
     "use_input",
     "dataset_ratio",
     "batch",
@@ -48,7 +57,7 @@ const runConfigOf = (word: string): string | undefined => {
 
 /** A set's name or a file of rows. @throws {UserError} if it is neither */
 const requireDataset = (word: string): string => {
-  if ((datasetNames as readonly string[]).includes(word) || isDatasetFile(word)) return word;
+  if (datasetNames.includes(word) || isDatasetFile(word)) return word;
   const found = isFolder(word)
     ? "a folder that is no run (it has no config.yaml)"
     : "no such set, file or run";
@@ -88,7 +97,7 @@ const ofRun = async (
 
 /** `hira data check`. @param checkData the work, which loads the tokenizers' library */
 export const dataCheckCommand = (
-  checkData: (options: CheckDataOptions) => Promise<readonly CheckedData[]>,
+  checkData: (options: CheckDataOptions, ui: ProgressUi) => Promise<readonly CheckedData[]>,
 ): Command =>
   defineCommand({
     name: "data check",
@@ -104,6 +113,11 @@ export const dataCheckCommand = (
       model_name: always,
       data_dir: always,
       validation: always,
+      prompt_field: always,
+      target_field: always,
+      template: always,
+      max_length: always,
+      block_size: always,
       use_input: always,
       dataset_ratio: always,
       batch: always,
@@ -115,7 +129,7 @@ export const dataCheckCommand = (
     examples: [
       ["hira data check boolq --model=SmolLM2-135M", "a set, with lengths in that model's tokens"],
       ["hira data check results_hira/RUN", "the data of a run, with the flags that it had"],
-      ["hira data check rows.jsonl --validation=held.jsonl", "a file of rows"],
+      ["hira data check chats.jsonl --validation=0.1 --model=DIR", "a file of your own"],
     ],
     async run({ values: line, given, words, context: { ui, terminal }, faults, throwFaults }) {
       readCompat(line.compat, faults);
@@ -133,19 +147,27 @@ export const dataCheckCommand = (
             ? { values: line, dataset: requireDataset(word) }
             : await ofRun(config, line, given);
         checked.push(
-          ...(await checkData({
-            dataset,
-            datasetFile: isDatasetFile(dataset) ? dataset : undefined,
-            validation: values.validation ?? undefined,
-            dataDir: values.data_dir ?? undefined,
-            datasetRatio: values.dataset_ratio,
-            useInput: values.use_input,
-            numWorkers: values.num_workers,
-            maxNewTokens: values.max_new_tokens ?? undefined,
-            compat: readCompat(values.compat, []),
-            batch: values.batch,
-            modelFolder: values.model_name ?? undefined,
-          })),
+          ...(await checkData(
+            {
+              dataset,
+              datasetFile: isDatasetFile(dataset) ? dataset : undefined,
+              validation: values.validation ?? undefined,
+              promptField: values.prompt_field ?? undefined,
+              targetField: values.target_field ?? undefined,
+              template: values.template ?? undefined,
+              maxLength: values.max_length ?? undefined,
+              blockSize: values.block_size ?? undefined,
+              dataDir: values.data_dir ?? undefined,
+              datasetRatio: values.dataset_ratio,
+              useInput: values.use_input,
+              numWorkers: values.num_workers,
+              maxNewTokens: values.max_new_tokens ?? undefined,
+              compat: readCompat(values.compat, []),
+              batch: values.batch,
+              modelName: values.model_name ?? undefined,
+            },
+            ui,
+          )),
         );
       }
       if (line.json) ui.line(JSON.stringify(checked.map(dataCheckJson), undefined, 2));
