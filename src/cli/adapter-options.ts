@@ -1,6 +1,6 @@
 import { compilePattern } from "../peft/adapter-targets.js";
 import type { EncoderType } from "../peft/method.js";
-import type { FlagFault } from "./flag.js";
+import type { FlagFault } from "../core/flag.js";
 import type { FlagValues } from "./options.js";
 
 /** More layers than any model has: a range beyond it is a mistake, not a list to write out. */

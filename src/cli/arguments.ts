@@ -1,5 +1,5 @@
 import { didYouMean } from "../core/errors.js";
-import type { FlagFault, Flags } from "./flag.js";
+import type { FlagFault, Flags } from "../core/flag.js";
 import { foreignNameHint } from "./foreign-names.js";
 
 export interface ReadArguments {

@@ -1,13 +1,7 @@
 import type { ProgressUi } from "../report/progress.js";
 import type { InterruptSignal } from "../train/interrupt.js";
-import {
-  defaultOf,
-  faultsError,
-  readFlag,
-  type FlagFault,
-  type Flags,
-  type ValuesOf,
-} from "./flag.js";
+import { defaultOf, type FlagFault, type Flags, type ValuesOf } from "../core/flag.js";
+import { faultsError, readFlag } from "./flag.js";
 import {
   judgeUnread,
   unreadFault,

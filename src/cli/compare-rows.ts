@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import type { RunSummary } from "../runs/compare-runs.js";
 import { seedOf, type ComparedRow } from "../runs/compared-rows.js";
-import { defaultOf, type Flags, type ValuesOf } from "./flag.js";
+import { defaultOf, type Flags, type ValuesOf } from "../core/flag.js";
 import { isReadByMethod } from "./model-reads.js";
 import { unreadFlags } from "./reads.js";
 import { trainFlags, type TrainFlagValues } from "./train-flags.js";

@@ -1,6 +1,6 @@
 import { compatNames, type Compat, type CompatName } from "../core/compat.js";
 import { didYouMean } from "../core/errors.js";
-import type { FlagFault } from "./flag.js";
+import type { FlagFault } from "../core/flag.js";
 
 /** The behaviours that a --compat value switches on, or what is wrong with it. */
 export const readCompat = (text: string | null, faults: FlagFault[]): Compat => {

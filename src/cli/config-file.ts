@@ -18,7 +18,8 @@ import { standInFault } from "../core/stand-in.js";
 import { foreignNameHint } from "./foreign-names.js";
 import { foundAtKey } from "../report/run-config.js";
 import { originalFlagNames } from "./options.js";
-import { defaultOf, readFlag, type Flag, type FlagFault, type Flags } from "./flag.js";
+import { defaultOf, type Flag, type FlagFault, type Flags } from "../core/flag.js";
+import { readFlag } from "./flag.js";
 
 /** A YAML file that was parsed, and where its parts stand. */
 export interface YamlFile {

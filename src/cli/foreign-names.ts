@@ -1,4 +1,4 @@
-import type { Flags } from "./flag.js";
+import type { Flags } from "../core/flag.js";
 import type { FlagName } from "./options.js";
 
 /** What a usual name is here: a flag, perhaps with a value, or with what it is in particular; or no flag, and why. */

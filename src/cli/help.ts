@@ -1,5 +1,5 @@
 import { Command as Program, Option, type Help } from "commander";
-import { flagGroups, type Flag, type Flags } from "./flag.js";
+import { flagGroups, type Flag, type Flags } from "../core/flag.js";
 import type { Command } from "./command.js";
 import { wrapCommand, wrapText } from "./wrap-text.js";
 

@@ -6,7 +6,7 @@ import { didYouMean, UserError } from "../core/errors.js";
 import { readArguments } from "./arguments.js";
 import { readCommandInput, type Command } from "./command.js";
 import { readConfigFile } from "./config-file.js";
-import type { Flags } from "./flag.js";
+import type { Flags } from "../core/flag.js";
 import { buildProgram } from "./help.js";
 import { exitCodeOf, installDebuggerGuard, installInterruptHandlers } from "./interrupt.js";
 import { printError } from "./print-error.js";

@@ -6,7 +6,7 @@ import type { MoraType, SparsitySettings } from "../peft/method.js";
 import type { QloraAdapter } from "../peft/qlora.js";
 import type { BaseStorage } from "../train/load-base.js";
 import { readEncoder, readLayers, readModulesToSave, readRankPattern } from "./adapter-options.js";
-import type { FlagFault } from "./flag.js";
+import type { FlagFault } from "../core/flag.js";
 import { chosenModel, readGivenFlags } from "./given-flags.js";
 import { isReadByMethod } from "./model-reads.js";
 import type { FlagValues } from "./options.js";

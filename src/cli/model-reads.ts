@@ -2,7 +2,7 @@ import type { MethodOptions, PeftMethod } from "../peft/method.js";
 import type { QloraAdapter } from "../peft/qlora.js";
 import { qloraAdapters } from "../peft/qlora.js";
 import { methodOf, peftTypes, type PeftType } from "../peft/registry.js";
-import { listed } from "./flag.js";
+import { listed } from "../core/flag.js";
 import type { FlagValues } from "./options.js";
 import { onlyWith, type Requirement } from "./reads.js";
 import { effectiveLoadBit } from "./storage-options.js";

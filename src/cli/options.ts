@@ -1,4 +1,4 @@
-import type { ValuesOf } from "./flag.js";
+import type { ValuesOf } from "../core/flag.js";
 import { trainHiraFlags } from "./original-flags.js";
 import { ownFlags } from "./own-flags.js";
 

@@ -2,7 +2,7 @@ import { datasetNames, isDatasetFile } from "../datasets/registry.js";
 import { textSetNames } from "../datasets/wikitext.js";
 import { namedInitializers } from "../peft/init.js";
 import { peftTypes } from "../peft/registry.js";
-import type { Flag } from "./flag.js";
+import type { Flag } from "../core/flag.js";
 
 /**
  * The 37 flags of train_hira.py, in its order and with its defaults.

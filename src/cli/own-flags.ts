@@ -4,7 +4,7 @@ import { choiceForms } from "../runs/choices.js";
 import { scorings } from "../runs/scorings.js";
 import { defaultShardSize } from "../models/shards.js";
 import { optimizers } from "../train/optimizer.js";
-import type { Flag } from "./flag.js";
+import type { Flag } from "../core/flag.js";
 import { ownModelFlags } from "./own-model-flags.js";
 
 /** The flags that train_hira.py does not have, each marked `ours`. */

@@ -1,7 +1,7 @@
 import { fourBitTypes } from "../models/weights/quantize.js";
 import { encoderTypes, sparseMethods, sparseSchedules } from "../peft/method.js";
 import { qloraAdapters } from "../peft/qlora.js";
-import type { Flag } from "./flag.js";
+import type { Flag } from "../core/flag.js";
 
 /** The flags of ours that say what the model is and how it is tuned, each marked `ours`. */
 export const ownModelFlags = {

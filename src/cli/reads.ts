@@ -1,4 +1,4 @@
-import type { FlagFault, Flags, ValuesOf } from "./flag.js";
+import type { FlagFault, Flags, ValuesOf } from "../core/flag.js";
 import { originalFlagNames } from "./options.js";
 
 /** What must hold of the other flags for a flag to be read. */

@@ -1,6 +1,6 @@
 import type { FourBitType } from "../models/weights/quantize.js";
 import type { BaseStorage } from "../train/load-base.js";
-import type { FlagFault } from "./flag.js";
+import type { FlagFault } from "../core/flag.js";
 import type { FlagValues } from "./options.js";
 
 /** The flags that say how a base model's weights are held. */

@@ -10,7 +10,7 @@ import {
   readYamlFile,
   type YamlFile,
 } from "./config-file.js";
-import { defaultOf, type FlagFault, type Flags } from "./flag.js";
+import { defaultOf, type FlagFault, type Flags } from "../core/flag.js";
 import { judgeUnread, unreadFault, unreadFlags, unreadWarning, type UnreadFlag } from "./reads.js";
 import { trainReads } from "./train-reads.js";
 import { trainFlags, type TrainFlagValues } from "./train-flags.js";

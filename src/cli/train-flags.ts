@@ -1,5 +1,5 @@
 import { isTextSetName } from "../datasets/wikitext.js";
-import { listed, type FlagFault, type ValuesOf } from "./flag.js";
+import { listed, type FlagFault, type ValuesOf } from "../core/flag.js";
 import { modelFlagNames } from "./model-options.js";
 import { flags, originalFlagNames, pickFlags } from "./options.js";
 

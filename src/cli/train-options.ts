@@ -9,7 +9,7 @@ import type { Optimizer } from "../train/optimizer.js";
 import type { TrainingSettings } from "../train/training-settings.js";
 import { readDropout } from "./adapter-options.js";
 import { readCompat } from "./compat-option.js";
-import type { FlagFault } from "./flag.js";
+import type { FlagFault } from "../core/flag.js";
 import { readModelOptions, type ModelOptions } from "./model-options.js";
 import { originalFlagNames, type OriginalFlags } from "./options.js";
 import type { Source } from "./reads.js";

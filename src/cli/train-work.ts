@@ -15,7 +15,7 @@ import { tokenCacheFolder } from "../tokenizer/token-cache.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { scoringLines } from "./scoring-table.js";
 import type { TrainWork } from "./commands/train.js";
-import { defaultOf } from "./flag.js";
+import { defaultOf } from "../core/flag.js";
 import { trainFlags } from "./train-flags.js";
 import { originalFlags, type TrainOptions } from "./train-options.js";
 

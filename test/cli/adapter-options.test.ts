@@ -1,6 +1,6 @@
 import test from "ava";
 import { readEncoder, readLayers, readRankPattern } from "../../src/cli/adapter-options.js";
-import type { FlagFault } from "../../src/cli/flag.js";
+import type { FlagFault } from "../../src/core/flag.js";
 
 test("readLayers reads numbers and ranges, each layer once and rising", (t) => {
   const faults: FlagFault[] = [];

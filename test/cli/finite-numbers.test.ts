@@ -3,7 +3,7 @@ import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { commands } from "../../src/cli/commands.js";
 import { sweepCommand } from "../../src/cli/commands/sweep.js";
-import type { Flag } from "../../src/cli/flag.js";
+import type { Flag } from "../../src/core/flag.js";
 import { readDeepSpeedConfig } from "../../src/distributed/ds-config.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import { parseShardSize } from "../../src/models/shards.js";

@@ -5,7 +5,7 @@ import { commands } from "../../src/cli/commands.js";
 import { forwardCommand } from "../../src/cli/commands/forward.js";
 import { generateCommand } from "../../src/cli/commands/generate.js";
 import { sweepCommand } from "../../src/cli/commands/sweep.js";
-import { defaultOf, type Flag, type ValuesOf, type Flags } from "../../src/cli/flag.js";
+import { defaultOf, type Flag, type ValuesOf, type Flags } from "../../src/core/flag.js";
 import { isReadByMethod, optionOfFlag } from "../../src/cli/model-reads.js";
 import { originalFlagNames } from "../../src/cli/options.js";
 import { unreadFlags } from "../../src/cli/reads.js";

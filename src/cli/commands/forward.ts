@@ -1,6 +1,6 @@
 import type { ProgressUi } from "../../report/progress.js";
 import { defineCommand, type Command } from "../command.js";
-import type { FlagFault } from "../flag.js";
+import type { FlagFault } from "../../core/flag.js";
 import { forwardReads } from "../forward-reads.js";
 import { flags, pickFlags } from "../options.js";
 import { modelFlagNames, readModelOptions, type ModelOptions } from "../model-options.js";

@@ -1,7 +1,7 @@
 import type { ProgressUi } from "../../report/progress.js";
 import type { MergeRunOptions } from "../../runs/run-merge.js";
 import { defineCommand, type Command } from "../command.js";
-import type { FlagFault } from "../flag.js";
+import type { FlagFault } from "../../core/flag.js";
 import { readGivenFlags } from "../given-flags.js";
 import { inFourBits } from "../model-reads.js";
 import { flags, pickFlags } from "../options.js";

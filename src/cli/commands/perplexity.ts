@@ -5,7 +5,7 @@ import { isTextSetName, textSetNames } from "../../datasets/wikitext.js";
 import type { PerplexityResult, PerplexityRunOptions } from "../../runs/run-perplexity.js";
 import type { ProgressUi } from "../../report/progress.js";
 import { defineCommand, type Command } from "../command.js";
-import { listed, type FlagFault } from "../flag.js";
+import { listed, type FlagFault } from "../../core/flag.js";
 import { chosenModel, readGivenFlags } from "../given-flags.js";
 import { besideCheckpoint, inFourBits } from "../model-reads.js";
 import { flags, pickFlags } from "../options.js";
