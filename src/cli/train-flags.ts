@@ -77,16 +77,10 @@ export const crossFaults = (values: TrainFlagValues, datasetFile: boolean): Flag
       expected: "a training run",
       hint: "--ckpt evaluates what was trained; leave it out to train on",
     });
-  if (values.dataset_analysis && datasetFile)
-    faults.push({
-      what: "--dataset_analysis",
-      found: `--dataset ${values.dataset}, a file`,
-      expected: "a named data set",
-    });
-  if (isTextSetName(values.dataset) && !trains)
+  if (isTextSetName(values.dataset) && values.ckpt !== null && !values.dataset_analysis)
     faults.push({
       what: "--dataset",
-      found: `${values.dataset}, which is running text, with ${values.dataset_analysis ? "--dataset_analysis" : "--ckpt"}`,
+      found: `${values.dataset}, which is running text, with --ckpt`,
       expected: "a set of rows",
       hint: `hira perplexity --dataset=${values.dataset} measures it`,
     });

@@ -59,12 +59,15 @@ const inTrainingOf = (flag: MethodFlagName): readonly Requirement<TrainFlagValue
 
 const namedSet = notWith<"dataset", string>("dataset", isDatasetFile);
 
-const ofRows = notWith<"dataset", string>("dataset", (name) => !hasAnswers(name));
+/** Rows are answered: those of a set, and with --ckpt those of a file. */
+const ofRows: Requirement<ModeValues & Pick<FlagValues, "dataset">> = {
+  decidedBy: ["dataset", "ckpt", "dataset_analysis"],
+  isMet: (values) =>
+    hasAnswers(values.dataset) || (isDatasetFile(values.dataset) && evaluatesOnly(values)),
+  otherwise: ({ dataset }) => `with --dataset=${dataset}`,
+};
 
-const ofFile = [
-  inTraining,
-  onlyWith<"dataset", string>("dataset", isDatasetFile, "dataset=FILE"),
-] as const;
+const ofFile = [onlyWith<"dataset", string>("dataset", isDatasetFile, "dataset=FILE")] as const;
 
 /** A split is answered. */
 const answers: readonly Requirement<TrainFlagValues>[] = [notInAnalysis, ofRows];
@@ -161,7 +164,7 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   output_file: [inEvaluation],
   max_shard_size: [inTraining, trainsAllWeights],
   data_dir: [namedSet],
-  validation: [inTraining, evaluates],
+  validation: [inModes("training", "analysis"), where(trains, evaluates)],
   use_input: [namedSet],
   prompt_field: ofFile,
   target_field: ofFile,
@@ -198,7 +201,7 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   max_steps: [inTraining],
   compat: always,
   block_size: [
-    inTraining,
+    inModes("training", "analysis"),
     onlyWith<"dataset", string>("dataset", isTextSetName, `dataset=${textSetNames[0] ?? ""}`),
   ],
   limit: answers,

@@ -3,8 +3,9 @@ import { cuttingOf } from "../datasets/cutting.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
 import { encodeTrainingRows, trainingTargetTokens } from "../datasets/encode-rows.js";
 import { inputWarning, loadSplit } from "../datasets/load-split.js";
-import { findDataset, findSingleDataset, type Dataset } from "../datasets/registry.js";
+import { findDataset, findSingleDataset, hasAnswers, type Dataset } from "../datasets/registry.js";
 import { splits, type Split } from "../datasets/rows.js";
+import { checkData } from "../runs/check-data.js";
 import { runEvaluation } from "../runs/run-evaluation.js";
 import { runTraining } from "../runs/run-training.js";
 import type { ProgressUi } from "../report/progress.js";
@@ -15,6 +16,7 @@ import { tokenCacheFolder } from "../tokenizer/token-cache.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { scoringLines } from "./scoring-table.js";
 import type { TrainWork } from "./commands/train.js";
+import { formatDataCheck } from "./data-check-table.js";
 import { defaultOf } from "../core/flag.js";
 import { trainFlags } from "./train-flags.js";
 import { originalFlags, type TrainOptions } from "./train-options.js";
@@ -90,7 +92,13 @@ export const trainWork: TrainWork = {
     const compared = await runEvaluation(options, flagsOf, ui, interrupt);
     for (const line of scoringLines(compared, columns)) ui.line(line);
   },
-  async analyseDataset(options, ui) {
+  async analyseDataset(options, ui, columns) {
+    if (!hasAnswers(options.dataset)) {
+      const modelName = options.modelFolder ?? requireModelName(options.modelName);
+      for (const data of await checkData({ ...options, modelName }, ui))
+        for (const line of formatDataCheck(data, columns)) ui.line(line);
+      return;
+    }
     const found = findDataset(options.dataset);
     const sets = found.kind === "group" ? found.members.map(findSingleDataset) : [found];
     const name = options.modelFolder ?? requireModelName(options.modelName);

@@ -1,6 +1,6 @@
 import { UserError } from "../core/errors.js";
 import { choiceLetters } from "../datasets/mmlu.js";
-import type { Dataset } from "../datasets/registry.js";
+import type { AnsweredSet } from "../datasets/own-answers.js";
 import { questionOf } from "../datasets/rows.js";
 import { defaultDecodeSettings } from "../decode/settings.js";
 import type { Candidates, DecodeEngine } from "../decode/step-engine.js";
@@ -13,7 +13,7 @@ import type { Questions } from "./questions.js";
 
 /** Whether a set is answered by the letter of the largest logit; --decoding=greedy writes one token instead, whatever it is. */
 export const answersByLetters = (
-  { member }: Dataset,
+  { member }: AnsweredSet,
   { decoding }: { readonly decoding: "default" | "greedy" },
 ): boolean => member.answers === "letters" && decoding === "default";
 

@@ -1,9 +1,11 @@
 import { existsSync } from "node:fs";
 import { realpath, rename } from "node:fs/promises";
+import { resolve } from "node:path";
 import { UserError, userErrorOfFaults } from "../core/errors.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
 import { loadSplit } from "../datasets/load-split.js";
-import type { Dataset } from "../datasets/registry.js";
+import type { AnsweredSet, OwnDataset } from "../datasets/own-answers.js";
+import { readRecords } from "../datasets/read-records.js";
 import { readOutputHeader, readOutputJsonl } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import type { PredictionSettings } from "./predict.js";
@@ -15,8 +17,12 @@ type Asked = Pick<PredictionSettings, "compat" | "dataDir" | "datasetRatio" | "l
  *
  * Without them nobody can say that a file lacks a row, so an evaluated run is shown without its data, too.
  */
-const countAsked = async (dataset: Dataset, settings: Asked): Promise<number | undefined> => {
+const countAsked = async (dataset: AnsweredSet, settings: Asked): Promise<number | undefined> => {
   try {
+    if (dataset.kind === "file") {
+      const { records } = await readRecords(dataset.path);
+      return Math.min(records.length, settings.limit ?? Infinity);
+    }
     const root = await resolveDataRoot({ dataDir: settings.dataDir });
     const { datasetRatio: ratio, useInput, compat, limit } = settings;
     const { rows } = await loadSplit(dataset, "test", { root, ratio, useInput, compat });
@@ -35,7 +41,7 @@ const countAsked = async (dataset: Dataset, settings: Asked): Promise<number | u
  */
 export const isAnswered = async (
   path: string,
-  dataset: Dataset,
+  dataset: AnsweredSet,
   settings: Asked,
   ui: ProgressUi,
 ): Promise<boolean> => {
@@ -85,8 +91,8 @@ export const requireAnswersOf = async (ckpt: string, path: string): Promise<void
 
 /** What `load` makes of each set, in order. @throws {UserError} with the faults of all sets, before any is worked on */
 export const loadAllSets = async <T>(
-  datasets: readonly Dataset[],
-  load: (dataset: Dataset) => Promise<T>,
+  datasets: readonly AnsweredSet[],
+  load: (dataset: AnsweredSet) => Promise<T>,
 ): Promise<readonly T[]> => {
   const loaded: T[] = [];
   const faults: UserError[] = [];
@@ -105,5 +111,17 @@ export const loadAllSets = async <T>(
     "Cannot answer these sets",
     faults.map(({ message }) => message.replaceAll("\n", "\n  ")),
     first.hint,
+  );
+};
+
+/** @throws {UserError} if a file holds the answers to another file of rows, or to a set: files of one name would share it */
+export const requireAnswersTo = async (dataset: OwnDataset, path: string): Promise<void> => {
+  if (!existsSync(path)) return;
+  const header = await readOutputHeader(path).catch(() => undefined);
+  const recorded = header?.flags.dataset;
+  if (typeof recorded !== "string" || resolve(recorded) === resolve(dataset.path)) return;
+  throw new UserError(
+    `Cannot answer into ${path}: found the answers to ${recorded}, expected those to ${dataset.path}`,
+    "Give these an --output_folder of their own, or move the file away",
   );
 };

@@ -1,6 +1,6 @@
 import type { Compat } from "../core/compat.js";
 import { greedy } from "../datasets/family.js";
-import type { Dataset } from "../datasets/registry.js";
+import type { AnsweredSet } from "../datasets/own-answers.js";
 import { questionOf } from "../datasets/rows.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
 import type { ModelEngine } from "../decode/engine.js";
@@ -92,7 +92,7 @@ export const openPredictor = async (
   base: BaseModel,
   tokenizer: Tokenizer,
   adapted: LiveAdapter | undefined,
-  datasets: readonly Dataset[],
+  datasets: readonly AnsweredSet[],
   settings: Pick<PredictionSettings, "maxNewTokens" | "threads" | "compat">,
 ): Promise<Predictor> => {
   const longest = datasets.map(
@@ -119,7 +119,7 @@ export const openPredictor = async (
 
 /** How a set is decoded: the table's way, with what the flags may change of it. */
 export const decodeSettingsOf = (
-  { member }: Dataset,
+  { member }: AnsweredSet,
   settings: PredictionSettings,
   { eosIds, padId }: { readonly eosIds: readonly number[]; readonly padId: number },
 ): DecodeSettings => {
@@ -159,7 +159,7 @@ const givenAlways: readonly GenerationField[] = [
  * @throws {UserError} if a value that counts is out of its range
  */
 const followedSettings = (
-  dataset: Dataset,
+  dataset: AnsweredSet,
   settings: PredictionSettings,
   {
     generation,
@@ -188,7 +188,7 @@ const followedSettings = (
  * @throws {UserError} if a value that counts is out of its range
  */
 export const announceDecoding = (
-  datasets: readonly Dataset[],
+  datasets: readonly AnsweredSet[],
   model: AnsweringModel,
   settings: PredictionSettings,
   ui: ProgressUi,

@@ -3,6 +3,7 @@ import type { UnknownTokens } from "../core/unknown-tokens.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
 import { encodePrompts } from "../datasets/encode-rows.js";
+import type { AnsweredSet } from "../datasets/own-answers.js";
 import { inputWarning, loadSplit, remarkLines } from "../datasets/load-split.js";
 import type { Dataset } from "../datasets/registry.js";
 import type { Row } from "../datasets/rows.js";
@@ -14,11 +15,13 @@ import type { PredictionSettings } from "./predict.js";
 
 /** The rows of a set that are to be answered, as text and as prompts. */
 export interface Questions {
-  readonly dataset: Dataset;
+  readonly dataset: AnsweredSet;
   /** Their file. */
   readonly path: string;
   readonly rows: readonly Row[];
   readonly prompts: readonly EncodedRow[];
+  /** What the rows of a file were taken for. */
+  readonly remarks?: readonly string[];
   /** What the person has to know: inputs that are dropped, contexts that are cut. */
   readonly warnings: readonly string[];
   /** Tokens that the model has no embedding for; see requireKnownTokensOf. */

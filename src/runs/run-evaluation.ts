@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { requireWritablePath } from "../core/atomic-file.js";
 import { UserError } from "../core/errors.js";
-import { findDataset, findSingleDataset, type Dataset } from "../datasets/registry.js";
+import { ownDatasetOf, type AnsweredSet } from "../datasets/own-answers.js";
+import { findDataset, findSingleDataset } from "../datasets/registry.js";
 import { findOnHub } from "../models/hub/find-on-hub.js";
 import { commonsenseNames, isCommonsenseName } from "../score/commonsense.js";
 import { compareScorings, type ScoringComparison } from "../score/likelihood.js";
@@ -11,11 +12,12 @@ import { currentMemoryBytes } from "../runtime/memory.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { requireKnownTokensOf } from "../train/known-tokens.js";
 import type { BaseStorage } from "../train/load-base.js";
-import { isAnswered, loadAllSets, requireAnswersOf } from "./answered-files.js";
+import { isAnswered, loadAllSets, requireAnswersOf, requireAnswersTo } from "./answered-files.js";
 import { placeOfAnswers, type AnswersPlaceOptions } from "./answers-place.js";
 import { analyseAdapter, writeAdapterAnalysis } from "./adapter-analysis.js";
 import { answerByLikelihood } from "./answer-likelihood.js";
 import type { ChoiceForm } from "./choices.js";
+import { asTrained, loadOwnQuestions, type OwnQuestionSettings } from "./own-questions.js";
 import { openTrained, type TrainedModel } from "./open-trained.js";
 import type { GivenFlags } from "./recorded-flags.js";
 import { announceDecoding, answerSet, openPredictor, type PredictionSettings } from "./predict.js";
@@ -24,7 +26,7 @@ import type { Scoring } from "./scorings.js";
 import { countParameters, outputConfigOf, type HiraFlags } from "./output-header.js";
 
 export interface EvaluationRunOptions
-  extends PredictionSettings, BaseStorage, Omit<AnswersPlaceOptions, "ckpt"> {
+  extends PredictionSettings, OwnQuestionSettings, BaseStorage, Omit<AnswersPlaceOptions, "ckpt"> {
   readonly ckpt: string | undefined;
   readonly loadOrder: number;
   /** The base model that somebody has named; see findBase. */
@@ -102,8 +104,7 @@ export const runEvaluation = async (
 ): Promise<readonly ScoringComparison[]> => {
   const { ckpt: named, scoring = "generate" } = options;
   if (named === undefined) throw new RangeError("Cannot evaluate without a checkpoint");
-  const found = findDataset(options.dataset);
-  const names = found.kind === "group" ? found.members : [found.name];
+  const sets = answeredSetsOf(options.dataset);
   const analyses = options.computeRank || options.computeNorm;
   // The original knows folders alone.
   const ckpt = options.compat.has("exit")
@@ -118,12 +119,12 @@ export const runEvaluation = async (
   const place = await placeOfAnswers({ ...options, ckpt });
   const pathOf = (name: string): string => place.fileOf(evaluationFileName(options, name));
   const judgedOf = (name: string): string => place.fileOf(likelihoodFileName(options, name));
-  const sets = names.map(findSingleDataset);
   if (scoring !== "generate") requireChoices(sets);
-  const missing = async (path: (name: string) => string): Promise<readonly Dataset[]> => {
-    const found: Dataset[] = [];
+  const missing = async (path: (name: string) => string): Promise<readonly AnsweredSet[]> => {
+    const found: AnsweredSet[] = [];
     for (const dataset of sets) {
       const file = path(dataset.name);
+      if (dataset.kind === "file") await requireAnswersTo(dataset, file);
       if (place.isElsewhere) await requireAnswersOf(ckpt, file);
       if (analyses || !(await isAnswered(file, dataset, options, ui))) found.push(dataset);
     }
@@ -138,11 +139,11 @@ export const runEvaluation = async (
   if (todo.generate.length + todo.loglik.length === 0) return compare();
   // Before hours of decoding.
   await requireWritablePath(
-    pathOf(options.dataset),
+    pathOf(answersNameOf(sets, options)),
     "Put the answers elsewhere: --output_folder=DIR, or for one set --output_file=FILE",
   );
   const model = await openTrained({ ...options, ckpt, tokenizer: "required" }, ui);
-  if (analyses) await writeAnalysis(model, pathOf(options.dataset), options, ui);
+  if (analyses) await writeAnalysis(model, pathOf(answersNameOf(sets, options)), options, ui);
   const { tokenizer } = model.base;
   if (!tokenizer) throw new RangeError("Cannot answer rows without a tokenizer");
   const { folder } = model.base;
@@ -151,8 +152,11 @@ export const runEvaluation = async (
   const advice = model.runFlags && "as where this run was trained";
   const all = sets.filter((set) => todo.generate.includes(set) || todo.loglik.includes(set));
   const asked = await loadAllSets(all, (dataset) =>
-    loadQuestions(dataset, model.base, tokenizer, settings, advice),
+    dataset.kind === "file"
+      ? loadOwnQuestions(dataset, model.base, tokenizer, asTrained(options, model.runFlags))
+      : loadQuestions(dataset, model.base, tokenizer, settings, advice),
   );
+  for (const { remarks = [] } of asked) for (const remark of remarks) ui.line(remark);
   const unknown = asked.flatMap((questions) => questions.unknown);
   requireKnownTokensOf(model.base, unknown, { usesTokenizer: true });
   if (todo.generate.length > 0)
@@ -179,13 +183,13 @@ export const runEvaluation = async (
       rows,
     });
   };
-  const generated = asked.filter(({ dataset }) => todo.generate.includes(dataset));
+  const generated = asked.filter(({ dataset }) => isAmong(todo.generate, dataset));
   if (generated.length > 0) {
     const predictor = await openPredictor(
       model.base,
       tokenizer,
       model.adapted,
-      todo.generate,
+      generated.map(({ dataset }) => dataset),
       options,
     );
     try {
@@ -201,7 +205,7 @@ export const runEvaluation = async (
       predictor.dispose();
     }
   }
-  const judged = asked.filter(({ dataset }) => todo.loglik.includes(dataset));
+  const judged = asked.filter(({ dataset }) => isAmong(todo.loglik, dataset));
   await answerByLikelihood(judged, model, {
     form: options.choices ?? "words",
     ...{ batch: options.batch, threads: options.threads, tokenizer, ui, interrupt },
@@ -213,9 +217,32 @@ export const runEvaluation = async (
   return compare();
 };
 
+/** The sets that a --dataset stands for, or the file. @throws {UserError} if it is neither */
+const answeredSetsOf = (name: string): readonly AnsweredSet[] => {
+  const own = ownDatasetOf(name);
+  if (own) return [own];
+  const found = findDataset(name);
+  return found.kind === "group" ? found.members.map(findSingleDataset) : [found];
+};
+
+/** By its name: a file's prompts, once they are loaded, have their lengths with them. */
+const isAmong = (sets: readonly AnsweredSet[], { name }: AnsweredSet): boolean =>
+  sets.some((set) => set.name === name);
+
+/** What the files of answers are named after: a group by itself, a file without its folder and ending. */
+const answersNameOf = (
+  sets: readonly AnsweredSet[],
+  { dataset }: Pick<EvaluationRunOptions, "dataset">,
+): string => {
+  const [first] = sets;
+  return first?.kind === "file" ? first.name : dataset;
+};
+
 /** @throws {UserError} on sets that have no answers to choose from */
-const requireChoices = (sets: readonly Dataset[]): void => {
-  const without = sets.filter(({ name }) => !isCommonsenseName(name)).map(({ name }) => name);
+const requireChoices = (sets: readonly AnsweredSet[]): void => {
+  const without = sets
+    .filter(({ kind, name }) => kind === "file" || !isCommonsenseName(name))
+    .map(({ name }) => name);
   if (without.length === 0) return;
   throw new UserError(
     `Cannot answer ${without.join(", ")} with --scoring: found no answers to choose from, expected one of ${commonsenseNames.join(", ")}`,
@@ -225,7 +252,7 @@ const requireChoices = (sets: readonly Dataset[]): void => {
 
 /** The sets whose answers by likelihood are there, compared with those that were written, where they are. */
 const compareAll = async (
-  sets: readonly Dataset[],
+  sets: readonly AnsweredSet[],
   judgedOf: (name: string) => string,
   generatedOf: (name: string) => string,
 ): Promise<readonly ScoringComparison[]> => {

@@ -5,6 +5,7 @@ import { e2e } from "./e2e.js";
 import { math } from "./math.js";
 import { mmlu } from "./mmlu.js";
 import { rouge } from "./rouge.js";
+import { text } from "./text.js";
 import type { Scorer } from "./scorer.js";
 
 /** Every way of scoring, by the name that --metric takes. A scorer is one file and one line here. */
@@ -16,6 +17,7 @@ export const scorers = {
   rouge,
   e2e,
   classification,
+  text,
 } as const satisfies Readonly<Record<string, Scorer>>;
 
 export type ScorerName = keyof typeof scorers;

@@ -2,6 +2,7 @@ import { basename, dirname, join } from "node:path";
 import type { Compat } from "../core/compat.js";
 import { UserError } from "../core/errors.js";
 import { isJsonObject } from "../core/json.js";
+import { isDatasetFile } from "../datasets/registry.js";
 import { findAnswerFiles, type Leave } from "./answer-files.js";
 import {
   averageScores,
@@ -63,7 +64,7 @@ const checkThird = (third: unknown, { figures }: Scored): readonly string[] => {
 /**
  * Scores one file: its rows are the objects that have `context`.
  *
- * The set is the request's, else the one in the file's name, else the `dataset` of the flags on its first line; the scorer is the
+ * Answers to a person's own file have the scorer of texts. The set is the request's, else the one in the file's name, else the `dataset` of the flags on its first line; the scorer is the
  * request's, else the set's.
  * @throws {UserError} naming the line that is not JSON or lacks a text; if no set is known, or no row is there
  */
@@ -76,7 +77,8 @@ export const scoreAnswers = async (
   const flags = header[0];
   const trainedOn = isJsonObject(flags) ? flags["dataset"] : undefined;
   const chosen = set ?? named ?? (isScoredSet(trainedOn) ? trainedOn : undefined);
-  const scorer = metric ?? (chosen && scorerNameOf(chosen));
+  const isOwn = typeof trainedOn === "string" && isDatasetFile(trainedOn);
+  const scorer = metric ?? (chosen ? scorerNameOf(chosen) : isOwn ? "text" : undefined);
   if (scorer === undefined)
     throw new UserError(
       `Cannot score ${path}: found no set in its name or first line, expected one of ${scoredSets.join(", ")}`,

@@ -27,6 +27,8 @@ export interface ChatTemplate {
   readonly finds: "marks" | "turns";
   /** The dialogue, or in words what is wrong with it. */
   render(messages: readonly ChatMessage[]): RenderedChat | string;
+  /** The dialogue with what stands before the assistant's next turn. @throws {Error} what the template says of it */
+  prompt(messages: readonly ChatMessage[]): string;
 }
 
 /** ChatML, for tokenizers that come without a template. Its marks are texts: a tokenizer may not have them as tokens. */
@@ -129,6 +131,7 @@ export const makeChatTemplate = (
   };
   return {
     finds: has ? "marks" : "turns",
+    prompt: (messages) => takeMarks(write(messages, true)).text,
     render(messages) {
       if (messages.some(({ content }) => /[\ufdd0\ufdd1]/.test(content)))
         return "found U+FDD0 or U+FDD1 in a turn, expected text without these noncharacters";

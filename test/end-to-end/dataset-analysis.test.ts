@@ -52,7 +52,7 @@ test("--dataset_analysis shows lengths before cutting, and which rows are cut wh
   t.regex(asOriginal.out, /contexts over 256 tokens, cut: they lose ### Response:/);
 });
 
-test("--dataset_analysis of common_all shows its eight sets, and refuses files by name (9.37)", async (t) => {
+test("--dataset_analysis of common_all shows its eight sets, that of a file its rows (9.37)", async (t) => {
   const model = `--model=${demoFolder}`;
   const all = await runHira(
     ...["--dataset_analysis", "--dataset=common_all", `--data_dir=${demoFolder}`, model],
@@ -62,9 +62,10 @@ test("--dataset_analysis of common_all shows its eight sets, and refuses files b
     [...all.out.matchAll(/^(\w+), lengths in tokens before cutting/gm)].map(([, name]) => name),
     ["boolq", "piqa", "siqa", "hellas", "winog", "arce", "arcc", "obqa"],
   );
-  const ids = await runHira("--dataset_analysis", "--dataset=rows.jsonl", model);
-  t.is(ids.code, 2);
-  t.regex(ids.err, /--dataset_analysis: found --dataset rows\.jsonl, a file/);
+  const own = await makeFolder(t, { "rows.jsonl": '{"prompt": "a", "completion": "b c"}' });
+  const rows = await runHira("--dataset_analysis", `--dataset=${join(own, "rows.jsonl")}`, model);
+  t.is(rows.code, 0, rows.err);
+  t.regex(rows.out, /1 row of\s+prompt\/completion[^]*^train +1$[^]*nothing wrong was found/m);
   const text = await readFile(join(demoFolder, "llm_adapt/boolq/train.json"), "utf8");
   t.regex(all.out, new RegExp(`^train +${String((JSON.parse(text) as unknown[]).length)}$`, "m"));
 });

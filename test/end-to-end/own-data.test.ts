@@ -1,4 +1,4 @@
-import { readdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import test from "ava";
@@ -105,4 +105,79 @@ test("what own data cannot be trained on says what to do, and writes nothing", a
   t.regex(await fails('{"text":"a"}\n', "--validation=0.5"), /without|found 1 rows|no effect/i);
   t.regex(await fails('{"input_ids":[1,2],"labels":[1,2]}\n', "--template=qa"), /found token ids/);
   t.deepEqual(await readdir(join(folder, "out")), []);
+});
+
+test("--ckpt answers a file's rows as they were trained, and hira score compares them as texts", async (t) => {
+  const folder = await makeTempFolder(t);
+  const path = join(folder, "pairs.jsonl");
+  const pairs = Array.from({ length: 6 }, (_, i) => ({
+    ask: `Say ${"ab"[i % 2] ?? ""}`,
+    gold: "a",
+  }));
+  await writeFile(path, pairs.map((pair) => JSON.stringify(pair)).join("\n"));
+  const fields = ["--prompt_field=ask", "--target_field=gold"];
+  const trained = await runHira(
+    ...flags(folder, `--dataset=${path}`, "--eval_strategy=no", "--max_steps=12", ...fields),
+    ...["--template=qa", "--batch=4", "--lr=2e-2"],
+  );
+  t.is(trained.code, 0, trained.err);
+  const [run = ""] = await readdir(join(folder, "out"));
+  const ckpt = `--ckpt=${join(folder, "out", run)}`;
+  const answered = await runHira(ckpt, `--dataset=${path}`, "--max_new_tokens=3", "--limit=4");
+  t.is(answered.code, 0, answered.err);
+  const said = answered.out + answered.err;
+  t.true(said.includes("4 rows of ask/gold, prompts by qa"), said);
+  const answers = join(folder, "out", run, "output_-1_pairs_maxT=3_eval.jsonl");
+  const rows = (await readFile(answers, "utf8")).trim().split("\n").slice(4);
+  t.deepEqual(
+    rows.map((line) => (JSON.parse(line) as { context: string; gt: string }).context),
+    ["Say a", "Say b", "Say a", "Say b"],
+  );
+  const score = await runHira("score", answers, "--json");
+  t.is(score.code, 0, score.err);
+  t.regex(score.out, /"exact"/);
+  t.regex(score.out, /"rougel"/);
+
+  // A file of chats, by the plain model: the turns before the assistant's last one are asked.
+  const chats = join(folder, "chats.jsonl");
+  await writeFile(
+    chats,
+    madeUpChats()
+      .slice(0, 3)
+      .map((chat) => JSON.stringify(chat))
+      .join("\n"),
+  );
+  const plain = await runHira(
+    ...[`--ckpt=${demo}`, `--dataset=${chats}`, "--template=chatml", "--max_new_tokens=2"],
+    `--output_folder=${join(folder, "plain")}`,
+  );
+  t.is(plain.code, 0, plain.err);
+  const file = join(folder, "plain", "demo", "output_-1_chats_maxT=2_eval.jsonl");
+  const first = JSON.parse((await readFile(file, "utf8")).split("\n")[4] ?? "") as object;
+  t.deepEqual(Object.keys(first), ["context", "pred", "gt"]);
+  t.regex(
+    JSON.stringify(first),
+    /system: You know where things are\.\\nuser: Where is the kettle\?/,
+  );
+
+  const other = join(folder, "other", "pairs.jsonl");
+  await mkdir(join(folder, "other"));
+  await writeFile(other, '{"text": "a"}\n');
+  const refused = async (...more: readonly string[]): Promise<string> => {
+    const { code, err } = await runHira(ckpt, "--max_new_tokens=3", ...more);
+    t.is(code, 2, err);
+    return err;
+  };
+  t.regex(
+    await refused(`--dataset=${other}`),
+    /found the answers to .*, expected those to .*other/,
+  );
+  const away = `--output_folder=${join(folder, "away")}`;
+  t.regex(await refused(`--dataset=${other}`, away), /found fields text|found text alone/);
+  t.regex(await refused(`--dataset=${path}`, away, "--max_length=2"), /a prompt of \d+ tokens/);
+  t.regex(
+    await refused(`--dataset=${path}`, away, "--scoring=loglik"),
+    /found no answers to choose/,
+  );
+  t.false((await readdir(folder)).includes("away"));
 });

@@ -59,7 +59,6 @@ test("running text is refused where rows are answered, and blocks that do not fi
   const flags = flagsOf(root);
   const cases: readonly (readonly [RegExp, ...string[]])[] = [
     [/wikitext2, which is running text, with --ckpt/, ...flags.slice(0, 3), `--ckpt=${demoFolder}`],
-    [/running text, with --dataset_analysis/, ...flags.slice(0, 3), "--dataset_analysis"],
     [/--block_size 513: found a model of 512 positions/, ...flags, "--block_size=513"],
     [/--block_size \(without --dataset=wikitext2\)/, ...flags, "--dataset=boolq", "--block_size=9"],
     [/--limit/, ...flags, "--limit=3"],

@@ -19,7 +19,7 @@ export interface TrainWork {
     columns: number,
   ): Promise<void>;
   /** --dataset_analysis: prints the token lengths of the splits. */
-  analyseDataset(options: TrainOptions, ui: ProgressUi): Promise<void>;
+  analyseDataset(options: TrainOptions, ui: ProgressUi, columns: number): Promise<void>;
 }
 
 /** The --ds_config of the options, checked against them; undefined where none is given, or nothing is trained. */
@@ -78,7 +78,7 @@ export const trainCommand = (work: TrainWork): Command =>
           ? options
           : { ...options, precision: deepSpeed.precision, deepSpeed };
       if (!run.datasetAnalysis) outputIsLog();
-      if (run.datasetAnalysis) await work.analyseDataset(run, ui);
+      if (run.datasetAnalysis) await work.analyseDataset(run, ui, terminal.columns);
       else if (run.ckpt === undefined) await work.train(run, ui, interrupt);
       else await work.evaluate(run, ui, interrupt, terminal.columns);
     },
