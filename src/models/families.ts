@@ -1,4 +1,6 @@
 import type { OpenModel } from "./family.js";
+import { bert } from "./families/bert.js";
+import { distilbert } from "./families/distilbert.js";
 import { llama } from "./families/llama.js";
 import { mistral } from "./families/mistral.js";
 import { opt } from "./families/opt.js";
@@ -7,6 +9,8 @@ import { qwen3 } from "./families/qwen3.js";
 
 /** The models that can be loaded, by the model_type of config.json: a file and a line each. */
 export const families = {
+  bert,
+  distilbert,
   llama,
   mistral,
   opt,

@@ -214,16 +214,17 @@ export const loadModelFolder = async (path: string): Promise<ModelFolder> => {
     );
   const rawConfig = await readJsonObject(join(path, "config.json"));
   requireUnquantizedConfig(rawConfig, join(path, "config.json"));
-  const model = parseConfig(rawConfig, join(path, "config.json"));
+  const parsed = parseConfig(rawConfig, join(path, "config.json"));
   const generation = "generation_config.json";
   const hasGeneration = names.includes(generation);
   const rawGeneration = hasGeneration ? await readJsonObject(join(path, generation)) : {};
-  const tokenIds = parseTokenIds(model, rawGeneration, join(path, generation));
+  const tokenIds = parseTokenIds(parsed, rawGeneration, join(path, generation));
   // As transformers does: a generation_config.json that is there replaces all of what config.json says of decoding.
   const generationFile = hasGeneration
     ? readGenerationConfig(rawGeneration, join(path, generation))
     : readGenerationConfig(rawConfig, join(path, "config.json"));
-  const found = completeNames(model, await readWeights(path, names));
+  const found = completeNames(parsed, await readWeights(path, names));
+  const model = parsed.fitted?.((name) => found.weights.has(name)) ?? parsed;
   requireUnquantizedNames(found.weights.keys(), path);
   const shards = [...new Set(found.shardOf.values())];
   const { files, warnings } = await resolveTiedHead({ model, rawConfig, ...found }, path);

@@ -67,6 +67,8 @@ export interface ModelInputs {
   readonly maxPositions: number;
   /** True lets the backward pass compute each layer again from its input (gradient checkpointing). */
   readonly recomputeLayers?: boolean;
+  /** Of an encoder: how many layers are computed, from the first on; all unless given. */
+  readonly layers?: number;
 }
 
 /** What the rooms above know of a model's sizes. */
@@ -150,6 +152,8 @@ export interface Model extends ModelSizes, ModelTokenIds {
   readonly tensors: ReadonlyMap<string, readonly number[]>;
   /** What files may leave out in front of its names, such as "transformer."; absent: nothing. */
   readonly prefix?: string;
+  /** By names on the Hub, after how many layers the states compare texts best (BERTScore); absent: nobody has looked. */
+  readonly comparingLayers?: Readonly<Record<string, number>>;
   /**
    * The hidden states after the last norm, [rows, hidden]; rows = batch * seq, or what `hooks.lastRows` leaves of them.
    */
@@ -158,6 +162,8 @@ export interface Model extends ModelSizes, ModelTokenIds {
   logits(g: Graph, hidden: Value, hooks: Pick<ModelHooks, "linear" | "drop">): Value;
   /** Whether a file may hold this tensor though the model computes or shares it. */
   isRedundant(tensor: string): boolean;
+  /** The same model without a part that is not in the files, if it does without it; undefined: nothing such is missing. */
+  fitted?(has: (tensor: string) => boolean): Model | undefined;
   /** Sizes that the tensors of a file show, by the words of config.json, beside what it says of them. */
   shownSizes(shapeOf: ShapeOf): readonly ShownSize[];
   /** The same model with a head of its own. */
