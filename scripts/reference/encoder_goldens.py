@@ -4,7 +4,7 @@
 usage: python encoder_goldens.py OUT [FAMILY ...]        (torch, transformers, peft; one CPU thread, some 5 s a family)
 
 OUT/<family>/model is the folder of the classifier (3 labels); batch.safetensors holds rows padded on their right with their token types,
-a class a row, the hidden states after each layer ("hidden.0" are the embeddings) and the logits. init.safetensors,
+a class a row, the logits, and, without token types, the hidden states after each layer ("hidden.0" are the embeddings). init.safetensors,
 first_gradients.safetensors and training.json are as model_goldens.py makes them: HiRA, LoRA and DoRA on the targets with the
 classifier in full beside them, and full fine-tuning; 15 steps each, the loss being the rows' mean. Nothing is dropped.
 test/fixtures/models/encoders was made with torch 2.13.0, transformers 5.24.0, peft 0.21.2.
@@ -130,8 +130,9 @@ def main():
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model" / "model.safetensors", metadata={"format": "pt"})
         (folder / "model" / "config.json").write_text(json.dumps(fields, indent=1) + "\n")
         with torch.no_grad():
-            made = model(**batch, output_hidden_states=True)
-        states = {f"hidden.{i}": h.contiguous() for i, h in enumerate(made.hidden_states)}
+            made = model(**batch)
+            untyped = {k: v for k, v in batch.items() if k != "token_type_ids"}
+            states = {f"hidden.{i}": h.contiguous() for i, h in enumerate(model(**untyped, output_hidden_states=True).hidden_states)}
         save_file({**batch, "classes": torch.tensor(CLASSES), "logits": made.logits.contiguous(), **states}, folder / "batch.safetensors")
         g, starts = torch.Generator().manual_seed(13), {}
         for path in paths_of(model, targets):

@@ -12,6 +12,7 @@ import type {
   ModelTokenIds,
 } from "../model.js";
 import { activate, type ActivationName } from "./activations.js";
+import { cutRows, linearByPath, repeatLayers } from "./layers.js";
 
 /** An encoder: learned positions, attention to the whole row, norms behind what they belong to. BERT and its kin. */
 export interface EncoderConfig extends Omit<ModelSizes, "tieWordEmbeddings">, ModelTokenIds {
@@ -117,7 +118,7 @@ const buildEncoder = (
   g: Graph,
   config: EncoderConfig,
   { names, dropsAttended }: EncoderFamily,
-  { inputIds, positions, tokenTypes, maxPositions, recomputeLayers = false, layers }: ModelInputs,
+  { inputIds, positions, tokenTypes, maxPositions, recomputeLayers, layers }: ModelInputs,
   hooks: ModelHooks,
 ): Value => {
   if (maxPositions > config.maxPositionEmbeddings)
@@ -128,12 +129,7 @@ const buildEncoder = (
   const { hiddenSize: hidden, activation } = config;
   const [batch, seq] = inputIds.shape as [string, string];
   const rows = multiplyDims(batch, seq);
-  const modules = new Map(linearsOf(config, names).map((module) => [module.path, module]));
-  const linear = (x: Value, path: string): Value => {
-    const module = modules.get(path);
-    if (!module) throw new RangeError(`Cannot build the model: it has no ${path}`);
-    return g.inScope(path, () => hooks.linear(x, module));
-  };
+  const linear = linearByPath(g, linearsOf(config, names), hooks);
   const norm = (x: Value, path: string): Value =>
     g.cheap(() =>
       g.layerNormalization(x, hooks.weight(`${path}.weight`), hooks.weight(`${path}.bias`), {
@@ -150,7 +146,7 @@ const buildEncoder = (
       g.reshape(linear(x, part(name)), [batch, seq, hidden]);
     const [q, k, v] = [project("query"), project("key"), project("value")];
     const context = g.inScope(`${path}.attention`, () => hooks.attend({ layer, q, k, v }));
-    const cut = (value: Value): Value => (layer === count - 1 && hooks.lastRows?.(value)) || value;
+    const cut = cutRows(hooks, layer === count - 1);
     const output = linear(cut(context), part("output"));
     const attended = dropsAttended ? drop(output, part("output")) : output;
     const middle = norm(g.add(attended, cut(x)), part("attentionNorm"));
@@ -167,14 +163,9 @@ const buildEncoder = (
       ? words
       : g.add(words, table(names.types, tokenTypes ?? g.mul(positions, g.scalar(0, "int64"))));
   const embeddings = `${names.prefix}${names.norm}`;
-  let x = drop(norm(g.add(typed, table(names.positions, positions)), embeddings), embeddings);
-  for (let layer = 0; layer < count; layer++) {
-    const input = x;
-    x = recomputeLayers
-      ? g.recomputable(layerPath(names, layer), () => encoderLayer(input, layer))
-      : encoderLayer(input, layer);
-  }
-  return count === 0 && hooks.lastRows ? hooks.lastRows(x) : x;
+  const x = drop(norm(g.add(typed, table(names.positions, positions)), embeddings), embeddings);
+  const stack = { count, pathOf: (layer: number) => layerPath(names, layer), recomputeLayers };
+  return repeatLayers(g, x, stack, encoderLayer);
 };
 
 /**
