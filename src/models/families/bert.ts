@@ -74,11 +74,12 @@ const family: EncoderFamily = {
     return {
       architecture: "BertForSequenceClassification",
       pools: "first",
+      dropout: config.classifierDropout,
       linears,
       logits(g, hidden, labels, hooks) {
         const [classifier] = linears(labels);
         const pooled = g.tanh(g.inScope(pooler.path, () => hooks.linear(hidden, pooler)));
-        const seen = hooks.drop?.(pooled, classifier.path, config.classifierDropout) ?? pooled;
+        const seen = hooks.drop?.(pooled, classifier.path) ?? pooled;
         return g.inScope(classifier.path, () => hooks.linear(seen, classifier));
       },
     };

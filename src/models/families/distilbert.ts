@@ -61,12 +61,13 @@ const family: EncoderFamily = {
     return {
       architecture: "DistilBertForSequenceClassification",
       pools: "first",
+      dropout: classifierDropout,
       linears,
       logits(g, hidden, labels, hooks) {
         const [before, classifier] = linears(labels);
         const inner = g.inScope(before.path, () => hooks.linear(hidden, before));
         const active = g.cheap(() => g.relu(inner));
-        const seen = hooks.drop?.(active, classifier.path, classifierDropout) ?? active;
+        const seen = hooks.drop?.(active, classifier.path) ?? active;
         return g.inScope(classifier.path, () => hooks.linear(seen, classifier));
       },
     };
