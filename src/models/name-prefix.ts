@@ -13,7 +13,7 @@ const currentName = (name: string): string =>
     .replace(/LayerNorm\.beta$/, "LayerNorm.bias");
 
 /**
- * The same tensors by the model's own names: files that were saved without a head leave out the prefix, as the Hub's GPT-2 does
+ * The same tensors by the model's own names: files that were saved without a head leave out the prefix, as some on the Hub do
  * ("h.0.ln_1.weight" for "transformer.h.0.ln_1.weight").
  *
  * Of old files, gamma and beta of a LayerNorm are its weight and bias. A name is completed where it means nothing as it stands, and the whole name is the model's and not in the files.

@@ -189,7 +189,7 @@ test("loadModelFolder refuses an unknown model_type and names those it knows", a
     t,
     await makeModel(t, { config: { ...rawConfig, model_type: "lama" } }),
   );
-  t.regex(near.message, /config.json: found model_type "lama", expected one of llama/);
+  t.regex(near.message, /config.json: found model_type "lama", expected one of (?:\w+, )*llama,/);
   t.is(near.hint, 'Did you mean "llama"?');
   const none = await errorOf(t, await makeModel(t, { config: { model_type: "toString" } }));
   t.regex(none.message, /found model_type "toString"/);
