@@ -4,15 +4,16 @@ import { isInOnePiece } from "./encode-one-piece.js";
 import type { Template } from "./templates.js";
 
 /**
- * How rows lose what a limit cuts: "ours" in the middle of the context and at the end of the target; "original" (compat "tokens") at the
+ * How rows lose what a limit cuts: "ours" in the middle of the context and at the end of the target; "front": likewise, but at the context's front; "original" (compat "tokens") at the
  * right end of both; "one piece" (compat "tokens" outside template 4) at the right end of the row as a whole.
  */
-export type Cutting = "ours" | "original" | "one piece";
+export type Cutting = "ours" | "front" | "original" | "one piece";
 
 /** How the rows of a template are cut. */
 export const cuttingOf = (template: Template, compat: Compat): Cutting => {
   if (isInOnePiece(template, compat)) return "one piece";
-  return compat.has("tokens") ? "original" : "ours";
+  if (compat.has("tokens")) return "original";
+  return template.leadOf ? "front" : "ours";
 };
 
 /** What is said of contexts and targets that a limit cuts, behind their number. */
@@ -27,7 +28,7 @@ export const cutTexts = (
     };
   const asOriginal = cutting === "original";
   return {
-    contexts: `contexts over ${String(context)} tokens, cut${asOriginal ? ": they lose ### Response:" : " at their text's end"}`,
+    contexts: `contexts over ${String(context)} tokens, cut${asOriginal ? ": they lose ### Response:" : ` at their ${cutting === "front" ? "question's front" : "text's end"}`}`,
     targets: `targets over ${String(target)} tokens, cut: they lose their end${asOriginal ? "" : " and EOS"}`,
   };
 };

@@ -74,7 +74,7 @@ export const trainingTargetTokens = (
 /**
  * Rows for training and validation: BOS + template with an empty target as context, then target + EOS as labels.
  *
- * A context over its limit loses the end of its *input*, so that what follows the input (`### Response:`) stays; a target
+ * A context over its limit loses the end of its *input*, so that what follows the input (`### Response:`) stays, or with `leadOf` the front of its question; a target
  * over its limit is cut at its end, and then has no EOS to learn from. compat "tokens": neither BOS nor EOS, and contexts
  * cut at their right end; compat "pad": a label equal to the pad id carries no loss.
  *
@@ -184,17 +184,31 @@ const encodeContexts = async (
     encoding,
   );
   const cut = rows.flatMap((_, row) => (table.at(row).length > maxContextTokens ? [row] : []));
-  const tail =
-    cut.length === 0 || compat?.has("tokens") === true
-      ? []
-      : tailIds(tokenizer, template, bos, maxContextTokens);
+  const { leadOf } = template;
+  const atRightEnd = cut.length === 0 || compat?.has("tokens") === true;
+  const tail = atRightEnd || leadOf ? [] : tailIds(tokenizer, template, bos, maxContextTokens);
   const shorten = (ids: Int32Array): Int32Array => {
     if (tail.length === 0) return ids.subarray(0, maxContextTokens);
     const shortened = ids.slice(0, maxContextTokens);
     shortened.set(tail, maxContextTokens - tail.length);
     return shortened;
   };
-  const shortened = new Map(cut.map((row) => [row, shorten(table.at(row))]));
+  const shortenFront = (ids: Int32Array, lead: string): Int32Array => {
+    const front = tokenizer.encode(bos + lead).slice(0, maxContextTokens >> 1);
+    const shortened = ids.slice(ids.length - maxContextTokens);
+    shortened.set(front);
+    return shortened;
+  };
+  const shortened = new Map(
+    cut.map((row) => {
+      const ids = table.at(row);
+      const isCutInFront = leadOf !== undefined && !atRightEnd;
+      return [
+        row,
+        isCutInFront ? shortenFront(ids, leadOf(rows[row]?.context ?? "")) : shorten(ids),
+      ];
+    }),
+  );
   return {
     at: (row) => shortened.get(row) ?? table.at(row),
     lengthOf: (row) => table.at(row).length,

@@ -19,7 +19,7 @@ export interface LoadedSplit extends LoadedRows {
  * One split of a data set.
  *
  * A set that comes without a validation file gives its test rows as validation, as the original does, but with a
- * warning; a validation file that someone has put beside the others is read instead.
+ * warning, as do rows that serve as validation and as test (ParlAI's valid); a validation file that someone has put beside the others is read instead.
  *
  * `ratio` below 1 keeps the first floor(rows * ratio) rows of train and validation. The test split stays whole, so that
  * an accuracy is over all test rows; compat "splits" cuts it too, and reads test as validation silently and always, as the original does.
@@ -53,11 +53,19 @@ export const loadSplit = async (
   const rowsInFile = loaded.rows.length;
   const rows =
     split === "test" && !compat.has("splits") ? loaded.rows : keepRatioOfRecords(loaded, ratio);
-  const warning =
-    readsTest && !compat.has("splits")
-      ? `${name} has no validation rows: its test rows choose the best checkpoint, so the test accuracy is ` +
-        `too good. Put rows held out of train beside the others as validation.json${member.template === templates[4] && member.maxNewTokens === 16 ? ", or train on common_170k" : ""}`
-      : undefined;
+  const servesTwice =
+    split === "validation" &&
+    !readsTest &&
+    (await recordFileIfThere(join(root, member.folder), namesOf(family, "test"))) === loaded.path;
+  const warning = compat.has("splits")
+    ? undefined
+    : servesTwice
+      ? `${name} has no test rows of its own: ${loaded.path} serves as validation and as test, so what chooses the best checkpoint is what is ` +
+        "answered, and the test figures are too good. Put rows held out of train beside the others as validation.json"
+      : readsTest
+        ? `${name} has no validation rows: its test rows choose the best checkpoint, so the test accuracy is ` +
+          `too good. Put rows held out of train beside the others as validation.json${member.template === templates[4] && member.maxNewTokens === 16 ? ", or train on common_170k" : ""}`
+        : undefined;
   return { ...loaded, rows, split, rowsInFile, warning };
 };
 

@@ -179,8 +179,16 @@ export const recogniseForm = (
   return has(value, "text") ? textForm : undefined;
 };
 
-const formHint =
-  'A row has "messages" or "conversations", "prompt" and "completion", "instruction" and "output", "question" and "answer", "text", or "input_ids" and "labels"; name others with --prompt_field and --target_field';
+const formHint = [
+  "A row has the fields of one of these forms",
+  "  messages, or conversations (chats)",
+  "  prompt and completion",
+  "  instruction and output, and input if there is one",
+  "  question and answer",
+  "  text",
+  "  input_ids and labels (token ids)",
+  "Others are named with --prompt_field and --target_field",
+].join("\n");
 
 /**
  * The rows of a file, all in the form of its first.

@@ -6,6 +6,11 @@ export interface Template {
   readonly tail: string;
   /** For rows whose input is used: what stands before the instruction, and between it and the input. */
   readonly withInput?: { readonly head: string; readonly between: string };
+  /**
+   * For contexts that are cut behind what this gives of them, and so keep their end; without it a context loses the end of its instruction, and
+   * the template's tail stays.
+   */
+  readonly leadOf?: (instruction: string) => string;
   /** Whether train_hira.py makes one text of a training row, which its table's length cuts as a whole: compat "tokens" does. */
   readonly inOnePiece?: boolean;
 }
@@ -34,7 +39,14 @@ export const templates = {
     },
   },
   /** MMLU. */
-  7: { head: "", tail: "", inOnePiece: true },
+  7: {
+    head: "",
+    tail: "",
+    // The choices and `Answer:` stand at the end, and the subject at the front.
+    leadOf: (instruction) =>
+      /^The following are multiple choice questions[^\n]*\n\n/.exec(instruction)?.[0] ?? "",
+    inOnePiece: true,
+  },
 } as const satisfies Readonly<Record<number, Template>>;
 
 /** The text before the target: the template with instruction and, where it is used, input in, and the target empty. */

@@ -47,10 +47,13 @@ export const formOf = <Form extends PairFields>(
   );
   if (form) return form;
   const names = Object.keys(first?.value ?? {}).join(", ");
+  const known = forms.map(({ context, target }) => `${context} and ${target}`);
   throw new UserError(
-    `Cannot read ${path}, ${first?.place ?? "row 1"}: found ${names === "" ? "no fields" : `fields ${names}`}, expected ${forms
-      .map(({ context, target }) => `${context} and ${target}`)
-      .join(", or ")}`,
+    `Cannot read ${path}, ${first?.place ?? "row 1"}: found ${names === "" ? "no fields" : `fields ${names}`}, expected ${
+      known.length === 1
+        ? (known[0] ?? "")
+        : ["those of one of these forms", ...known].join("\n    ")
+    }`,
     "Rename the fields, or put the set's own file there",
   );
 };

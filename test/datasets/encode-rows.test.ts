@@ -146,3 +146,30 @@ test("--max_new_tokens lengthens training targets, and shortens them under compa
   t.is(targetTokensInTraining(16, 4), 16);
   t.is(targetTokensInTraining(16, 4, asOriginal), 4);
 });
+
+test("an mmlu prompt over the limit loses the front of its question; compat tokens loses Answer: instead", async (t) => {
+  const lead = "The following are multiple choice questions (with answers) about sums.\n\n";
+  const context = `${lead}${"one and ".repeat(60)}two?\nA. 1\nB. 2\nC. 3\nD. 4\nAnswer:`;
+  const asked = { ...options, template: templates[7], maxContextTokens: 140 };
+  const row = { context, target: "B" };
+  const { rows: prompts, cutContexts } = await encodePrompts([row], asked);
+  t.deepEqual(cutContexts, [0]);
+  const ids = prompts[0]?.ids ?? new Int32Array();
+  t.is(ids.length, 140);
+  const text = tokenizer.decode([...ids]);
+  t.true(text.includes(lead), text);
+  t.true(text.endsWith("two?\nA. 1\nB. 2\nC. 3\nD. 4\nAnswer:"), text);
+  const trained = await encodeTrainingRows([row], { ...asked, maxTargetTokens: 4 });
+  t.deepEqual(trained.rows[0]?.ids.subarray(0, 140), ids);
+  const original = await encodePrompts([row], { ...asked, compat: asOriginal });
+  t.deepEqual(
+    original.rows[0]?.ids,
+    Int32Array.from(tokenizer.encode((tokenizer.bosToken ?? "") + context).slice(0, 140)),
+  );
+  // A ready-made row has no such line: it loses its front.
+  const plain = await encodePrompts(
+    [{ context: `${"a b ".repeat(90)}Answer:`, target: "" }],
+    asked,
+  );
+  t.true(tokenizer.decode([...(plain.rows[0]?.ids ?? [])]).endsWith("Answer:"));
+});

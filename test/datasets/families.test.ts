@@ -35,6 +35,13 @@ test("convai2 reads ParlAI's text: a row a turn, with facts, turns and marks", a
       { context: "Q: hey R: ", target: "hello : you" },
     ]);
     t.deepEqual(loaded.records, { count: 2, ofRow: [0, 0, 1] });
+    // What serves twice chooses the checkpoint whose answers it then scores.
+    if (split === "test") t.is(loaded.warning, undefined);
+    else
+      t.regex(
+        loaded.warning ?? "",
+        /^convai2 has no test rows of its own: .*no_cands\.txt serves as validation and as test/,
+      );
   }
   await t.throwsAsync(loadSplit(dataset, "train", { root }), {
     message: /Cannot find the train rows in .*train\.txt, .*train_self_original_no_cands with one/,
@@ -76,7 +83,7 @@ test("meta_math reads the original's fields and MetaMathQA's own", async (t) => 
   await t.throwsAsync(loadSplit(dataset, "validation", { root }), {
     instanceOf: UserError,
     message:
-      /line 1: found fields prompt, text, expected sQuestion and lSolutions, or query and response/,
+      /line 1: found fields prompt, text, expected those of one of these forms\n {4}sQuestion and lSolutions\n {4}query and response$/,
   });
 });
 
@@ -150,7 +157,7 @@ test("e2e reads the authors' CSV, with quotes, commas and line ends in fields", 
   });
   await t.throwsAsync(loadSplit(dataset, "test", { root }), {
     message:
-      /line 2: found fields orig_mr, ref, expected meaning_representation and human_reference, or mr and ref/,
+      /line 2: found fields orig_mr, ref, expected those of one of these forms\n {4}meaning_representation and human_reference\n {4}mr and ref$/,
   });
 });
 

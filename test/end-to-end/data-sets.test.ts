@@ -125,3 +125,23 @@ for (const set of Object.keys(madeUp)) {
     },
   );
 }
+
+test.serial(
+  "e2e under --compat=tokens,loss trains in one piece, with loss on prompt and answer",
+  async (t) => {
+    const root = await makeFolder(t, madeUp.e2e_nlg ?? {});
+    const folder = await makeFolder(t, {});
+    const { code, out, err } = await runHira(
+      ...["--peft_type=hira", `--model=${demoFolder}`, "--r_ab=2", "--lr=1e-2", "--seed=1"],
+      ...["--max_steps=3", "--eval_strategy=steps", "--eval_steps=3", "--batch=4", "--warmup=0"],
+      ...["--dataset=e2e_nlg", `--data_dir=${root}`, "--compat=tokens,loss", "--show_rows=1"],
+      ...[`--output_folder=${folder}`, "--max_new_tokens=2", "--limit=1"],
+    );
+    t.is(code, 0, err);
+    // BOS alone has no loss, as nothing stands before it.
+    t.regex(out + err, /^ {8}<s>\n {2}loss {2}CONTEXT: name\[N0\] TARGET: This is N0\.<\/s>$/m);
+    t.regex(out, /step 3\/3 {2}eval_loss \d/);
+    const [run = ""] = await readdir(folder);
+    t.is((await readOutputJsonl(join(folder, run, "output.jsonl"))).rows.length, 1);
+  },
+);
