@@ -9,7 +9,7 @@ import {
   type Model,
 } from "../models/model.js";
 import { replaceWeights, type FrozenWeights } from "../models/weights/frozen-weights.js";
-import type { Adapter } from "../peft/adapter.js";
+import { moduleWeight, type Adapter } from "../peft/adapter.js";
 import { unties } from "../peft/modules-to-save.js";
 import { formOf, type VirtualTokenMethod } from "../peft/method.js";
 import type { Tensor } from "../runtime/tensor.js";
@@ -59,7 +59,7 @@ export const mergeAdapter = async (
       method,
       dtype: "float32",
       outputs: (g, layer) => {
-        g.output("merged", layer.merged);
+        g.output("merged", layer.stored);
       },
     },
   );
@@ -123,7 +123,7 @@ export const mergedForm = ({ adapter, values }: LiveAdapter): LiveAdapter => {
               parameter(`${module.path}.${short}`),
             ]),
           );
-          return form.mergedWeight(g, frozen.weight(weightOf(module)), parameters, options);
+          return form.mergedWeight(g, moduleWeight(g, frozen, module), parameters, options);
         };
         return {
           ...own,

@@ -2,7 +2,7 @@ import { Graph } from "../graph/graph.js";
 import { encodeOnnx } from "../graph/onnx/encode.js";
 import type { Value } from "../graph/op.js";
 import { lower } from "../graph/passes/lower.js";
-import { weightOf, type LinearModule } from "../models/model.js";
+import { turnLayout, weightOf, type LinearModule } from "../models/model.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import { formOf, type LinearMethod, type MethodOptions } from "../peft/method.js";
 import { Session } from "../runtime/session.js";
@@ -13,6 +13,8 @@ import type { LiveAdapter } from "./decode-graph.js";
 export interface MergedLayer {
   readonly weight: Value;
   readonly merged: Value;
+  /** `merged` in the layout of the model's files. */
+  readonly stored: Value;
 }
 
 export interface MergedLayersOptions {
@@ -50,6 +52,7 @@ export const openMergedLayers = (
       const parameters = moduleParameters(module, method, ofModule, values);
       const key = [
         module.table,
+        module.layout,
         weight.dtype,
         module.outFeatures,
         module.inFeatures,
@@ -93,10 +96,11 @@ const layerSession = async (
   const g = new Graph();
   const input = (name: string, tensor: Tensor): Value =>
     g.cast(g.input(name, tensor.dtype, tensor.shape), dtype);
-  const w0 = input("weight", weight);
+  const w0 = turnLayout(g, input("weight", weight), module);
   const wide = Object.fromEntries(
     Object.entries(parameters).map(([name, tensor]) => [name, input(name, tensor)]),
   );
-  outputs(g, { weight: w0, merged: formOf(method, module).mergedWeight(g, w0, wide, ofModule) });
+  const merged = formOf(method, module).mergedWeight(g, w0, wide, ofModule);
+  outputs(g, { weight: w0, merged, stored: turnLayout(g, merged, module) });
   return Session.create({ model: encodeOnnx(lower(g)) });
 };

@@ -55,7 +55,7 @@ import { sqrt } from "./ops/sqrt.js";
 import { sub } from "./ops/sub.js";
 import { tanh } from "./ops/tanh.js";
 import { topK } from "./ops/top-k.js";
-import { transpose } from "./ops/transpose.js";
+import { transpose, turnedFrom } from "./ops/transpose.js";
 import { where } from "./ops/where.js";
 
 interface Constant {
@@ -261,9 +261,17 @@ export class Graph implements Builder {
     return this.#one(plain ? matMul : fusedMatMul, [a, b], { transA, transB, alpha });
   }
 
-  /** y = x weight^T + bias. x [rows, in], weight [out, in], bias [out], y [rows, out]. */
+  /** A matrix with its axes exchanged; of one that is made so, the matrix from which it is. */
+  turn(x: Value): Value {
+    return turnedFrom(x) ?? this.transpose(x, [1, 0]);
+  }
+
+  /**
+   * y = x weight^T + bias. x [rows, in], weight [out, in], bias [out], y [rows, out]. A weight that `turn` makes is read as it lies.
+   */
   linear(x: Value, weight: Value, bias?: Value): Value {
-    const y = this.matmul(x, weight, { transB: true });
+    const turned = turnedFrom(weight);
+    const y = turned ? this.matmul(x, turned) : this.matmul(x, weight, { transB: true });
     return bias ? this.add(y, bias) : y;
   }
 

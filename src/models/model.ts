@@ -14,12 +14,26 @@ export interface LinearModule {
   readonly bias: boolean;
   /** Absent for layers of the blocks. */
   readonly table?: "embedding" | "head";
+  /** How the file lays its weight out: absent, [outFeatures, inFeatures]. Every formula sees that; see turnLayout. */
+  readonly layout?: "in-out";
   /** The tensor of its weight where that is not `<path>.weight`: a tied head's is the embedding. */
   readonly weight?: string;
 }
 
 /** The name of the tensor that a module computes with. */
 export const weightOf = ({ path, weight = `${path}.weight` }: LinearModule): string => weight;
+
+/** The shape of a linear layer's weight as files have it. */
+export const storedShape = ({
+  inFeatures,
+  outFeatures,
+  layout,
+}: LinearModule): readonly number[] =>
+  layout === "in-out" ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
+
+/** A weight in the layout of its file from [outFeatures, inFeatures], or the other way round. */
+export const turnLayout = (g: Graph, weight: Value, { layout }: LinearModule): Value =>
+  layout === "in-out" ? g.turn(weight) : weight;
 
 /** What a layer's attention computes with; positions have been put into q and k, where the model does so. */
 export interface AttentionInputs {
@@ -146,7 +160,7 @@ export interface Model extends ModelSizes, ModelTokenIds {
   /** The names of the classes that a classifier tells apart: its `logits` are [rows, labels]. Absent in a language model. */
   readonly labels?: readonly string[];
   /**
-   * Every tensor by its Hugging Face name, with its shape; weights are [outFeatures, inFeatures]. In the order of transformers'
+   * Every tensor by its Hugging Face name, with its shape in files; see storedShape. In the order of transformers'
    * state_dict, in which shards are filled. A tied head's is not among them.
    */
   readonly tensors: ReadonlyMap<string, readonly number[]>;

@@ -1,7 +1,7 @@
 import { UserError } from "../core/errors.js";
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
-import { weightOf, type LinearModule, type ModelHooks } from "../models/model.js";
+import { turnLayout, weightOf, type LinearModule, type ModelHooks } from "../models/model.js";
 import type { WeightAccess } from "../models/weights/frozen-weights.js";
 import { moduleDropout, noDropout, type DropoutKeys } from "../models/blocks/dropout.js";
 import { requireBase } from "./init.js";
@@ -59,6 +59,13 @@ const weightUse = ({ table }: LinearModule): { readonly kept: boolean } => ({
   kept: table === "head",
 });
 
+/** The weight of a layer, [outFeatures, inFeatures] whatever its layout in the file. */
+export const moduleWeight = (
+  g: Graph,
+  access: Pick<WeightAccess, "weight">,
+  module: LinearModule,
+): Value => turnLayout(g, access.weight(weightOf(module), weightUse(module)), module);
+
 /** y = x weight^T + bias with tensors of the checkpoint. */
 export const plainLinear = (
   g: Graph,
@@ -68,7 +75,7 @@ export const plainLinear = (
 ): Value =>
   g.linear(
     x,
-    access.weight(weightOf(module), weightUse(module)),
+    moduleWeight(g, access, module),
     module.bias ? access.weight(`${module.path}.bias`) : undefined,
   );
 
@@ -170,7 +177,7 @@ export const createLinearAdapter = (
         linear(x, module) {
           if (!specs.has(module.path)) return plainLinear(g, frozen, x, module);
           const tensors = {
-            weight: frozen.weight(weightOf(module), weightUse(module)),
+            weight: moduleWeight(g, frozen, module),
             bias: module.bias ? frozen.weight(`${module.path}.bias`) : undefined,
             hold: (build: () => Value) => (heldBytes <= KEPT_BYTES ? build() : g.cheap(build)),
           };

@@ -60,7 +60,7 @@ export const dora: LinearMethod = {
     ...lowRankParameters(module, options),
     magnitude: {
       shape: [module.outFeatures],
-      init: rowNormsOf(weightOf(module)),
+      init: (module.layout === "in-out" ? columnNormsOf : rowNormsOf)(weightOf(module)),
       trainable: true,
     },
   }),

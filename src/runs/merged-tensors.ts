@@ -163,8 +163,8 @@ export const openMergedTensors = async (
   const layers = openMergedLayers(base.weights, adapted, {
     method,
     dtype: "float32",
-    outputs: (g, { merged }) => {
-      g.output("merged", merged);
+    outputs: (g, { stored }) => {
+      g.output("merged", stored);
     },
   });
   const unpacked = new Set(

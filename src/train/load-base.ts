@@ -63,8 +63,14 @@ export const packingOf = ({
 /** Embeddings, norms, biases and the head stay as they are, as in bitsandbytes' and QLoRA's models. */
 const packingPlan = ({ model }: ModelFolder, storage: BaseStorage): PackingPlan | undefined => {
   const packing = packingOf(storage);
-  const names = model.linears.map(weightOf);
-  return packing && { packing, names: new Set(names) };
+  const turned = model.linears.filter(({ layout }) => layout === "in-out");
+  return (
+    packing && {
+      packing,
+      names: new Set(model.linears.map(weightOf)),
+      turned: new Set(turned.map(weightOf)),
+    }
+  );
 };
 
 /**

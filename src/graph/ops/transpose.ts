@@ -30,3 +30,7 @@ export const transpose: Op<readonly [x: Value], { readonly perm: readonly number
     );
   },
 };
+
+/** The matrix whose axes a node exchanges to make `x`; undefined where none does. */
+export const turnedFrom = ({ producer, shape }: Value): Value | undefined =>
+  producer?.op === transpose && shape.length === 2 ? producer.inputs[0] : undefined;

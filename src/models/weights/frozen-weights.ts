@@ -8,6 +8,7 @@ import { Tensor } from "../../runtime/tensor.js";
 import type { WeightCodec } from "./codec.js";
 import { packedCodec, packWeight, type Packing } from "./packed-weight.js";
 import { readTensorAsFloat32, type TensorEntry } from "./safetensors.js";
+import { turnedCodec, turnMatrix, turnSizes } from "./turned-codec.js";
 
 /** What a graph has to know of a weight before it reads it. */
 export interface WeightType {
@@ -43,6 +44,8 @@ export const bytesOf = ({ dtype, shape }: Pick<WeightType, "dtype" | "shape">): 
 export interface PackingPlan {
   readonly packing: Packing;
   readonly names: ReadonlySet<string>;
+  /** Those of them that are stored [in, out]; they are packed as [out, in]. */
+  readonly turned?: ReadonlySet<string>;
 }
 
 interface EncodedTensor {
@@ -93,8 +96,13 @@ export const openFrozenWeights = async (
   for (const [name, entry] of entries) {
     const { shape } = entry;
     if (pack?.names.has(name)) {
-      const held = packWeight(name, shape, await readTensorAsFloat32(entry), pack.packing);
-      encode(name, entry, packedCodec(pack.packing), held);
+      const data = await readTensorAsFloat32(entry);
+      const turns = pack.turned?.has(name) ?? false;
+      const held = turns
+        ? packWeight(name, turnSizes(shape), turnMatrix(data, shape), pack.packing)
+        : packWeight(name, shape, data, pack.packing);
+      const codec = packedCodec(pack.packing);
+      encode(name, entry, turns ? turnedCodec(codec) : codec, held);
       ownedBytes += held.reduce((sum, { byteLength }) => sum + byteLength, 0);
       continue;
     }

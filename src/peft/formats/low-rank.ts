@@ -114,7 +114,10 @@ const targetConfig = (adapter: LowRankAdapter, base: AdapterBase): JsonObject =>
   const ranks = splitPattern(new Map([...adapter.modules].map(([path, { rank }]) => [path, rank])));
   return {
     exclude_modules: null,
-    fan_in_fan_out: false,
+    // What peft says of GPT-2's layers, whose weights lie [in, out].
+    fan_in_fan_out: base.modules.some(
+      ({ path, layout }) => layout === "in-out" && adapter.modules.has(path),
+    ),
     layers_pattern: null,
     r: ranks.common,
     rank_pattern: ranks.pattern,
