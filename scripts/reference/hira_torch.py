@@ -12,8 +12,9 @@ class Hira(nn.Module):
 
     def __init__(self, base, rank):
         super().__init__()
-        out, inp = base.weight.shape
-        self.weight, self.bias = base.weight, base.bias
+        # transformers' Conv1D holds W^T.
+        self.weight, self.bias = base.weight.T if type(base).__name__ == "Conv1D" else base.weight, base.bias
+        out, inp = self.weight.shape
         self.A, self.B = nn.Parameter(torch.empty(rank, inp)), nn.Parameter(torch.zeros(out, rank))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
 

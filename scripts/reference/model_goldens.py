@@ -35,6 +35,8 @@ OPT = {"hidden_size": 24, "ffn_dim": 40, "num_hidden_layers": 2, "num_attention_
 RELU = {"opt": 0.7}
 # config.json's fields; what --target_modules takes; norms and biases are drawn, too
 FAMILIES = {
+    "gpt2": ({"model_type": "gpt2", "n_embd": 24, "n_head": 4, "n_layer": 2, "n_positions": 48, "n_inner": 40,
+              "scale_attn_by_inverse_layer_idx": True, **IDS}, ["c_attn", "mlp.c_proj", "c_fc"]),
     "qwen2": ({**DECODER, "model_type": "qwen2", "head_dim": 8, "tie_word_embeddings": True}, ["q_proj", "v_proj", "down_proj"]),
     "qwen3": ({**DECODER, "model_type": "qwen3", "head_dim": 8, "use_sliding_window": True, "sliding_window": 9,
                "max_window_layers": 1}, ["q_proj", "k_proj", "up_proj"]),
@@ -90,7 +92,7 @@ def loss_of(model, batch):
 
 
 def paths_of(model, targets):
-    return [n for n, m in model.named_modules() if n.split(".")[-1] in targets and hasattr(m, "weight")]
+    return [n for n, m in model.named_modules() if any(n.endswith(f".{t}") for t in targets) and hasattr(m, "weight")]
 
 
 def build(fields, method, targets, starts):

@@ -1,6 +1,7 @@
 import type { OpenModel } from "./family.js";
 import { bert } from "./families/bert.js";
 import { distilbert } from "./families/distilbert.js";
+import { gpt2 } from "./families/gpt2.js";
 import { llama } from "./families/llama.js";
 import { mistral } from "./families/mistral.js";
 import { opt } from "./families/opt.js";
@@ -11,6 +12,7 @@ import { qwen3 } from "./families/qwen3.js";
 export const families = {
   bert,
   distilbert,
+  gpt2,
   llama,
   mistral,
   opt,

@@ -1,5 +1,4 @@
 import { basename, dirname, join, resolve } from "node:path";
-import { isFloat } from "../core/dtype.js";
 import { didYouMean, UserError, userErrorOfFaults } from "../core/errors.js";
 import { hashFile } from "../core/file-hash.js";
 import { listFolder } from "../core/folder.js";
@@ -176,14 +175,6 @@ const readWeights = async (path: string, names: readonly string[]): Promise<Weig
   );
 };
 
-/** The tensors without those of integers that the model computes itself, such as position_ids. */
-const withoutCounters = (model: Model, { weights, shardOf }: Weights): Weights => ({
-  weights: new Map(
-    [...weights].filter(([name, { dtype }]) => isFloat(dtype) || !model.isRedundant(name)),
-  ),
-  shardOf,
-});
-
 /** A GGUF file as loadModelFolder gives a folder. */
 const loadGguf = async (path: string): Promise<ModelFolder> => {
   const { rawConfig, rawGeneration, weights, files } = await readGgufFolder(path);
@@ -232,7 +223,7 @@ export const loadModelFolder = async (path: string): Promise<ModelFolder> => {
   const generationFile = hasGeneration
     ? readGenerationConfig(rawGeneration, join(path, generation))
     : readGenerationConfig(rawConfig, join(path, "config.json"));
-  const found = withoutCounters(parsed, completeNames(parsed, await readWeights(path, names)));
+  const found = completeNames(parsed, await readWeights(path, names));
   const model = parsed.fitted?.((name) => found.weights.has(name)) ?? parsed;
   requireUnquantizedNames(found.weights.keys(), path);
   const shards = [...new Set(found.shardOf.values())];
@@ -240,6 +231,8 @@ export const loadModelFolder = async (path: string): Promise<ModelFolder> => {
   checkModelTensors(files.model, files.weights, path);
   return {
     ...files,
+    // Integers among them, such as position_ids, are no weights.
+    weights: new Map([...files.weights].filter(([name]) => !files.model.isRedundant(name))),
     path: resolve(path),
     tokenIds,
     generation: generationFile,

@@ -63,8 +63,11 @@ export interface ModelHooks {
   linear(x: Value, module: LinearModule): Value;
   /** The context vectors, [batch * seq, heads * headDim]. */
   attend(inputs: AttentionInputs): Value;
-  /** Dropout of the model's own, on x [rows, hidden]; a place has a name of its own. Absent: nothing is dropped. */
-  readonly drop?: (x: Value, place: string) => Value;
+  /**
+   * Dropout of the model's own, on x [rows, hidden]; a place has a name of its own, and may have a rate of its config's. Absent:
+   * nothing is dropped.
+   */
+  readonly drop?: (x: Value, place: string, rate?: number) => Value;
   /** Cuts [batch * seq, width] down to the rows that are needed after the last layer's attention. */
   readonly lastRows?: (x: Value) => Value;
 }
@@ -143,7 +146,7 @@ export interface Model extends ModelSizes, ModelTokenIds {
   readonly causal: boolean;
   /** Rows of the table of token types; 0: the model has none. */
   readonly tokenTypes: number;
-  /** Of hidden states, in training; undefined for a model that has no place for it. */
+  /** Of hidden states, in training, and the highest where places differ; undefined for a model that has no place for it. */
   readonly dropout: number | undefined;
   /** Of attention probabilities, in training. */
   readonly attentionDropout: number;

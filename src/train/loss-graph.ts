@@ -198,7 +198,10 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
             { ...scores, dropout: attentionDropoutOf(layer) },
           ),
         ...(lastRows && { lastRows }),
-        ...(keys && rates.hidden > 0 && { drop: modelDrop(g, keys, rates.hidden) }),
+        ...(keys &&
+          rates.hidden > 0 && {
+            drop: modelDrop(g, keys, rates.hidden, options.modelDropout),
+          }),
       },
     );
 
@@ -255,10 +258,17 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
   return lower(recompute(foldConstants(shareSubexpressions(prune(g)))));
 };
 
-/** The model's own dropout, with masks by the names of its places. */
+/** The model's own dropout, with masks by the names of its places; `override` counts before a place's rate. */
 const modelDrop =
-  (g: Graph, keys: DropoutKeys, rate: number): NonNullable<ModelHooks["drop"]> =>
-  (x, place) => {
+  (
+    g: Graph,
+    keys: DropoutKeys,
+    modelRate: number,
+    override?: number,
+  ): NonNullable<ModelHooks["drop"]> =>
+  (x, place, ownRate = modelRate) => {
+    const rate = override ?? ownRate;
+    if (rate === 0) return x;
     const dropout = moduleDropout(g, keys, { path: `model:${place}`, rate });
     return g.mul(dropout.apply(x), g.scalar(dropout.scale, x.dtype));
   };

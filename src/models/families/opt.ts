@@ -1,10 +1,10 @@
 import { multiplyDims } from "../../core/dim.js";
 import { flag, JsonFields, share, size } from "../../core/json-fields.js";
 import type { JsonObject } from "../../core/json-file.js";
-import { UserError } from "../../core/errors.js";
 import type { Graph } from "../../graph/graph.js";
 import type { Value } from "../../graph/op.js";
 import { cutRows, linearByPath, repeatLayers } from "../blocks/layers.js";
+import { requirePositions } from "../blocks/learned-positions.js";
 import { scoreHead } from "../blocks/score-head.js";
 import { defineFamily } from "../family.js";
 import {
@@ -146,11 +146,7 @@ const build = (
   hooks: ModelHooks,
 ): Value => {
   const { hiddenSize: hidden, embeddingSize, normFirst } = config;
-  if (maxPositions > config.maxPositionEmbeddings)
-    throw new UserError(
-      `Cannot compute rows of up to ${String(maxPositions)} tokens: found a model with ${String(config.maxPositionEmbeddings)} learned positions (max_position_embeddings), expected as many`,
-      "Give shorter rows, fewer --max_new_tokens or --virtual_tokens, or another model",
-    );
+  requirePositions(maxPositions, config.maxPositionEmbeddings);
   const [batch, seq] = inputIds.shape as [string, string];
   const rows = multiplyDims(batch, seq);
   const linear = linearByPath(g, linears, hooks);

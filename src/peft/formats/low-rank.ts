@@ -114,7 +114,7 @@ const targetConfig = (adapter: LowRankAdapter, base: AdapterBase): JsonObject =>
   const ranks = splitPattern(new Map([...adapter.modules].map(([path, { rank }]) => [path, rank])));
   return {
     exclude_modules: null,
-    // What peft says of GPT-2's layers, whose weights lie [in, out].
+    // What peft says of layers whose weights lie [in, out].
     fan_in_fan_out: base.modules.some(
       ({ path, layout }) => layout === "in-out" && adapter.modules.has(path),
     ),
