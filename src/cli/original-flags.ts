@@ -1,4 +1,5 @@
 import { datasetNames, isDatasetFile } from "../datasets/registry.js";
+import { classSetNames } from "../datasets/class-sets.js";
 import { textSetNames } from "../datasets/wikitext.js";
 import { namedInitializers } from "../peft/init.js";
 import { peftTypes } from "../peft/registry.js";
@@ -91,12 +92,12 @@ export const trainHiraFlags = {
     group: "Data",
     placeholder: "name|file",
     default: "boolq",
-    choices: [...datasetNames, ...textSetNames],
+    choices: [...datasetNames, ...textSetNames, ...classSetNames],
     alsoAccepts: {
       test: isDatasetFile,
       words: "a file of rows (.json, .jsonl, .csv, .tsv, .parquet)",
     },
-    help: "Data set to train on or, with --ckpt, to answer; common_all answers the eight commonsense sets; wikitext2 is text to model",
+    help: "Data set to train on or, with --ckpt, to answer; common_all answers the eight commonsense sets; wikitext2 is text to model, sst2 and imdb have classes",
   },
   dataset_analysis: {
     kind: "switch",

@@ -3,7 +3,9 @@ import { precisions } from "../core/precision.js";
 import { choiceForms } from "../runs/choices.js";
 import { scorings } from "../runs/scorings.js";
 import { defaultShardSize } from "../models/shards.js";
+import { classFigureNames } from "../train/class-figures.js";
 import { optimizers } from "../train/optimizer.js";
+import { taskNames } from "../train/tasks/task.js";
 import type { Flag } from "../core/flag.js";
 import { ownModelFlags } from "./own-model-flags.js";
 
@@ -27,6 +29,23 @@ export const ownFlags = {
     placeholder: "file",
     default: null,
     help: "With --ckpt: where the answers go (.jsonl); if not given, beside what is evaluated",
+  },
+  task: {
+    ours: true,
+    kind: "text",
+    group: "Data",
+    placeholder: "name",
+    default: null,
+    choices: taskNames,
+    help: "What is learnt: to write on, or the class of a text; if not given, the set tells. A file of rows with text and label needs sequence-classification",
+  },
+  metric_for_best: {
+    ours: true,
+    kind: "text",
+    group: "Checkpoints and evaluation",
+    placeholder: "metric",
+    default: "loss",
+    help: `What chooses the best checkpoint: loss, or of a classifier ${classFigureNames.join(", ")}; also by transformers' names, such as eval_accuracy`,
   },
   max_shard_size: {
     ours: true,
@@ -82,7 +101,7 @@ export const ownFlags = {
     group: "Data",
     default: null,
     min: 2,
-    help: "Tokens of a row of a file's text, at most; if not given, 1024, or the model's positions if fewer",
+    help: "Tokens of a row of a file's text, at most; if not given, 1024, of a text with a class 512, or the model's positions if fewer",
   },
   show_rows: {
     ours: true,

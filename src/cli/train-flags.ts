@@ -1,3 +1,4 @@
+import { isClassSetName } from "../datasets/class-sets.js";
 import { isTextSetName } from "../datasets/wikitext.js";
 import { listed, type FlagFault, type ValuesOf } from "../core/flag.js";
 import { modelFlagNames } from "./model-options.js";
@@ -8,6 +9,8 @@ export const trainFlags = pickFlags([
   ...originalFlagNames,
   "resume_from_checkpoint",
   "output_file",
+  "task",
+  "metric_for_best",
   "max_shard_size",
   "data_dir",
   "validation",
@@ -76,6 +79,13 @@ export const crossFaults = (values: TrainFlagValues, datasetFile: boolean): Flag
       found: values.ckpt === null ? "--dataset_analysis beside it" : "--ckpt beside it",
       expected: "a training run",
       hint: "--ckpt evaluates what was trained; leave it out to train on",
+    });
+  const hasClasses = isClassSetName(values.dataset) || values.task === "sequence-classification";
+  if (hasClasses && values.dataset_analysis)
+    faults.push({
+      what: "--dataset_analysis",
+      found: `texts with labels in --dataset ${values.dataset}`,
+      expected: "rows to write",
     });
   if (isTextSetName(values.dataset) && values.ckpt !== null && !values.dataset_analysis)
     faults.push({

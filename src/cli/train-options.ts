@@ -5,6 +5,8 @@ import type { DeepSpeedConfig } from "../distributed/ds-config.js";
 import type { ChoiceForm } from "../runs/choices.js";
 import type { Scoring } from "../runs/scorings.js";
 import { parseShardSize } from "../models/shards.js";
+import { bestMetrics, type BestMetric } from "../train/class-figures.js";
+import type { TaskName } from "../train/tasks/task.js";
 import type { Optimizer } from "../train/optimizer.js";
 import type { TrainingSettings } from "../train/training-settings.js";
 import { readDropout } from "./adapter-options.js";
@@ -24,6 +26,8 @@ export interface DataOptions {
   /** A file of rows: of token ids, or of text. */
   readonly datasetFile: string | undefined;
   readonly validation: string | undefined;
+  /** Undefined: the set tells. */
+  readonly task: TaskName | undefined;
   readonly promptField: string | undefined;
   readonly targetField: string | undefined;
   readonly template: string | undefined;
@@ -122,6 +126,19 @@ const readShardSize = (text: string, faults: FlagFault[]): number => {
   return bytes ?? 0;
 };
 
+/** loss, accuracy, f1, f1_macro or mcc, also by transformers' names: eval_accuracy, eval_matthews_correlation. */
+const readMetric = (text: string, faults: FlagFault[]): BestMetric => {
+  const name = text.replace(/^eval_/, "").replace(/^matthews_correlation$/, "mcc");
+  const found = bestMetrics.find((known) => known === name);
+  if (!found)
+    faults.push({
+      what: "--metric_for_best",
+      found: JSON.stringify(text),
+      expected: `one of ${bestMetrics.join(", ")}`,
+    });
+  return found ?? "loss";
+};
+
 /** The options of `hira train` from its flags. What is wrong is added to `faults`; the options then serve no purpose. */
 export const readTrainOptions = (
   values: TrainFlagValues,
@@ -142,6 +159,8 @@ export const readTrainOptions = (
     dataset: values.dataset,
     datasetFile: datasetFile ? values.dataset : undefined,
     validation: values.validation ?? undefined,
+    task: (values.task ?? undefined) as TaskName | undefined,
+    metricForBest: readMetric(values.metric_for_best, faults),
     promptField: values.prompt_field ?? undefined,
     targetField: values.target_field ?? undefined,
     template: values.template ?? undefined,

@@ -5,6 +5,7 @@ import {
   datasetNames,
   hasAnswers,
 } from "../datasets/registry.js";
+import { isClassSetName } from "../datasets/class-sets.js";
 import { isTextSetName, textSetNames } from "../datasets/wikitext.js";
 import type { FlagValues } from "./options.js";
 import {
@@ -59,15 +60,44 @@ const inTrainingOf = (flag: MethodFlagName): readonly Requirement<TrainFlagValue
 
 const namedSet = notWith<"dataset", string>("dataset", isDatasetFile);
 
-/** Rows are answered: those of a set, and with --ckpt those of a file. */
-const ofRows: Requirement<ModeValues & Pick<FlagValues, "dataset">> = {
-  decidedBy: ["dataset", "ckpt", "dataset_analysis"],
+type ClassValues = Pick<FlagValues, "dataset" | "task">;
+
+/** Rows with classes are learnt, or tested. */
+const hasClasses = ({ dataset, task }: ClassValues): boolean =>
+  isClassSetName(dataset) || task === "sequence-classification";
+
+/** Rows are answered in words: those of a set, and with --ckpt those of a file. */
+const ofRows: Requirement<ModeValues & ClassValues> = {
+  decidedBy: ["dataset", "task", "ckpt", "dataset_analysis"],
   isMet: (values) =>
-    hasAnswers(values.dataset) || (isDatasetFile(values.dataset) && evaluatesOnly(values)),
+    !hasClasses(values) &&
+    (hasAnswers(values.dataset) || (isDatasetFile(values.dataset) && evaluatesOnly(values))),
   otherwise: ({ dataset }) => `with --dataset=${dataset}`,
 };
 
-const ofFile = [onlyWith<"dataset", string>("dataset", isDatasetFile, "dataset=FILE")] as const;
+const ofClasses: Requirement<ClassValues> = {
+  decidedBy: ["dataset", "task"],
+  isMet: hasClasses,
+  otherwise: () => "without --task=sequence-classification",
+};
+
+const ofFile = [
+  onlyWith<"dataset", string>("dataset", isDatasetFile, "dataset=FILE"),
+  notWith<"task", string | null>("task", (task) => task === "sequence-classification"),
+] as const;
+
+/** Rows of a file, or such with classes. */
+const ofOwnLength: Requirement<ClassValues> = {
+  decidedBy: ["dataset", "task"],
+  isMet: (values) => hasClasses(values) || isDatasetFile(values.dataset),
+  otherwise: () => "without --dataset=FILE",
+};
+
+/** Rows that are answered: in words, or by a class. */
+const ofTest: Requirement<ModeValues & ClassValues> = {
+  ...ofRows,
+  isMet: (values, written) => hasClasses(values) || ofRows.isMet(values, written),
+};
 
 /** A split is answered. */
 const answers: readonly Requirement<TrainFlagValues>[] = [notInAnalysis, ofRows];
@@ -169,7 +199,9 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   prompt_field: ofFile,
   target_field: ofFile,
   template: ofFile,
-  max_length: ofFile,
+  max_length: [ofOwnLength],
+  task: [notInAnalysis],
+  metric_for_best: [inTraining, evaluates, ofClasses],
   show_rows: [inTraining],
   shuffle: [inTraining],
   lora_alpha: toldByCheckpoint("lora_alpha"),
@@ -204,7 +236,7 @@ export const trainReads: ReadTable<typeof trainFlags> = {
     inModes("training", "analysis"),
     onlyWith<"dataset", string>("dataset", isTextSetName, `dataset=${textSetNames[0] ?? ""}`),
   ],
-  limit: answers,
+  limit: [notInAnalysis, ofTest],
   scoring: [inEvaluation],
   choices: [
     inEvaluation,

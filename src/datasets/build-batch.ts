@@ -11,9 +11,11 @@ export interface Batch {
   readonly inputIds: BigInt64Array; // [batch, seq]
   readonly attentionMask: Uint8Array; // [batch, seq], 1 = real
   readonly labels: Int32Array; // [batch, seq], -100 = no loss, not shifted
+  readonly classes?: Int32Array; // [batch], where every row has a class
+  readonly tokenTypes?: BigInt64Array; // [batch, seq], where a row has them
   /** Real tokens; the other batch * seq - tokens are padding. */
   readonly tokens: number;
-  /** Labels that carry loss. Column 0 never does: nothing comes before it that could predict it. */
+  /** Labels that carry loss; of rows with classes, the rows. Column 0 never does: nothing comes before it that could predict it. */
   readonly labelledTokens: number;
 }
 
@@ -97,8 +99,13 @@ export const buildBatch = (
   const inputIds = new BigInt64Array(rows.length * seq).fill(BigInt(padId));
   const attentionMask = new Uint8Array(rows.length * seq);
   const labels = new Int32Array(rows.length * seq).fill(noLoss);
+  const tokenTypes = rows.some((row) => row.tokenTypes)
+    ? new BigInt64Array(rows.length * seq)
+    : undefined;
+  const classes = rows.flatMap(({ classLabel }) => classLabel ?? []);
+  const hasClasses = classes.length === rows.length;
   let tokens = 0;
-  let labelledTokens = 0;
+  let labelledTokens = hasClasses ? rows.length : 0;
   for (const [i, row] of rows.entries()) {
     const indent = layout.kind === "right-padded" ? 0 : columns.context - row.contextLength;
     for (const [position, id] of row.ids.entries()) {
@@ -107,6 +114,7 @@ export const buildBatch = (
       inputIds[at] = BigInt(id);
       const isReal = row.attentionMask?.[position] ?? 1;
       attentionMask[at] = isReal;
+      if (tokenTypes) tokenTypes[at] = BigInt(row.tokenTypes?.[position] ?? 0);
       tokens += isReal;
       const label = row.labels?.[position] ?? (position < row.contextLength ? noLoss : id);
       labels[at] = label;
@@ -120,6 +128,8 @@ export const buildBatch = (
     inputIds,
     attentionMask,
     labels,
+    ...(hasClasses && { classes: Int32Array.from(classes) }),
+    ...(tokenTypes && { tokenTypes }),
     tokens,
     labelledTokens,
   };

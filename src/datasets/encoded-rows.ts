@@ -7,6 +7,10 @@ export interface EncodedRow {
   readonly contextLength: number;
   /** One a token, not shifted, -100 = no loss. Without it every token behind the context is its own label. */
   readonly labels?: Int32Array | undefined;
+  /** The number of the row's class. A row with one has no other labels. */
+  readonly classLabel?: number | undefined;
+  /** One a token, of two texts; without it all are 0. */
+  readonly tokenTypes?: Uint8Array | undefined;
   /** One a token, 1 = real. Only where pre-tokenized data give it; without it every token is real. */
   readonly attentionMask?: Uint8Array | undefined;
 }
@@ -14,8 +18,9 @@ export interface EncodedRow {
 /** The label of a position without loss, in PyTorch and here. */
 export const noLoss = -100;
 
-/** Labelled tokens of a row. Position 0 does not count: nothing comes before it that could predict it. */
-export const countLabels = ({ ids, contextLength, labels }: EncodedRow): number => {
+/** Labelled tokens of a row, or 1 for its class. Position 0 does not count: nothing comes before it that could predict it. */
+export const countLabels = ({ ids, contextLength, labels, classLabel }: EncodedRow): number => {
+  if (classLabel !== undefined) return 1;
   if (labels === undefined) return ids.length - Math.max(contextLength, 1);
   let count = 0;
   for (let i = 1; i < labels.length; i++) if (labels[i] !== noLoss) count++;

@@ -1,5 +1,6 @@
 import { didYouMean, UserError } from "../core/errors.js";
 import type { DatasetFamily, DatasetMember } from "./family.js";
+import { classSetNames, isClassSetName } from "./class-sets.js";
 import { convai2 } from "./convai2.js";
 import { dailydialog } from "./dailydialog.js";
 import { e2e } from "./e2e.js";
@@ -81,6 +82,9 @@ const registry: Readonly<Record<DatasetName, Dataset | DatasetGroup>> = {
   },
 };
 
+/** Every name that --dataset takes. */
+const knownNames: readonly string[] = [...datasetNames, ...textSetNames, ...classSetNames];
+
 const isDatasetName = (name: string): name is DatasetName =>
   (datasetNames as readonly string[]).includes(name);
 
@@ -88,8 +92,9 @@ const isDatasetName = (name: string): name is DatasetName =>
 export const isDatasetFile = (name: string): boolean =>
   /\.(?:(?:jsonl?|csv|tsv)(?:\.gz)?|parquet)$/.test(name);
 
-/** Whether a --dataset has rows that are answered: running text and files have none. */
-export const hasAnswers = (name: string): boolean => !isTextSetName(name) && !isDatasetFile(name);
+/** Whether a --dataset has rows that are answered in words: running text, files and rows with classes are not. */
+export const hasAnswers = (name: string): boolean =>
+  !isTextSetName(name) && !isDatasetFile(name) && !isClassSetName(name);
 
 /**
  * What a name of --dataset stands for.
@@ -102,10 +107,15 @@ export const findDataset = (name: string): Dataset | DatasetGroup => {
       `Cannot use --dataset ${name} here: found running text, expected rows with answers`,
       `Train on it, or measure it with hira perplexity --dataset=${name}`,
     );
+  if (isClassSetName(name))
+    throw new UserError(
+      `Cannot use --dataset ${name} here: found texts with labels, expected rows with answers`,
+      `Train a classifier on it with hira train --dataset=${name}, or test one with --ckpt`,
+    );
   if (!isDatasetName(name))
     throw new UserError(
-      `Cannot use --dataset ${JSON.stringify(name)}: expected one of ${[...datasetNames, ...textSetNames].join(", ")}, or a file of rows: .json, .jsonl, .csv, .tsv or .parquet`,
-      didYouMean(name, [...datasetNames, ...textSetNames]),
+      `Cannot use --dataset ${JSON.stringify(name)}: expected one of ${knownNames.join(", ")}, or a file of rows: .json, .jsonl, .csv, .tsv or .parquet`,
+      didYouMean(name, knownNames),
     );
   return registry[name];
 };

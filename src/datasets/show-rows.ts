@@ -4,6 +4,8 @@ import { noLoss, type EncodedRow } from "./encoded-rows.js";
 export interface ShownRow {
   readonly encoded: EncodedRow;
   readonly path: string;
+  /** The name of the row's class. */
+  readonly label?: string | undefined;
   /** In words, what a limit has cut off. */
   readonly cut?: string | undefined;
 }
@@ -64,7 +66,7 @@ export const showRows = (
   rows: readonly ShownRow[],
   decode: (ids: readonly number[]) => string,
 ): readonly string[] =>
-  rows.flatMap(({ encoded, path, cut }) => {
+  rows.flatMap(({ encoded, path, label, cut }) => {
     const { row, ids, labels, contextLength } = encoded;
     const learns = (i: number): boolean =>
       i > 0 && (labels === undefined ? i >= contextLength : labels[i] !== noLoss);
@@ -78,7 +80,7 @@ export const showRows = (
       else blocks.push({ loss, ids: [id] });
     }
     return [
-      `Row ${String(row + 1)} of ${path}: ${String(ids.length)} tokens, loss on ${String(learnt)}`,
+      `Row ${String(row + 1)} of ${path}: ${String(ids.length)} tokens, ${label === undefined ? `loss on ${String(learnt)}` : `label ${label}`}`,
       ...blocks.flatMap((part) => block(part.loss ? "  loss" : "", decode(part.ids))),
       ...(cut === undefined ? [] : block("  cut", cut)),
     ];

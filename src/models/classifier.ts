@@ -41,7 +41,7 @@ export const classifierModel = (model: Model, labels: readonly string[]): Classi
   const { classifier, head } = model;
   if (!classifier)
     throw new UserError(
-      `Cannot classify texts with a model of type ${model.modelType}: found no classifier in this family, expected one of those in docs/classification.md`,
+      `Cannot classify texts with this ${model.modelType}: found nothing that a classifier's head could stand on, expected a decoder, or an encoder with all of its layers (BERT's pooler among them)`,
     );
   const own = head && `${head.path}.weight`;
   const whole: Classifier = {
@@ -62,6 +62,26 @@ export const classifierModel = (model: Model, labels: readonly string[]): Classi
       ...headTensors(whole),
     ]),
   };
+};
+
+/**
+ * @param path names the model in the error
+ * @throws {UserError} on a model that predicts no next token: an encoder, or a classifier
+ */
+export const requireLanguageModel = (
+  { modelType, head, labels }: Pick<Model, "modelType" | "head" | "labels">,
+  path: string,
+): void => {
+  if (head) return;
+  const found = labels
+    ? `a classifier of ${String(labels.length)} labels`
+    : `${modelType}, an encoder without an output head`;
+  throw new UserError(
+    `Cannot predict tokens with ${path}: found ${found}, expected a model that predicts the next token`,
+    labels
+      ? "It says the class of a text: --dataset=sst2, or --task=sequence-classification with a file of rows"
+      : "An encoder classifies texts (--task=sequence-classification), and hira score takes it as --bert_model; to train on text and write it, give a decoder",
+  );
 };
 
 /** transformers' name of a class without one. */

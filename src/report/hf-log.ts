@@ -32,7 +32,8 @@ export interface HfLog {
     readonly epoch: number;
   }): string | undefined;
   evaluation(found: {
-    readonly loss: number;
+    /** By transformers' names: eval_loss, eval_accuracy, ... */
+    readonly figures: Readonly<Record<string, number>>;
     readonly seconds: number;
     readonly rows: number;
     readonly batches: number;
@@ -70,9 +71,9 @@ export const hfLog = (logSteps: number): HfLog => {
         epoch: epochOf(epoch),
       });
     },
-    evaluation: ({ loss, seconds, rows, batches, epoch }) =>
+    evaluation: ({ figures, seconds, rows, batches, epoch }) =>
       pythonDict({
-        eval_loss: loss,
+        ...figures,
         ...speed("eval", seconds, { samples: rows, steps: batches }),
         epoch: epochOf(epoch),
       }),

@@ -26,6 +26,11 @@ export interface StepMetrics {
 /** Writes metrics.jsonl; see JsonlAppender for what append and flush promise. */
 export interface MetricsWriter {
   append(metrics: StepMetrics): Promise<void>;
+  /** A row of an evaluation after `step`: figures by their names, and intervals as [low, high]. */
+  evaluation(
+    step: number,
+    figures: Readonly<Record<string, number | readonly [low: number, high: number]>>,
+  ): Promise<void>;
   flush(): Promise<void>;
   close(): Promise<void>;
 }
@@ -66,6 +71,7 @@ export const openMetrics = async (
         ...(peakMemoryBytes !== undefined && { peak_memory_bytes: peakMemoryBytes }),
         ...(sparsity !== undefined && { sparsity }),
       }),
+    evaluation: (step, figures) => file.append({ step, ...figures }),
     flush: () => file.flush(),
     close: () => file.close(),
   };
@@ -82,13 +88,14 @@ const numberField = (row: JsonObject, key: string, where: string): number => {
 };
 
 /**
- * Reads metrics.jsonl, also while it is being written: a torn last line is left out.
+ * Reads the updates of metrics.jsonl, not its evaluations; also while it is being written: a torn last line is left out.
  *
  * @throws {UserError} if a line is broken or lacks a number
  */
 export const readMetrics = async (path: string): Promise<StepMetrics[]> => {
   const rows: StepMetrics[] = [];
   for await (const row of readJsonlObjects(path, () => undefined)) {
+    if ("eval_loss" in row) continue;
     const number = (key: string): number =>
       numberField(row, key, `${path}, row ${String(rows.length + 1)}`);
     rows.push({

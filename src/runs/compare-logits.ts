@@ -2,10 +2,12 @@ import { randomStream } from "../core/random.js";
 import { buildBatch } from "../datasets/build-batch.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
+import { classesOf, isClassifier } from "../models/classifier.js";
 import type { Model } from "../models/model.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import { LossSession } from "../train/loss-session.js";
 import { createParameterStore } from "../train/parameters.js";
+import { taskOf } from "../train/tasks/registry.js";
 
 /** A model that gives logits: its config and weights, and an adapter where one works beside them. */
 export interface LogitSource {
@@ -18,7 +20,7 @@ export interface LogitSource {
 export interface LogitDifference {
   /** The largest |a - b|; NaN if one of them is. */
   readonly largest: number;
-  /** Positions at which both find the same token likeliest. */
+  /** Positions at which both find the same token, or class, likeliest. */
   readonly sameToken: number;
 }
 
@@ -59,6 +61,7 @@ const openSession = (
       gradients: false,
       recomputeLayers: false,
       allLogits: true,
+      task: taskOf(model, 0),
     },
     weights,
     adapted &&
@@ -98,20 +101,22 @@ export const compareLogits = async (
   const sessions: LossSession[] = [];
   const found = others.map(() => ({ largest: 0, sameToken: 0 }));
   let [largestLogit, positions] = [0, 0];
-  const { vocabSize } = reference.model;
+  const classes = classesOf(reference.model);
   try {
     for (const source of [reference, ...others])
       sessions.push(await openSession(source, longest, threads));
     for (const row of rows) {
-      const batch = buildBatch([row], { layout: { kind: "right-padded" }, padId: 0 });
+      // A classifier's loss is over classes, whichever they are: only logits count here.
+      const asked = isClassifier(reference.model) ? { ...row, classLabel: 0 } : row;
+      const batch = buildBatch([asked], { layout: { kind: "right-padded" }, padId: 0 });
       const [expected = new Float32Array(), ...given] = await logitsOf(sessions, batch);
       for (let token = 0; token < batch.seq; token++) {
         if (!batch.attentionMask[token]) continue;
         positions++;
-        const [start, end] = [token * vocabSize, (token + 1) * vocabSize];
+        const [start, end] = [token * classes, (token + 1) * classes];
         for (let i = start; i < end; i++)
           largestLogit = larger(largestLogit, Math.abs(expected[i] ?? NaN));
-        const best = likeliest(expected, start, vocabSize);
+        const best = likeliest(expected, start, classes);
         for (const [at, difference] of found.entries()) {
           const logits = given[at] ?? new Float32Array();
           for (let i = start; i < end; i++)
@@ -119,7 +124,7 @@ export const compareLogits = async (
               difference.largest,
               Math.abs((logits[i] ?? NaN) - (expected[i] ?? NaN)),
             );
-          if (likeliest(logits, start, vocabSize) === best) difference.sameToken++;
+          if (likeliest(logits, start, classes) === best) difference.sameToken++;
         }
       }
     }

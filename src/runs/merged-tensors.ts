@@ -5,6 +5,9 @@ import type { LiveAdapter } from "../decode/decode-graph.js";
 import { unmergeable } from "../decode/merge-adapter.js";
 import { openMergedLayers } from "../decode/merged-layers.js";
 import { embeddingTensor, ownHead, requireHead, weightOf } from "../models/model.js";
+import { headTensors, isClassifier } from "../models/classifier.js";
+import { singleName } from "../models/shards.js";
+import { classifierFolder } from "../train/classifier-base.js";
 import { loadModelFolder, type ModelFolder } from "../models/model-folder.js";
 import { openFrozenWeights } from "../models/weights/frozen-weights.js";
 import {
@@ -87,23 +90,44 @@ const originalOf = (original: ModelFolder, name: string): TensorEntry =>
   original.weights.get(name) ??
   entryOf(original, name === ownHead(original.model) ? embeddingTensor(original.model) : name);
 
-/** A model as it is written: in the dtypes of the base, also where an adapter's file has put tables of its own into it. */
-const layoutOf = (model: ModelFolder, original: ModelFolder): ModelLayout => ({
-  ...model,
-  weights: new Map(
-    [...model.weights].map(([name, { shape }]): [string, MergedTensor] => [
-      name,
-      { name, dtype: originalOf(original, name).dtype, shape },
+/**
+ * A model as it is written: in the dtypes of the base, also where an adapter's file has put tables of its own into it. A classifier's head,
+ * which may be in no file of the base, has the embedding's dtype and stands beside the last tensor.
+ */
+const layoutOf = (model: ModelFolder, original: ModelFolder): ModelLayout => {
+  const head = isClassifier(model.model) ? headTensors(model.model) : new Map<string, number[]>();
+  const { dtype } = originalOf(original, embeddingTensor(original.model));
+  const lastShard = [...model.shardOf.values()].at(-1) ?? singleName;
+  return {
+    ...model,
+    weights: new Map([
+      ...[...model.weights].map(([name, { shape }]): [string, MergedTensor] => [
+        name,
+        { name, dtype: originalOf(original, name).dtype, shape },
+      ]),
+      ...[...head].map(([name, shape]): [string, MergedTensor] => [
+        name,
+        { name, dtype: original.weights.get(name)?.dtype ?? dtype, shape },
+      ]),
     ]),
-  ),
-});
+    shardOf: new Map([
+      ...[...head.keys()].map((name) => [name, lastShard] as const),
+      ...model.shardOf,
+    ]),
+  };
+};
 
 /** The elements of a tensor before training in the shape that it has after it: what the base lacks is zero. */
 const readOriginal = async (original: ModelFolder, tensor: MergedTensor): Promise<TypedArray> => {
-  const data = await readTensorData(originalOf(original, tensor.name));
-  const length = elementCount(tensor.shape);
-  if (data.length === length) return data;
   const { array, bytes } = dtypes[tensor.dtype];
+  const length = elementCount(tensor.shape);
+  const isNewHead =
+    isClassifier(original.model) &&
+    headTensors(original.model).has(tensor.name) &&
+    !original.weights.has(tensor.name);
+  if (isNewHead) return new array(new ArrayBuffer(length * bytes), 0, length);
+  const data = await readTensorData(originalOf(original, tensor.name));
+  if (data.length === length) return data;
   const resized = new array(new ArrayBuffer(length * bytes), 0, length);
   resized.set(data.subarray(0, length) as never);
   return resized;
@@ -127,12 +151,19 @@ export const openMergedTensors = async (
       "There is nothing to merge: the folder is a model already",
     );
   if (trained.holds === "trained model") {
-    const base = await loadModelFolder(await requireBase(trained, options, ui));
-    for (const warning of base.warnings) ui.warn(warning);
+    const given = await loadModelFolder(await requireBase(trained, options, ui));
+    for (const warning of given.warnings) ui.warn(warning);
+    const base = await asTuned(given, trained.folder);
     return openFineTuned(base, trained.folder);
   }
   const { base, adapted, folder } = await openTrained(
-    { ...options, ckpt: trained.folder, compat: new Set(), tokenizer: "optional" },
+    {
+      ...options,
+      ckpt: trained.folder,
+      compat: new Set(),
+      tokenizer: "optional",
+      encoder: "allowed",
+    },
     ui,
   );
   if (!adapted) throw new RangeError(`Cannot merge ${folder}: found no adapter in it`);
@@ -211,11 +242,20 @@ export const openMergedTensors = async (
   };
 };
 
+/** The base as it was fine-tuned: with the classifier's head of the tuned model, at no values yet. */
+const asTuned = async (base: ModelFolder, folder: string): Promise<ModelFolder> => {
+  const { model, rawConfig } = await loadModelFolder(folder);
+  if (!isClassifier(model) || isClassifier(base.model)) return base;
+  const padId = rawConfig.pad_token_id;
+  return classifierFolder(base, model.labels, typeof padId === "number" ? padId : undefined);
+};
+
 /** The same, of a checkpoint of full fine-tuning: a model in float32 with the base's tensors. */
 const openFineTuned = async (base: ModelFolder, folder: string): Promise<MergedTensors> => {
   const { weights } = await loadModelFolder(folder);
+  const model = layoutOf(base, base);
   const faults = [...weights.values()].flatMap(({ name, shape }) => {
-    const found = base.weights.get(name)?.shape;
+    const found = model.weights.get(name)?.shape;
     return String(found) === String(shape)
       ? []
       : [`"${name}": found ${found ? shapeText(found) : "nothing"}, expected ${shapeText(shape)}`];
@@ -228,7 +268,7 @@ const openFineTuned = async (base: ModelFolder, folder: string): Promise<MergedT
     );
   return {
     base,
-    model: base,
+    model,
     tokenizerFolder: base.path,
     method: "fft",
     folder,
@@ -240,11 +280,12 @@ const openFineTuned = async (base: ModelFolder, folder: string): Promise<MergedT
     },
     adapted: undefined,
     async read(name) {
-      const entry = entryOf(base, name);
       const tuned = weights.get(name);
-      return tuned ? roundTo(entry, await readTensorAsFloat32(tuned)) : readTensorData(entry);
+      return tuned
+        ? roundTo(entryOf(model, name), await readTensorAsFloat32(tuned))
+        : readTensorData(entryOf(base, name));
     },
-    readBase: (name) => readTensorData(entryOf(base, name)),
+    readBase: (name) => readOriginal(base, entryOf(model, name)),
     dispose: () => undefined,
   };
 };

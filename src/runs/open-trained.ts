@@ -2,11 +2,12 @@ import type { Compat } from "../core/compat.js";
 import { UserError, userErrorOfFaults } from "../core/errors.js";
 import { quoteJson, type JsonObject } from "../core/json-file.js";
 import { findOnHub } from "../models/hub/find-on-hub.js";
+import { isClassifier, requireLanguageModel } from "../models/classifier.js";
 import { loadModelFolder } from "../models/model-folder.js";
 import { readTensorsAsFloat32 } from "../models/weights/safetensors.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
 import { createFullAdapter } from "../peft/adapter.js";
-import { readAdapter } from "../peft/adapter-files.js";
+import { readAdapter, readAdapterConfig } from "../peft/adapter-files.js";
 import { adapterBaseOf, adapterOfDescription } from "../peft/build-adapter.js";
 import { fft } from "../peft/fft.js";
 import { zeros } from "../peft/init.js";
@@ -16,6 +17,8 @@ import { readRunFlags } from "../report/run-json.js";
 import { Tensor } from "../runtime/tensor.js";
 import { readCheckpoint } from "../train/checkpoint.js";
 import { pickCheckpoint, resolveCheckpoint } from "../train/checkpoint-folder.js";
+import { readLabels, withClassifier } from "../train/classifier-base.js";
+import { DEFAULT_SEED } from "../train/training-settings.js";
 import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { findBase, isSameModel, type TrainedFolder } from "./find-base.js";
 import {
@@ -38,6 +41,8 @@ export interface TrainedModelOptions extends BaseStorage {
   readonly typed?: ReadonlySet<string>;
   readonly compat: Compat;
   readonly tokenizer: "required" | "optional";
+  /** Whether what writes no text, an encoder or a classifier, will do. Default: refused. */
+  readonly encoder?: "allowed" | "refused";
 }
 
 /** What was trained, on its base. */
@@ -68,13 +73,11 @@ export const findTrained = async (
   let { folder } = found;
   const runFolder = found.kind === "run" ? found.folder : found.runFolder;
   if (found.kind === "run") {
-    const { best, evalLoss, skipped } = await pickCheckpoint(found.folder, loadOrder);
+    const { best, metric, skipped } = await pickCheckpoint(found.folder, loadOrder);
     for (const { folder: skippedFolder, reason } of skipped)
       ui.warn(`${skippedFolder} is not a checkpoint: ${reason}`);
     folder = best.folder;
-    ui.line(
-      `Loading ${best.folder}${evalLoss === undefined ? "" : ` (score: ${String(evalLoss)})`}`,
-    );
+    ui.line(`Loading ${best.folder}${metric === undefined ? "" : ` (score: ${String(metric)})`}`);
   }
   const run =
     runFolder === undefined
@@ -161,7 +164,13 @@ export const openTrained = async (
   }
   const modelName = await requireBase(trained, options, ui);
   const storage = storageOf(runFlags, options);
-  const base = await loadBase(modelName, { ...options, ...storage, adapterFolder: folder }, ui);
+  const bare = await loadBase(
+    modelName,
+    { ...options, ...storage, adapterFolder: folder, encoder: "allowed" },
+    ui,
+  );
+  const base = await asTrained(bare, folder);
+  if (options.encoder !== "allowed") requireLanguageModel(base.folder.model, folder);
   const { model } = base.folder;
   const { adapter: description, values } = await readAdapter(folder, adapterBaseOf(model), {
     copiesAreInBase: true,
@@ -174,6 +183,14 @@ export const openTrained = async (
     ([name, { shape, data }]) => [name, Tensor.fromArray("float32", shape, data)] as const,
   );
   return { base, adapted: { adapter, values: new Map(tensors) }, modelName, folder, runFlags };
+};
+
+/** The base as the adapter was trained on it: a classifier where it says so. @throws {UserError} without a head in the adapter */
+const asTrained = async (base: BaseModel, folder: string): Promise<BaseModel> => {
+  const { config } = await readAdapterConfig(folder);
+  if (config.task_type !== "SEQ_CLS" || isClassifier(base.folder.model)) return base;
+  const labels = await readLabels(folder, base.folder.model);
+  return withClassifier(base, labels, { seed: DEFAULT_SEED, padId: base.tokenizer?.padId });
 };
 
 /** Names the flags that set what the loaded method does not have. */

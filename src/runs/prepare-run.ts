@@ -2,8 +2,10 @@ import { resolve } from "node:path";
 import { UserError } from "../core/errors.js";
 import type { JsonObject } from "../core/json-file.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
+import { isClassSetName } from "../datasets/class-sets.js";
 import { ownTemplateNames } from "../datasets/own-encode.js";
 import { findSingleDataset, hasAnswers } from "../datasets/registry.js";
+import { isClassifier } from "../models/classifier.js";
 import { hashModelFiles } from "../models/model-folder.js";
 import { float32Tensors } from "../models/weights/frozen-weights.js";
 import type { Adapter } from "../peft/adapter.js";
@@ -14,6 +16,8 @@ import type { OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { describeHost, hashFiles, readCodeVersion, type RunFacts } from "../report/run-json.js";
 import { runtimeVersion } from "../runtime/providers.js";
+import { loadClassQuestions, type ClassQuestions } from "../train/class-data.js";
+import { withClassifier } from "../train/classifier-base.js";
 import { requireKnownTokensOf } from "../train/known-tokens.js";
 import { loadBase, packingOf, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { momentAllocator, type MomentAllocator } from "../train/optimizer.js";
@@ -21,7 +25,12 @@ import { validationShare } from "../train/own-texts.js";
 import { createParameterStore, type ParameterStore } from "../train/parameters.js";
 import { isEvaluationStep } from "../train/schedule.js";
 import { isPruned } from "../train/sparsity.js";
-import { loadTrainingData, type DataSettings, type TrainingData } from "../train/training-data.js";
+import {
+  learnsClasses,
+  loadTrainingData,
+  type DataSettings,
+  type TrainingData,
+} from "../train/training-data.js";
 import { DEFAULT_SEED, planTraining, type TrainingSettings } from "../train/training-settings.js";
 import { announceDecoding, type PredictionSettings } from "./predict.js";
 import { loadQuestions, type Questions } from "./questions.js";
@@ -108,6 +117,8 @@ export interface PreparedRun {
   readonly data: TrainingData;
   /** What is answered at the end; undefined where nothing is, see hasAnswers. */
   readonly questions: Questions | undefined;
+  /** The test rows of a set with classes. */
+  readonly classQuestions: ClassQuestions | undefined;
   readonly facts: RunFacts;
 }
 
@@ -119,6 +130,25 @@ const loadTestQuestions = async (
     ? loadQuestions(findSingleDataset(options.dataset), base, base.tokenizer, options)
     : undefined;
 
+/**
+ * The base as what is learnt asks for it: a classifier for rows with classes.
+ *
+ * @throws {UserError} if its family has no classifier, or --metric_for_best names a figure of classes
+ */
+const modelOfTask = (
+  base: BaseModel,
+  { labels, padId }: TrainingData,
+  { seed = DEFAULT_SEED, metricForBest = "loss" }: NamedOptions,
+): BaseModel => {
+  if (labels) return withClassifier(base, labels, { seed, padId });
+  if (metricForBest !== "loss")
+    throw new UserError(
+      `Cannot use --metric_for_best=${metricForBest}: found rows without classes, expected loss`,
+      "Accuracy, F1 and Matthews' correlation are for --task=sequence-classification",
+    );
+  return base;
+};
+
 /** Loads model and data, and makes the parameters at their start. @throws {UserError} on what the person can mend */
 export const prepareRun = async (
   peftType: PeftType,
@@ -127,22 +157,31 @@ export const prepareRun = async (
   ui: ProgressUi,
 ): Promise<PreparedRun> => {
   const startedAt = new Date();
-  const base = await loadBase(
+  const bare = await loadBase(
     options.modelName,
-    { ...options, tokenizer: options.datasetFile === undefined ? "required" : "optional" },
+    {
+      ...options,
+      tokenizer: options.datasetFile === undefined ? "required" : "optional",
+      encoder: learnsClasses(options) ? "allowed" : "refused",
+    },
     ui,
   );
+  const data = await loadTrainingData(options, bare);
+  const base = modelOfTask(bare, data, options);
   const { model } = base.folder;
-  const data = await loadTrainingData(options, base);
   // The test rows too: a run of hours must not end at what could have been told before it.
   const questions = await loadTestQuestions(base, options);
-  requireKnownTokensOf(base, [...data.unknown, ...(questions?.unknown ?? [])], {
+  const classQuestions =
+    isClassifier(model) && isClassSetName(options.dataset)
+      ? await loadClassQuestions(options, base, model.labels)
+      : undefined;
+  const asked = questions ?? classQuestions;
+  requireKnownTokensOf(base, [...data.unknown, ...(asked?.unknown ?? [])], {
     usesTokenizer: options.datasetFile === undefined || data.usesTokenizer === true,
   });
   for (const line of [...(data.remarks ?? []), ...(data.shown ?? [])]) ui.line(line);
   // A file that serves as validation and as test says the same twice.
-  for (const warning of new Set([...data.warnings, ...(questions?.warnings ?? [])]))
-    ui.warn(warning);
+  for (const warning of new Set([...data.warnings, ...(asked?.warnings ?? [])])) ui.warn(warning);
   requireSameLength(options, data.train.length);
   requireDropout(base, options.modelDropout);
   const adapter = buildAdapter(peftType, model, options, options.compat, base.tokenizer);
@@ -179,7 +218,7 @@ export const prepareRun = async (
     code: await readCodeVersion(),
     host: describeHost(runtimeVersion()),
   };
-  return { base, adapter, store, data, questions, facts };
+  return { base, adapter, store, data, questions, classQuestions, facts };
 };
 
 /**

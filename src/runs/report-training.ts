@@ -11,6 +11,7 @@ import {
   type TensorBoardWriter,
 } from "../report/tensorboard.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
+import { classIntervals } from "../score/classification.js";
 import type { Checkpoint } from "../train/checkpoint.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import type { BaseModel } from "../train/load-base.js";
@@ -20,7 +21,8 @@ import { countEvaluations } from "../train/schedule.js";
 import { readTrainedWeights, writeTrainedWeights } from "../train/trained-weights.js";
 import type { TrainingData } from "../train/training-data.js";
 import { planTraining, type TrainingSettings } from "../train/training-settings.js";
-import { isEvaluated } from "../train/training-state.js";
+import type { Classified } from "../train/class-figures.js";
+import { evaluationNames, isEvaluated, type EvaluationFigures } from "../train/training-state.js";
 
 /** A training with all that its reports say. */
 export interface ReportedTraining {
@@ -76,6 +78,24 @@ const updatesOfValidation = (
   return (forwardShare * tokens(validation)) / perUpdate;
 };
 
+/** eval_accuracy_interval and the like: [low, high]. */
+const intervalsOf = (
+  classified: Classified,
+): Readonly<Record<string, readonly [low: number, high: number]>> =>
+  Object.fromEntries(
+    Object.entries(classIntervals(classified)).map(([name, { low, high }]) => [
+      `eval_${name}_interval`,
+      [low, high],
+    ]),
+  );
+
+/** `  accuracy 0.9128, f1 0.9145, ...` below the line of an evaluation. */
+const figuresLine = (figures: EvaluationFigures): string =>
+  `  ${Object.entries<number>({ ...figures })
+    .filter(([name]) => name !== "loss")
+    .map(([name, value]) => `${name} ${value.toFixed(4)}`)
+    .join(", ")}`;
+
 /** Trains with metrics.jsonl, TensorBoard and the terminal looking on. A run that goes on goes on in the same files. */
 export const trainWithReports = async (job: ReportedTraining): Promise<TrainingResult> => {
   const { base, adapter, store, data, options, runFolder, resumeFrom, ui, interrupt } = job;
@@ -117,10 +137,13 @@ export const trainWithReports = async (job: ReportedTraining): Promise<TrainingR
     validating(rows, total) {
       progress.validating(rows, total);
     },
-    async evaluation({ step, loss, best, seconds, rows, batches }, epoch) {
+    async evaluation({ step, figures, classified, best, seconds, rows, batches }, epoch) {
+      const { loss } = figures;
+      const named = evaluationNames(figures);
+      if (classified) await metrics.evaluation(step, { ...named, ...intervalsOf(classified) });
       await board.log(
         {
-          eval_loss: loss,
+          ...named,
           eval_runtime: seconds,
           eval_samples_per_second: rows / seconds,
           eval_steps_per_second: batches / seconds,
@@ -130,7 +153,8 @@ export const trainWithReports = async (job: ReportedTraining): Promise<TrainingR
         new Date(),
       );
       progress.evaluation({ step, loss, best });
-      print(log?.evaluation({ loss, seconds, rows, batches, epoch }));
+      if (classified && !log) ui.line(figuresLine(figures));
+      print(log?.evaluation({ figures: named, seconds, rows, batches, epoch }));
     },
     async saving() {
       await metrics.flush();

@@ -12,6 +12,9 @@ import { currentMemoryBytes } from "../runtime/memory.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { requireKnownTokensOf } from "../train/known-tokens.js";
 import type { BaseStorage } from "../train/load-base.js";
+import { learnsClasses } from "../train/training-data.js";
+import type { TaskName } from "../train/tasks/task.js";
+import { evaluateClasses } from "./evaluate-classes.js";
 import { isAnswered, loadAllSets, requireAnswersOf, requireAnswersTo } from "./answered-files.js";
 import { placeOfAnswers, type AnswersPlaceOptions } from "./answers-place.js";
 import { analyseAdapter, writeAdapterAnalysis } from "./adapter-analysis.js";
@@ -36,6 +39,11 @@ export interface EvaluationRunOptions
   /** Those of them that have to have an effect. */
   readonly typed?: ReadonlySet<string>;
   readonly dataset: string;
+  /** A file of rows; see learnsClasses. */
+  readonly datasetFile?: string | undefined;
+  readonly task?: TaskName | undefined;
+  /** Tokens of a row with a class, at most. */
+  readonly maxLength?: number | undefined;
   /** How the rows are answered: by what is written, by the likelihood of each answer, or by both. Default: "generate". */
   readonly scoring?: Scoring;
   /** Which form of an answer is asked for its likelihood. Default: "words". */
@@ -104,6 +112,15 @@ export const runEvaluation = async (
 ): Promise<readonly ScoringComparison[]> => {
   const { ckpt: named, scoring = "generate" } = options;
   if (named === undefined) throw new RangeError("Cannot evaluate without a checkpoint");
+  if (learnsClasses(options)) {
+    await evaluateClasses(
+      { ...options, ckpt: named },
+      (path, model, rows) => writeAnswers(path, model, originalFlags, rows),
+      ui,
+      interrupt,
+    );
+    return [];
+  }
   const sets = answeredSetsOf(options.dataset);
   const analyses = options.computeRank || options.computeNorm;
   // The original knows folders alone.
@@ -162,27 +179,8 @@ export const runEvaluation = async (
   if (todo.generate.length > 0)
     announceDecoding(todo.generate, { folder, tokenizer, kind }, options, ui);
   for (const { warnings } of asked) for (const warning of warnings) ui.warn(warning);
-  const write = async (
-    path: string,
-    rows: OutputFile["rows"],
-    accuracyPercent?: number,
-  ): Promise<void> => {
-    await writeOutputJsonl(path, {
-      flags: originalFlags(replacedFlags(model)),
-      adapterConfig: outputConfigOf(
-        model.base,
-        model.adapted?.adapter,
-        model.modelName,
-        hiraFlagsOf(model),
-      ),
-      summary:
-        accuracyPercent === undefined
-          ? { memUsedMiB: Math.round(currentMemoryBytes() / 2 ** 20), trainSeconds: -1 }
-          : { accuracyPercent },
-      parameters: countParameters(model.base, model.adapted?.adapter),
-      rows,
-    });
-  };
+  const write = (path: string, rows: OutputFile["rows"], accuracyPercent?: number) =>
+    writeAnswers(path, model, originalFlags, rows, accuracyPercent);
   const generated = asked.filter(({ dataset }) => isAmong(todo.generate, dataset));
   if (generated.length > 0) {
     const predictor = await openPredictor(
@@ -237,6 +235,29 @@ const answersNameOf = (
   const [first] = sets;
   return first?.kind === "file" ? first.name : dataset;
 };
+/** Writes a file of answers with its header. */
+const writeAnswers = (
+  path: string,
+  model: TrainedModel,
+  originalFlags: (replaced: Readonly<Record<string, unknown>>) => OutputFile["flags"],
+  rows: OutputFile["rows"],
+  accuracyPercent?: number,
+): Promise<void> =>
+  writeOutputJsonl(path, {
+    flags: originalFlags(replacedFlags(model)),
+    adapterConfig: outputConfigOf(
+      model.base,
+      model.adapted?.adapter,
+      model.modelName,
+      hiraFlagsOf(model),
+    ),
+    summary:
+      accuracyPercent === undefined
+        ? { memUsedMiB: Math.round(currentMemoryBytes() / 2 ** 20), trainSeconds: -1 }
+        : { accuracyPercent },
+    parameters: countParameters(model.base, model.adapted?.adapter),
+    rows,
+  });
 
 /** @throws {UserError} on sets that have no answers to choose from */
 const requireChoices = (sets: readonly AnsweredSet[]): void => {

@@ -11,6 +11,7 @@ import { nameRow } from "../core/row-names.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
 import { readPreTokenized } from "../datasets/pre-tokenized.js";
 import { mergedForm } from "../decode/merge-adapter.js";
+import { isClassifier } from "../models/classifier.js";
 import { modelFile } from "../models/model-files.js";
 import { loadModelFolder } from "../models/model-folder.js";
 import { openFrozenWeights } from "../models/weights/frozen-weights.js";
@@ -210,7 +211,7 @@ const describe = (
       : `the rows of ${input}`;
   const narrow = dtypesOf(model, changed).filter((dtype) => dtype !== "float32");
   return [
-    `Largest logit difference to the unmerged ${adapted ? "adapter" : "checkpoint"}: ${digits(rounded?.largest ?? NaN)}, where logits reach ${digits(largestLogit)}; the likeliest token is the same at ${String(rounded?.sameToken ?? 0)} of ${String(positions)} positions (${rows})`,
+    `Largest logit difference to the unmerged ${adapted ? "adapter" : "checkpoint"}: ${digits(rounded?.largest ?? NaN)}, where logits reach ${digits(largestLogit)}; the likeliest ${isClassifier(model.model) ? "label" : "token"} is the same at ${String(rounded?.sameToken ?? 0)} of ${String(positions)} positions (${rows})`,
     ...(exact
       ? [
           `  with the merged weights in float32: ${digits(exact.largest)}${narrow.length > 0 ? `; what is above it is the rounding of the weights to ${narrow.join(" and ")}` : ""}`,

@@ -1,8 +1,9 @@
 import { join } from "node:path";
 import { requireWritableFolder } from "../core/atomic-file.js";
 import { findDataset, hasAnswers } from "../datasets/registry.js";
+import { isClassifier } from "../models/classifier.js";
 import type { AdapterSettings } from "../peft/build-adapter.js";
-import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
+import { writeOutputJsonl, type OutputFile, type PredictionRow } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { trainableLine } from "../report/python-format.js";
 import { writeRunConfig } from "../report/run-config.js";
@@ -12,6 +13,7 @@ import { lockRunFolder } from "../report/run-lock.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
 import { activities, InterruptedError, type InterruptSignal } from "../train/interrupt.js";
 import { requireModelName } from "../train/model-name.js";
+import { classifyRows, classScoreLine } from "./classify.js";
 import { countParameters, outputConfigOf } from "./output-header.js";
 import { answerSet, openPredictor } from "./predict.js";
 import {
@@ -116,7 +118,7 @@ export const runTraining = async (
 /** Trains, and unless a signal ends that, answers the test split and writes output.jsonl. */
 const finishRun = async (
   job: ReportedTraining &
-    Pick<PreparedRun, "questions"> & {
+    Pick<PreparedRun, "questions" | "classQuestions"> & {
       readonly options: NamedOptions;
       readonly record: RunRecord;
     },
@@ -133,7 +135,7 @@ const finishRun = async (
   const { best } = result.evaluations;
   if (best && result.bestCheckpoint !== undefined)
     ui.line(
-      `Loading best model from ${join(runFolder, result.bestCheckpoint)} (score: ${String(best.evalLoss)}).`,
+      `Loading best model from ${join(runFolder, result.bestCheckpoint)} (score: ${String(best.metric)}).`,
     );
 
   const memUsedMiB = Math.round(currentMemoryBytes() / 2 ** 20);
@@ -152,9 +154,41 @@ const finishRun = async (
       parameters: countParameters(base, adapter),
       rows,
     });
-  const rows = questions ? await answerTest(questions, job, { path, write }) : [];
+  const rows = questions ? await answerTest(questions, job, { path, write }) : await classify(job);
   if (!questions) await write(rows);
-  for (const line of trainingSummary({ runFolder, result, adapter, options, rows })) ui.line(line);
+  const { labels } = job.data;
+  if (labels && rows.length > 0) ui.line(await classScoreLine(options.dataset, rows));
+  for (const line of trainingSummary({ runFolder, result, adapter, options, rows, labels }))
+    ui.line(line);
+};
+
+/** The test rows of a set with classes, classified; none where there are none. */
+const classify = async ({
+  base,
+  adapter,
+  store,
+  data,
+  classQuestions,
+  options,
+  runFolder,
+  ui,
+  interrupt,
+}: Parameters<typeof finishRun>[0]): Promise<readonly PredictionRow[]> => {
+  const { model } = base.folder;
+  if (!classQuestions || !isClassifier(model)) return [];
+  const { weights } = base;
+  try {
+    return await classifyRows(
+      { model, weights, adapter, store, padId: data.padId },
+      classQuestions,
+      {
+        ...{ batch: options.batch, threads: options.threads, ui, interrupt },
+      },
+    );
+  } catch (error) {
+    if (error instanceof InterruptedError) ui.line(`To go on: ${resumeCommand(runFolder)}`);
+    throw error;
+  }
 };
 
 const trainLetters = ({ trainAb }: AdapterSettings): string =>

@@ -20,16 +20,18 @@ export interface EndedRun {
   readonly adapter: Pick<Adapter, "method">;
   readonly options: Pick<
     TrainingRunOptions,
-    "dataset" | "datasetFile" | "dataDir" | "batch" | "useInput" | "compat"
+    "dataset" | "datasetFile" | "dataDir" | "batch" | "useInput" | "compat" | "metricForBest"
   >;
+  /** The names of the classes, where rows with classes were learnt. */
+  readonly labels?: readonly string[] | undefined;
   /** The answers to the test rows. */
   readonly rows: readonly AnsweredRow[];
 }
 
-const resultLine = ({ result }: EndedRun): string => {
+const resultLine = ({ result, options }: EndedRun): string => {
   const { best } = result.evaluations;
   if (best)
-    return `Best validation loss ${best.evalLoss.toFixed(4)} at step ${String(best.step)} of ${String(result.totalSteps)} (${checkpointName(best.step)})`;
+    return `Best validation ${options.metricForBest ?? "loss"} ${best.metric.toFixed(4)} at step ${String(best.step)} of ${String(result.totalSteps)} (${checkpointName(best.step)})`;
   return result.totalSteps === 0
     ? "Nothing was trained: these are the answers of the model as it stands"
     : `Without a validation loss the last weights count (${checkpointName(result.steps)})`;
@@ -47,6 +49,8 @@ const nextCommands = ({
   runFolder,
   adapter,
   options,
+  labels,
+  rows,
 }: EndedRun): readonly (readonly [line: string, does: string])[] => {
   const { dataset, datasetFile, dataDir, batch } = options;
   const evaluation = [
@@ -65,7 +69,7 @@ const nextCommands = ({
     ...(dataset === "common_170k" && datasetFile === undefined
       ? [[shellLine(evaluation), "answer the eight sets"] as const]
       : []),
-    ...(hasAnswers(dataset)
+    ...(hasAnswers(dataset) || (labels && rows.length > 0)
       ? [[shellLine(["hira", "score", scored]), "score the answers"] as const]
       : []),
     ...(isTextSetName(dataset) ? [[shellLine(perplexity), "measure the test text"] as const] : []),

@@ -1,7 +1,9 @@
 import { classificationScore, type ClassificationScore } from "../metrics/classification.js";
 import { stripSpace } from "../metrics/python-text.js";
 import { jackknifeInterval } from "./resample.js";
-import type { Figure, Scorer } from "./scorer.js";
+import type { ClassFigureName, Classified } from "../train/class-figures.js";
+import type { Interval } from "./intervals.js";
+import type { ComputedFigure, Figure, FigureFacts, Scorer } from "./scorer.js";
 import { shareFigure } from "./share.js";
 
 /** A figure of a classifier over all rows, with what it were without each of them. */
@@ -10,7 +12,7 @@ const labelFigure = (
   predicted: readonly string[],
   truth: readonly string[],
   of: (score: ClassificationScore) => number,
-): Figure => {
+): ComputedFigure & FigureFacts => {
   const value = 100 * of(classificationScore(predicted, truth));
   // Leaving a row out changes a figure by the row's labels alone, so that each pair of them is reckoned once.
   const known = new Map<string, number>();
@@ -27,6 +29,38 @@ const labelFigure = (
     ...{ key, title: key, value },
     interval: jackknifeInterval(value, without, low),
     sample: { kind: "leftOut", values: without },
+  };
+};
+
+/**
+ * 95 % intervals of the figures of a classifier, as shares: Wilson's of the accuracy, the jackknife's of the others.
+ *
+ * @param classified what was said of each row, and what is true
+ */
+export const classIntervals = ({
+  predicted,
+  truth,
+  classes,
+}: Classified): Readonly<Record<ClassFigureName, Interval>> => {
+  const [said, right] = [predicted.map(String), truth.map(String)];
+  const shares = ({ interval }: Pick<ComputedFigure, "interval">): Interval => ({
+    low: interval.low / 100,
+    high: interval.high / 100,
+  });
+  const figure = (key: string, of: (score: ClassificationScore) => number): Interval =>
+    shares(labelFigure(key, said, right, of));
+  const macro = figure("f1", ({ macroF1 }) => macroF1);
+  return {
+    accuracy: shares(
+      shareFigure(
+        "acc",
+        "accuracy",
+        right.map((label, i) => label === said[i]),
+      ),
+    ),
+    f1: classes === 2 ? figure("f1", ({ perLabel }) => perLabel.get("1")?.f1 ?? 0) : macro,
+    f1_macro: macro,
+    mcc: figure("mcc", ({ matthews }) => matthews),
   };
 };
 

@@ -41,7 +41,7 @@ export interface FigureFacts {
   readonly isPlain?: true;
 }
 
-interface ComputedFigure {
+export interface ComputedFigure {
   readonly value: number;
   readonly interval: Interval;
   readonly sample: Sample;

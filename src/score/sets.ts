@@ -15,6 +15,8 @@ const scorerOfSet = {
   samsum: "rouge",
   e2e_nlg: "e2e",
   e2e_cleaned: "e2e",
+  sst2: "classification",
+  imdb: "classification",
 } as const;
 
 export type ScoredSet = keyof typeof scorerOfSet;

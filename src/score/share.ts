@@ -1,10 +1,14 @@
 import { wilsonInterval } from "./intervals.js";
-import type { Figure, ScoredGroup } from "./scorer.js";
+import type { ComputedFigure, FigureFacts, ScoredGroup } from "./scorer.js";
 
 const countRight = (right: readonly boolean[]): number => right.filter(Boolean).length;
 
 /** The share of right items, in percent, with Wilson's interval. */
-export const shareFigure = (key: string, title: string, right: readonly boolean[]): Figure => {
+export const shareFigure = (
+  key: string,
+  title: string,
+  right: readonly boolean[],
+): FigureFacts & ComputedFigure => {
   const count = countRight(right);
   return {
     key,

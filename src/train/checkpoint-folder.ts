@@ -43,8 +43,8 @@ export const listCheckpoints = async (runFolder: string): Promise<CheckpointList
 export interface PickedCheckpoint {
   /** The checkpoint to load. */
   readonly best: CheckpointEntry;
-  /** Its validation loss; undefined where the run had not evaluated yet. */
-  readonly evalLoss: number | undefined;
+  /** Its validation loss, or what --metric_for_best has named; undefined where the run had not evaluated yet. */
+  readonly metric: number | undefined;
   /** The one that --load_order named, whose trainer_state.json names the best. */
   readonly picked: CheckpointEntry;
   readonly skipped: CheckpointList["skipped"];
@@ -82,14 +82,14 @@ export const pickCheckpoint = async (
       `Cannot load checkpoint --load_order=${String(loadOrder)} of ${runFolder}: found ${nameList(list)}, expected a whole number from ${String(-checkpoints.length)} to ${String(checkpoints.length - 1)}`,
     );
   const named = await readBestCheckpoint(join(picked.folder, "trainer_state.json"));
-  if (named === undefined) return { best: picked, evalLoss: undefined, picked, skipped };
+  if (named === undefined) return { best: picked, metric: undefined, picked, skipped };
   const best = checkpoints.find(({ step }) => step === named.step);
   if (best === undefined)
     throw new UserError(
       `Cannot load the best checkpoint of ${runFolder}: found ${nameList(list)}, expected ${checkpointName(named.step)}, which ${checkpointName(picked.step)}/trainer_state.json names`,
       `Copy ${checkpointName(named.step)} back into the folder, or give one checkpoint folder itself`,
     );
-  return { best, evalLoss: named.evalLoss, picked, skipped };
+  return { best, metric: named.metric, picked, skipped };
 };
 
 /**

@@ -155,11 +155,18 @@ const replaceFolder = async (from: string, to: string, aside: string): Promise<v
   if (exists) await rm(aside, { recursive: true, force: true });
 };
 
-/** best.json: the name, step and loss of the best checkpoint, for people and scripts; hira itself reads trainer_state.json. */
-const writeBest = async (runFolder: string, { evaluations }: TrainerState): Promise<void> => {
+/** best.json: the name, step and metric of the best checkpoint, for people and scripts; hira itself reads trainer_state.json. */
+const writeBest = async (
+  runFolder: string,
+  { evaluations, bestMetric = "loss" }: TrainerState,
+): Promise<void> => {
   const { best } = evaluations;
   if (best === undefined) return;
-  const json = { checkpoint: checkpointName(best.step), step: best.step, eval_loss: best.evalLoss };
+  const json = {
+    checkpoint: checkpointName(best.step),
+    step: best.step,
+    [`eval_${bestMetric}`]: best.metric,
+  };
   await writeFileAtomically(
     join(runFolder, "best.json"),
     `${JSON.stringify(json, undefined, 2)}\n`,

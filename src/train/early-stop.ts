@@ -1,32 +1,39 @@
-/** An evaluation of a run: after update `step`, with this loss. */
+import type { BestMetric } from "./class-figures.js";
+
+/** An evaluation of a run: after update `step`, with this value of what chooses the best: the loss, or --metric_for_best. */
 export interface Evaluation {
   readonly step: number;
-  readonly evalLoss: number;
+  readonly metric: number;
 }
 
 /** What the evaluations so far add up to. */
 export interface EvaluationRecord {
-  /** The lowest loss; of equal ones the first. */
+  /** The best evaluation; of equal ones the first. */
   readonly best: Evaluation | undefined;
-  /** Evaluations in a row that were not lower than the best before them. */
+  /** Evaluations in a row that were not better than the best before them. */
   readonly withoutGain: number;
 }
 
 export const noEvaluations: EvaluationRecord = { best: undefined, withoutGain: 0 };
 
+/** Whether a value is better than another: a lower loss, and more of all else. NaN is never better. */
+export const isBetter = (value: number, best: number, metric: BestMetric = "loss"): boolean =>
+  metric === "loss" ? value < best : value > best;
+
 /**
- * The record after one more evaluation. A loss that is not a number is never the best.
+ * The record after one more evaluation. A value that is not a number is never the best.
  *
  * Source: EarlyStoppingCallback of transformers 4.41.1 with a threshold of 0.
  */
 export const recordEvaluation = (
   { best, withoutGain }: EvaluationRecord,
   evaluation: Evaluation,
+  metric: BestMetric = "loss",
 ): EvaluationRecord => {
-  const isBetter =
-    !Number.isNaN(evaluation.evalLoss) &&
-    (best === undefined || evaluation.evalLoss < best.evalLoss);
-  return isBetter ? { best: evaluation, withoutGain: 0 } : { best, withoutGain: withoutGain + 1 };
+  const isBest =
+    !Number.isNaN(evaluation.metric) &&
+    (best === undefined || isBetter(evaluation.metric, best.metric, metric));
+  return isBest ? { best: evaluation, withoutGain: 0 } : { best, withoutGain: withoutGain + 1 };
 };
 
 /** Whether `--early_stop_patience` is used up; 0 = never. */

@@ -1,6 +1,7 @@
 import { buildBatch, type Batch, type BatchLayout } from "../datasets/build-batch.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
 import { planBatches } from "../datasets/plan-batches.js";
+import { likeliestClass, type Classified } from "./class-figures.js";
 import type { LossSession } from "./loss-session.js";
 
 export interface EvaluationOptions {
@@ -34,6 +35,12 @@ export function* evaluationBatches({
   }
 }
 
+/** The loss over the validation rows, and where these have classes, what was said of them. */
+export interface LossEvaluation {
+  readonly loss: number;
+  readonly classified: Omit<Classified, "classes"> | undefined;
+}
+
 /** The validation loss. @throws the reason of `signal`, once it is aborted */
 export const evaluateLoss = async (
   session: LossSession,
@@ -46,16 +53,30 @@ export const evaluateLoss = async (
     /** Called with the rows that are done, first with none. */
     readonly onProgress?: (rows: number) => void;
   } = {},
-): Promise<number> => {
+): Promise<LossEvaluation> => {
+  const predicted: number[] = [];
+  const truth: number[] = [];
   let [total, weight, rows] = [0, 0, 0];
   onProgress?.(rows);
   for (const batch of evaluationBatches(options)) {
-    const { loss } = await session.run(batch, 1 / Math.max(1, batch.labelledTokens), { signal });
+    const { loss, labelLogits } = await session.run(batch, 1 / Math.max(1, batch.labelledTokens), {
+      signal,
+    });
     const share = options.mean === "rows" ? batch.batch : batch.labelledTokens;
     total += loss * share;
     weight += share;
     rows += batch.batch;
+    const { classes } = batch;
+    if (labelLogits && classes) {
+      const count = labelLogits.length / batch.batch;
+      truth.push(...classes);
+      for (let row = 0; row < batch.batch; row++)
+        predicted.push(likeliestClass(labelLogits, row * count, count));
+    }
     onProgress?.(rows);
   }
-  return total / weight;
+  return {
+    loss: total / weight,
+    classified: truth.length > 0 ? { predicted, truth } : undefined,
+  };
 };

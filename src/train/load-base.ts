@@ -1,4 +1,4 @@
-import { UserError } from "../core/errors.js";
+import { requireLanguageModel } from "../models/classifier.js";
 import { weightOf } from "../models/model.js";
 import { findOnHub } from "../models/hub/find-on-hub.js";
 import { openCompanions } from "../models/model-files.js";
@@ -32,7 +32,7 @@ export interface LoadBaseOptions extends BaseStorage {
   readonly modelFolder?: string | undefined;
   /** "optional" where rows of token ids are at hand: then a folder without one will do. */
   readonly tokenizer: "required" | "optional";
-  /** Whether an encoder, a model without output head, will do. */
+  /** Whether a model without output head, an encoder or a classifier, will do. */
   readonly encoder?: "allowed" | "refused";
   /**
    * The folder of an adapter for this model. The embedding and the head in its file stand in place of the model's (see
@@ -88,7 +88,7 @@ export const loadBase = async (
   const original = await loadModelFolder(
     modelFolder ?? (await findOnHub(modelName, { purpose: "model", ui })),
   );
-  if (encoder === "refused") requireDecoder(original);
+  if (encoder === "refused") requireLanguageModel(original.model, original.path);
   for (const warning of original.warnings) ui.warn(warning);
   const folder =
     adapterFolder === undefined ? original : await withCopiesOf(adapterFolder, original, ui);
@@ -105,15 +105,6 @@ export const loadBase = async (
       ...(pack && { pack }),
     }),
   };
-};
-
-/** @throws {UserError} on a model that predicts no next token */
-const requireDecoder = ({ path, model }: ModelFolder): void => {
-  if (model.head) return;
-  throw new UserError(
-    `Cannot predict tokens with ${path}: found ${model.modelType}, an encoder without an output head, expected a model that predicts the next token`,
-    "An encoder classifies texts (--task=sequence-classification), and hira score takes it as --bert_model; to train on text and write it, give a decoder",
-  );
 };
 
 const withCopiesOf = async (

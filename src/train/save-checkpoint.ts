@@ -55,6 +55,7 @@ export const saveCheckpoint = async (
       tokensSeen,
       trainSeconds,
       evaluations,
+      bestMetric: settings.metricForBest,
       earlyStopPatience: settings.earlyStopPatience,
       logHistory,
     },

@@ -4,6 +4,7 @@ import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import type { Adapter } from "../peft/adapter.js";
 import type { StepMetrics } from "../report/metrics.js";
 import { AdamW } from "./adamw.js";
+import { classFigures, type Classified } from "./class-figures.js";
 import { readCheckpoint, type Checkpoint, type RunPosition } from "./checkpoint.js";
 import { shouldStopEarly, type EvaluationRecord } from "./early-stop.js";
 import { evaluateLoss, type EvaluationOptions } from "./evaluate-loss.js";
@@ -25,6 +26,7 @@ import {
 } from "./save-checkpoint.js";
 import { isEvaluationStep, learningRate } from "./schedule.js";
 import { createSparsifier, isPruned } from "./sparsity.js";
+import { taskOf } from "./tasks/registry.js";
 import { checkpointName } from "./trainer-state.js";
 import { mostLabels, type TrainingData } from "./training-data.js";
 import {
@@ -38,12 +40,15 @@ import {
   afterUpdate,
   isEvaluated,
   startingState,
+  type EvaluationFigures,
   type TrainingState,
 } from "./training-state.js";
 
 export interface EvaluationResult {
   readonly step: number;
-  readonly loss: number;
+  readonly figures: EvaluationFigures;
+  /** Of rows with classes, what was said of each. */
+  readonly classified: Classified | undefined;
   readonly best: boolean;
   readonly seconds: number;
   readonly rows: number;
@@ -168,6 +173,8 @@ const openTrainer = async (
           recomputeLayers: gradients && settings.enableGradCkpt,
           drops: gradients,
           modelDropout: settings.modelDropout,
+          task: taskOf(model, data.padId),
+          labelLogits: !gradients && data.labels !== undefined,
         },
         weights,
         store,
@@ -272,7 +279,7 @@ const evaluate = async (
   const { rows, batch } = evaluator.options;
   const epoch = step / plan.stepsPerEpoch;
   const begun = performance.now();
-  const loss = await evaluateLoss(evaluator.session, evaluator.options, {
+  const { loss, classified: said } = await evaluateLoss(evaluator.session, evaluator.options, {
     signal: job.interrupt?.stop,
     onProgress: (done) => {
       job.events.validating(done, rows.length);
@@ -280,10 +287,16 @@ const evaluate = async (
   });
   const seconds = (performance.now() - begun) / 1000;
   const counts = isPruned(sparsity, step, plan.totalSteps);
-  const after = afterEvaluation(state, loss, { epoch, counts });
+  const classified = said && { ...said, classes: job.data.labels?.length ?? 0 };
+  const figures = { loss, ...(classified && classFigures(classified)) };
+  const metric = job.settings.metricForBest;
+  const after = afterEvaluation(state, figures, { epoch, counts, metric });
   const best = after.evaluations.best !== state.evaluations.best;
   const batches = Math.ceil(rows.length / batch);
-  await job.events.evaluation({ step, loss, best, seconds, rows: rows.length, batches }, epoch);
+  await job.events.evaluation(
+    { step, figures, classified, best, seconds, rows: rows.length, batches },
+    epoch,
+  );
   return after;
 };
 

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { UserError } from "../core/errors.js";
 import { hubNameOfSnapshot, hubNameText } from "../models/hub/hub-name.js";
+import { isClassifier } from "../models/classifier.js";
 import { loadModelFolder } from "../models/model-folder.js";
 import {
   readSafetensorsHeader,
@@ -17,6 +18,7 @@ import { readAdapter, writeAdapter } from "../peft/adapter-files.js";
 import { bakeVirtualTokens } from "../peft/bake-virtual-tokens.js";
 import { adapterBaseOf, describeAdapter } from "../peft/build-adapter.js";
 import type { Tensor } from "../runtime/tensor.js";
+import { writeLabels } from "./classifier-base.js";
 import type { BaseModel } from "./load-base.js";
 import type { ParameterStore } from "./parameters.js";
 
@@ -75,6 +77,7 @@ export const writeTrainedWeights = async (
     if (store.masks.size > 0) await writeSafetensors(join(folder, masksFile), masksOf(store));
     const values = elementsOf(await bakeVirtualTokens(adapter, store.values));
     await writeAdapter(folder, description, adapterBaseOf(base.folder.model), values);
+    if (isClassifier(base.folder.model)) await writeLabels(folder, base.folder.model);
     return;
   }
   await writeModelFolder({

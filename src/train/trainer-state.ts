@@ -2,6 +2,7 @@ import { userErrorOfFaults } from "../core/errors.js";
 import type { JsonObject } from "../core/json-file.js";
 import { quoteJson, readJsonObject } from "../core/json-file.js";
 import { isJsonObject } from "../core/json.js";
+import type { BestMetric } from "./class-figures.js";
 import type { EvaluationRecord } from "./early-stop.js";
 
 /** One entry of log_history: `step`, `epoch` and what was measured then, under transformers' names. */
@@ -25,6 +26,8 @@ export interface TrainerState {
   /** Time that training has taken so far, in all processes of the run together. */
   readonly trainSeconds: number;
   readonly evaluations: EvaluationRecord;
+  /** What chooses the best checkpoint, by which best.json names it; not in trainer_state.json. Default: the loss. */
+  readonly bestMetric?: BestMetric | undefined;
   /** 0 = off. */
   readonly earlyStopPatience: number;
   readonly logHistory: readonly LogEntry[];
@@ -46,7 +49,7 @@ export const checkpointStep = (path: string): number | undefined => {
 export const trainerStateJson = (state: TrainerState): string => {
   const { best, withoutGain } = state.evaluations;
   const json = {
-    best_metric: best?.evalLoss ?? null,
+    best_metric: best?.metric ?? null,
     best_model_checkpoint: best === undefined ? null : checkpointName(best.step),
     epoch: state.epoch,
     eval_steps: state.evalSteps,
@@ -75,11 +78,12 @@ export const trainerStateJson = (state: TrainerState): string => {
 /** The best checkpoint that a trainer_state.json names, whoever wrote the file. */
 export interface BestCheckpoint {
   readonly step: number;
-  readonly evalLoss: number;
+  /** Its loss, or what --metric_for_best has named. */
+  readonly metric: number;
 }
 
 const bestOf = (json: JsonObject, faults: string[]): BestCheckpoint | undefined => {
-  const { best_model_checkpoint: path, best_metric: evalLoss } = json;
+  const { best_model_checkpoint: path, best_metric: metric } = json;
   if (path === null || path === undefined) return undefined;
   // Only the folder's name counts: the path is where the run was, not where its folder is now.
   const step = typeof path === "string" ? checkpointStep(path) : undefined;
@@ -87,9 +91,9 @@ const bestOf = (json: JsonObject, faults: string[]): BestCheckpoint | undefined 
     faults.push(
       `found ${quoteJson(path)} in best_model_checkpoint, expected a path that ends in checkpoint-<step>`,
     );
-  if (typeof evalLoss !== "number")
-    faults.push(`found ${quoteJson(evalLoss)} in best_metric, expected a number`);
-  return step === undefined || typeof evalLoss !== "number" ? undefined : { step, evalLoss };
+  if (typeof metric !== "number")
+    faults.push(`found ${quoteJson(metric)} in best_metric, expected a number`);
+  return step === undefined || typeof metric !== "number" ? undefined : { step, metric };
 };
 
 /**

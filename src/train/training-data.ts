@@ -14,14 +14,19 @@ import { inputWarning, loadSplit, remarkLines, type LoadedSplit } from "../datas
 import { findSingleDataset } from "../datasets/registry.js";
 import { showRows, type ShownRow } from "../datasets/show-rows.js";
 import { trainingLayout, type BatchLayout } from "../datasets/build-batch.js";
+import { classSetNames, isClassSetName } from "../datasets/class-sets.js";
 import { isTextSetName } from "../datasets/wikitext.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
+import { loadClassData } from "./class-data.js";
 import { loadDatasetFile } from "./dataset-file.js";
 import { unknownTokensOfRows, vocabularyOf } from "./known-tokens.js";
 import type { BaseModel } from "./load-base.js";
+import type { TaskName } from "./tasks/task.js";
 import { loadTextData } from "./text-data.js";
 
 export interface DataSettings {
+  /** What is learnt of the rows. Default: tokens, or classes where the set has them. */
+  readonly task?: TaskName | undefined;
   /** A name of the data set table, or a file of rows. */
   readonly dataset: string;
   readonly datasetFile: string | undefined;
@@ -51,6 +56,8 @@ export interface DataSettings {
 export interface TrainingData {
   readonly train: readonly EncodedRow[];
   readonly validation: readonly EncodedRow[] | undefined;
+  /** The names of the classes of the rows; undefined where tokens are learnt. */
+  readonly labels?: readonly string[];
   readonly layout: BatchLayout;
   readonly padId: number;
   /** Evaluation takes max(1, floor(--batch / this)) rows at a time. */
@@ -74,6 +81,31 @@ export interface TrainingData {
 }
 
 /**
+ * Whether rows with classes are learnt: of a set that has them, or as --task says of a file.
+ *
+ * @throws {UserError} if the set has no classes, or nothing but classes, and --task asks for the other
+ */
+export const learnsClasses = ({
+  task,
+  dataset,
+  datasetFile,
+}: Pick<DataSettings, "task" | "dataset"> & {
+  readonly datasetFile?: string | undefined;
+}): boolean => {
+  const isClassSet = isClassSetName(dataset);
+  const other =
+    task !== undefined &&
+    datasetFile === undefined &&
+    isClassSet !== (task === "sequence-classification");
+  if (other)
+    throw new UserError(
+      `Cannot use --task=${task} with --dataset ${dataset}: found a set of ${isClassSet ? "texts with labels" : "texts to write"}, expected ${isClassSet ? "--task=sequence-classification" : `one of ${classSetNames.join(", ")}, or a file of rows with text and label`}`,
+      "Leave --task out: the set says what is learnt",
+    );
+  return isClassSet || task === "sequence-classification";
+};
+
+/**
  * Loads and encodes the rows of a run.
  *
  * @throws {UserError} on missing or broken files, rows without a label, or a named set for a model without a tokenizer
@@ -82,6 +114,7 @@ export const loadTrainingData = async (
   settings: DataSettings,
   base: BaseModel,
 ): Promise<TrainingData> => {
+  if (learnsClasses(settings)) return loadClassData(settings, base);
   if (settings.datasetFile !== undefined)
     return loadDatasetFile(settings, settings.datasetFile, base);
   if (isTextSetName(settings.dataset)) return loadTextData(settings.dataset, settings, base);

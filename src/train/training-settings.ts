@@ -1,4 +1,5 @@
 import type { Compat } from "../core/compat.js";
+import type { BestMetric } from "./class-figures.js";
 import type { Optimizer } from "./optimizer.js";
 import {
   countStepsPerEpoch,
@@ -29,6 +30,8 @@ export interface TrainingSettings {
   readonly evalStrategy: "no" | "steps" | "epoch";
   /** Below 1 a share of all updates, else a whole number of them. */
   readonly evalSteps: number;
+  /** What chooses the best checkpoint, and stops early. Default: the loss. */
+  readonly metricForBest?: BestMetric | undefined;
   /** 0: keep all. */
   readonly saveTotalLimit: number;
   /** 0: never stop early. */

@@ -1,4 +1,5 @@
 import type { StepMetrics } from "../report/metrics.js";
+import type { BestMetric } from "./class-figures.js";
 import { noEvaluations, recordEvaluation, type EvaluationRecord } from "./early-stop.js";
 import type { LogEntry, TrainerState } from "./trainer-state.js";
 
@@ -55,16 +56,34 @@ export const afterUpdate = (
   ],
 });
 
-/** @param at.counts whether the evaluated weights may be the run's result */
+/** What an evaluation on the validation rows has found: the loss, and of a classifier its figures. */
+export interface EvaluationFigures extends Partial<Readonly<Record<BestMetric, number>>> {
+  readonly loss: number;
+}
+
+/** The figures by transformers' names: eval_loss, eval_accuracy, ... */
+export const evaluationNames = (figures: EvaluationFigures): Readonly<Record<string, number>> =>
+  Object.fromEntries(Object.entries(figures).map(([name, value]) => [`eval_${name}`, value]));
+
+/**
+ * @param at.counts whether the evaluated weights may be the run's result
+ * @param at.metric what chooses the best; default: the loss
+ */
 export const afterEvaluation = (
   state: TrainingState,
-  evalLoss: number,
-  at: { readonly epoch: number; readonly counts: boolean },
+  figures: EvaluationFigures,
+  at: {
+    readonly epoch: number;
+    readonly counts: boolean;
+    readonly metric?: BestMetric | undefined;
+  },
 ): TrainingState => {
   const { step, evaluations, logHistory } = state;
+  const { metric: name = "loss" } = at;
+  const metric = figures[name] ?? NaN;
   return {
     ...state,
-    evaluations: at.counts ? recordEvaluation(evaluations, { step, evalLoss }) : evaluations,
-    logHistory: [...logHistory, { epoch: at.epoch, eval_loss: evalLoss, step }],
+    evaluations: at.counts ? recordEvaluation(evaluations, { step, metric }, name) : evaluations,
+    logHistory: [...logHistory, { epoch: at.epoch, ...evaluationNames(figures), step }],
   };
 };

@@ -42,6 +42,7 @@ const modes: readonly Values[] = [
   { load_bit: 4, beam_size: 4 },
   { dataset_analysis: true },
   { peft_type: "hira", dataset: "wikitext2" },
+  { peft_type: "hira", dataset: "sst2", eval_strategy: "steps" },
   { ckpt: "RUN", scoring: "loglik" },
   { out: "figures.json" },
 ];
@@ -89,6 +90,7 @@ const textOf = (name: string, flag: Flag): string => {
     init_ab: "kaiming,zero",
     layers: "0",
     max_shard_size: "1GB",
+    metric_for_best: "loss",
     rank_pattern: "q_proj=2",
     sparse_end: "3",
     train_ab: "yy",

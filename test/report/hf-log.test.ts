@@ -28,7 +28,7 @@ test("hfLog prints the dicts of transformers 4.41's trainer (9.38)", (t) => {
     "{'loss': 1.2345, 'grad_norm': 0.5, 'learning_rate': 1e-05, 'epoch': 0.01}",
   );
   t.is(
-    log.evaluation({ loss: 1.5, seconds: 2, rows: 120, batches: 30, epoch: 1 }),
+    log.evaluation({ figures: { eval_loss: 1.5 }, seconds: 2, rows: 120, batches: 30, epoch: 1 }),
     "{'eval_loss': 1.5, 'eval_runtime': 2.0, 'eval_samples_per_second': 60.0, 'eval_steps_per_second': 15.0, 'epoch': 1.0}",
   );
   t.is(

@@ -12,7 +12,7 @@ export const makeRunFolder = async (t: ExecutionContext): Promise<string> => {
   return folder;
 };
 
-export const stateAt = (step: number, best?: [step: number, evalLoss: number]): TrainerState => ({
+export const stateAt = (step: number, best?: [step: number, metric: number]): TrainerState => ({
   step,
   totalSteps: 100,
   epoch: step / 40,
@@ -22,7 +22,7 @@ export const stateAt = (step: number, best?: [step: number, evalLoss: number]): 
   tokensSeen: 1000 * step,
   trainSeconds: step / 8,
   evaluations: {
-    best: best === undefined ? undefined : { step: best[0], evalLoss: best[1] },
+    best: best === undefined ? undefined : { step: best[0], metric: best[1] },
     withoutGain: 1,
   },
   earlyStopPatience: 3,
@@ -32,7 +32,7 @@ export const stateAt = (step: number, best?: [step: number, evalLoss: number]): 
 /** A small checkpoint with an adapter of two parameters; `change` replaces parts of it. */
 export const smallCheckpoint = (
   step: number,
-  best?: [step: number, evalLoss: number],
+  best?: [step: number, metric: number],
   change: Partial<CheckpointToWrite> = {},
 ): CheckpointToWrite => ({
   state: stateAt(step, best),

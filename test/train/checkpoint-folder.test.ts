@@ -40,8 +40,8 @@ test("listCheckpoints sorts by number and says why it skips a folder", async (t)
 test("pickCheckpoint loads the best that the checkpoint at loadOrder knew", async (t) => {
   const run = await makeRun(t);
   const chosen = async (loadOrder: number) => {
-    const { picked, best, evalLoss } = await pickCheckpoint(run, loadOrder);
-    return [picked.step, best.step, evalLoss];
+    const { picked, best, metric } = await pickCheckpoint(run, loadOrder);
+    return [picked.step, best.step, metric];
   };
   t.deepEqual(await chosen(-1), [10, 9, 1]);
   t.deepEqual(await chosen(0), [5, 5, 2]);
@@ -81,8 +81,8 @@ test("pickCheckpoint fails where the best one is missing, or none was saved", as
 test("pickCheckpoint takes a checkpoint itself where nothing was evaluated before it", async (t) => {
   const run = await makeRunFolder(t);
   await writeCheckpoint(run, smallCheckpoint(3));
-  const { best, evalLoss } = await pickCheckpoint(run, -1);
-  t.deepEqual([best.step, evalLoss], [3, undefined]);
+  const { best, metric } = await pickCheckpoint(run, -1);
+  t.deepEqual([best.step, metric], [3, undefined]);
 });
 
 test("rotateCheckpoints keeps the newest and the best whatever the limit", async (t) => {

@@ -104,7 +104,7 @@ test("writeCheckpoint replaces a checkpoint of the same step", async (t) => {
   const run = await makeRunFolder(t);
   await writeCheckpoint(run, smallCheckpoint(20));
   const folder = await writeCheckpoint(run, smallCheckpoint(20, [20, 0.5]));
-  t.is((await readCheckpoint(folder)).state.evaluations.best?.evalLoss, 0.5);
+  t.is((await readCheckpoint(folder)).state.evaluations.best?.metric, 0.5);
   t.deepEqual((await readdir(run)).sort(), ["best.json", "checkpoint-20"]);
 });
 

@@ -38,7 +38,7 @@ test("readBestCheckpoint takes the folder's name from any path, as other program
     await writeFile(path, JSON.stringify(json));
     return readBestCheckpoint(path);
   };
-  const expected = { step: 80, evalLoss: 0.5 };
+  const expected = { step: 80, metric: 0.5 };
   for (const recorded of [
     "results/run/checkpoint-80",
     "/gone/checkpoint-80",
