@@ -44,8 +44,10 @@ export const classifierModel = (model: Model, labels: readonly string[]): Classi
       `Cannot classify texts with this ${model.modelType}: found nothing that a classifier's head could stand on, expected a decoder, or an encoder with all of its layers (BERT's pooler among them)`,
     );
   const own = head && `${head.path}.weight`;
-  const whole: Classifier = {
-    ...model,
+  // A classifier needs all of its layers: BERT's stands on the pooler.
+  const { fitted: _fitted, ...whole } = model;
+  const made: Classifier = {
+    ...whole,
     classifier,
     labels,
     head: undefined,
@@ -56,10 +58,10 @@ export const classifierModel = (model: Model, labels: readonly string[]): Classi
     resized: (vocabSize) => classifierModel(model.resized(vocabSize), labels),
   };
   return {
-    ...whole,
+    ...made,
     tensors: new Map([
       ...[...model.tensors].filter(([name]) => name !== own),
-      ...headTensors(whole),
+      ...headTensors(made),
     ]),
   };
 };

@@ -180,7 +180,7 @@ export interface Model extends ModelSizes, ModelTokenIds {
   /** Whether a file may hold this tensor though the model computes or shares it. */
   isRedundant(tensor: string): boolean;
   /** The same model without a part that is not in the files, if it does without it; undefined: nothing such is missing. */
-  fitted?(has: (tensor: string) => boolean): Model | undefined;
+  readonly fitted?: (has: (tensor: string) => boolean) => Model | undefined;
   /** Sizes that the tensors of a file show, by the words of config.json, beside what it says of them. */
   shownSizes(shapeOf: ShapeOf): readonly ShownSize[];
   /** The same model with a head of its own. */
