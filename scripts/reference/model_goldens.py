@@ -43,6 +43,11 @@ FAMILIES = {
     "opt": ({**OPT, "model_type": "opt"}, ["q_proj", "v_proj", "fc1"]),
     "opt-projected": ({**OPT, "model_type": "opt", "word_embed_proj_dim": 16, "do_layer_norm_before": False},
                       ["k_proj", "out_proj", "fc2", "project_in"]),
+    "gemma": ({**DECODER, "model_type": "gemma", "head_dim": 8, "tie_word_embeddings": True, "hidden_act": "gelu_pytorch_tanh"},
+              ["q_proj", "v_proj", "gate_proj"]),
+    "gemma2": ({**DECODER, "model_type": "gemma2", "num_hidden_layers": 3, "head_dim": 8, "tie_word_embeddings": True,
+                "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 12, "sliding_window": 7,
+                "attn_logit_softcapping": 4.0, "final_logit_softcapping": 6.0}, ["k_proj", "o_proj", "down_proj"]),
     "mistral": ({**DECODER, "model_type": "mistral", "head_dim": 8, "sliding_window": 7}, ["q_proj", "v_proj", "gate_proj"]),
 }
 
@@ -55,7 +60,8 @@ def tiny(fields):
     with torch.no_grad():
         for name, p in sorted(model.named_parameters()):
             if p.ndim == 1:
-                center = 1.0 if "norm" in name or "ln_" in name else 0.0
+                # Gemma's norms multiply by 1 + weight.
+                center = 1.0 if ("norm" in name or "ln_" in name) and "gemma" not in config.model_type else 0.0
                 center = 0.0 if name.endswith("bias") else center
                 p.copy_(center + 0.2 * torch.randn(p.shape, generator=g))
             else:

@@ -1,6 +1,8 @@
 import type { OpenModel } from "./family.js";
 import { bert } from "./families/bert.js";
 import { distilbert } from "./families/distilbert.js";
+import { gemma } from "./families/gemma.js";
+import { gemma2 } from "./families/gemma2.js";
 import { gpt2 } from "./families/gpt2.js";
 import { llama } from "./families/llama.js";
 import { mistral } from "./families/mistral.js";
@@ -12,6 +14,8 @@ import { qwen3 } from "./families/qwen3.js";
 export const families = {
   bert,
   distilbert,
+  gemma,
+  gemma2,
   gpt2,
   llama,
   mistral,

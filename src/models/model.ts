@@ -16,6 +16,8 @@ export interface LinearModule {
   readonly table?: "embedding" | "head";
   /** How the file lays its weight out: absent, [outFeatures, inFeatures]. Every formula sees that; see turnLayout. */
   readonly layout?: "in-out";
+  /** Of an embedding: by what the model multiplies the rows that are looked up; 1 unless given. */
+  readonly scale?: number;
   /** The tensor of its weight where that is not `<path>.weight`: a tied head's is the embedding. */
   readonly weight?: string;
 }
@@ -216,11 +218,22 @@ export const tokenTables = (
     vocabSize,
     width,
     tied,
-  }: { readonly vocabSize: number; readonly width: number; readonly tied: boolean },
+    scale,
+  }: {
+    readonly vocabSize: number;
+    readonly width: number;
+    readonly tied: boolean;
+    readonly scale?: number;
+  },
 ): { readonly embedding: LinearModule; readonly head: LinearModule } => {
   const size = { inFeatures: width, outFeatures: vocabSize, bias: false } as const;
   return {
-    embedding: { path: embeddingPath, ...size, table: "embedding" },
+    embedding: {
+      path: embeddingPath,
+      ...size,
+      table: "embedding",
+      ...(scale !== undefined && { scale }),
+    },
     head: {
       path: "lm_head",
       ...size,

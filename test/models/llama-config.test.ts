@@ -3,7 +3,8 @@ import test from "ava";
 import type { DType } from "../../src/core/dtype.js";
 import { UserError } from "../../src/core/errors.js";
 import type { JsonObject } from "../../src/core/json-file.js";
-import type { DecoderConfig } from "../../src/models/blocks/decoder.js";
+import type { DecoderConfig } from "../../src/models/blocks/decoder-config.js";
+import { readRope } from "../../src/models/blocks/rope-config.js";
 import { ropeTable } from "../../src/models/blocks/rope.js";
 import { checkModelTensors } from "../../src/models/check-tensors.js";
 import { readLlamaConfig } from "../../src/models/families/llama.js";
@@ -45,10 +46,12 @@ test("readLlamaConfig fills in transformers' defaults", (t) => {
     heads: 4,
     kvHeads: 4,
     headDim: 16,
+    rotaryDim: 16,
     ropeTheta: 10000,
     ropeScaling: null,
     maxPositionEmbeddings: 2048,
     rmsNormEps: 1e-6,
+    activation: "silu",
     tieWordEmbeddings: false,
     qkvBias: false,
     outputBias: false,
@@ -125,11 +128,11 @@ test("readLlamaConfig lists all faults in one error", (t) => {
     num_hidden_layers: 0,
     num_attention_heads: 4,
     num_key_value_heads: 3,
-    hidden_act: "gelu",
+    hidden_act: "geglu",
     rms_norm_eps: -1,
     tie_word_embeddings: "yes",
     rope_theta: 0,
-    rope_scaling: { rope_type: "yarn", factor: 4 },
+    rope_scaling: { rope_type: "ntk", factor: 4 },
     partial_rotary_factor: 0.5,
     quantization_config: { quant_method: "gptq" },
     eos_token_id: [1, "2"],
@@ -141,14 +144,14 @@ test("readLlamaConfig lists all faults in one error", (t) => {
   t.is(first, `Cannot load m/config.json: found ${String(faults.length)} faults`);
   t.deepEqual(faults.sort(), [
     '  "eos_token_id": found [1,"2"], expected a token id or a list of them',
-    '  "hidden_act": found "gelu", expected "silu"',
+    '  "hidden_act": found "geglu", expected one of gelu, gelu_new, gelu_pytorch_tanh, relu, silu, swish, tanh',
     '  "intermediate_size": found "96", expected a whole number above 0',
     '  "num_hidden_layers": found 0, expected a whole number above 0',
     '  "num_key_value_heads": found 3, expected a divisor of num_attention_heads (4)',
     '  "partial_rotary_factor": found 0.5, expected 1: only whole heads are rotated here',
     '  "quantization_config": found {"quant_method":"gptq"}, expected none: quantized weights are not read, use the original model',
     '  "rms_norm_eps": found -1, expected a number above 0',
-    '  "rope_scaling.rope_type": found "yarn", expected one of "default", "linear", "llama3"',
+    '  "rope_scaling.rope_type": found "ntk", expected one of "default", "linear", "dynamic", "yarn", "longrope", "llama3"',
     '  "rope_theta": found 0, expected a number above 0',
     '  "tie_word_embeddings": found "yes", expected true or false',
     '  "vocab_size": found nothing, expected a whole number above 0',
@@ -260,17 +263,34 @@ test("checkModelTensors says which num_key_value_heads the weights were made wit
   t.regex(error.hint ?? "", /num_key_value_heads 4, or nothing: .*\(here 2\)/);
 });
 
+interface RopeFields {
+  readonly model_type?: string;
+  readonly hidden_size: number;
+  readonly num_attention_heads: number;
+  readonly head_dim?: number;
+  readonly max_position_embeddings?: number;
+}
+
+/** See scripts/reference/rope_tables.py. */
 const reference = JSON.parse(
   readFileSync(new URL("../fixtures/models/rope-tables.json", import.meta.url), "utf8"),
 ) as {
   positions: number[];
-  cases: Record<string, { config: object; cos: number[]; sin: number[] }>;
+  cases: Record<string, { config: RopeFields; cos: number[]; sin: number[] }>;
 };
 
 for (const [name, { config: fields, cos, sin }] of Object.entries(reference.cases)) {
   test(`ropeTable equals transformers' table: ${name}`, (t) => {
-    const config = read({ max_position_embeddings: 131072, ...fields });
-    const half = config.headDim / 2;
+    const isPhi = fields.model_type === "phi3";
+    const raw = { max_position_embeddings: 131072, ...fields };
+    const faults: string[] = [];
+    const config = readRope(raw, faults, {
+      headDim: fields.head_dim ?? fields.hidden_size / fields.num_attention_heads,
+      maxPositionEmbeddings: raw.max_position_embeddings,
+      ...(isPhi && { partial: true, aliases: { yarn: "longrope" } }),
+    });
+    t.deepEqual(faults, []);
+    const half = config.rotaryDim / 2;
     t.is(cos.length, reference.positions.length * half);
     const table = ropeTable(config, Math.max(...reference.positions) + 1);
     const worst = { cos: 0, sin: 0 };

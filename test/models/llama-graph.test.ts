@@ -3,7 +3,8 @@ import { randomStream } from "../../src/core/random.js";
 import type { Graph } from "../../src/graph/graph.js";
 import { encodeOnnx } from "../../src/graph/onnx/encode.js";
 import type { Node } from "../../src/graph/op.js";
-import { decoderModel, type DecoderConfig } from "../../src/models/blocks/decoder.js";
+import { decoderModel } from "../../src/models/blocks/decoder.js";
+import type { DecoderConfig } from "../../src/models/blocks/decoder-config.js";
 import type { Adapter } from "../../src/peft/adapter.js";
 import { buildLossGraph } from "../../src/train/loss-graph.js";
 import { clearGradients, type ParameterStore } from "../../src/train/parameters.js";
@@ -58,6 +59,7 @@ test("the graph of Llama-3-8B with HiRA is built, differentiated, rewritten and 
     heads: 32,
     kvHeads: 8,
     headDim: 128,
+    rotaryDim: 128,
     ropeTheta: 500000,
     maxPositionEmbeddings: 8192,
   };
@@ -132,7 +134,8 @@ const variants: Readonly<Record<string, Partial<DecoderConfig>>> = {
   },
   "with as many key heads as query heads": { kvHeads: 4 },
   "with one key head": { kvHeads: 1 },
-  "with heads narrower than hidden / heads": { headDim: 2 },
+  "with heads narrower than hidden / heads": { headDim: 2, rotaryDim: 2 },
+  "with a third of each head rotated": { rotaryDim: 2 },
 };
 
 /** (loss(x + step d) - loss(x - step d)) / (2 step) and the gradients' word for it, along one random direction. */

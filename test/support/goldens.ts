@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
-import { loadModelFolder } from "../../src/models/model-folder.js";
+import { loadModelFolder, type ModelFolder } from "../../src/models/model-folder.js";
 import {
   float32Tensors,
   openFrozenWeights,
@@ -67,6 +67,37 @@ export const distance = (a: Float32Array, b: Float32Array): number => {
 export const goldenTargets = (model: Model) =>
   selectTargets(model.linears, "q_proj,k_proj,v_proj,up_proj,down_proj");
 
+/**
+ * Holds the logits of the plain model's real tokens against base_logits of batch.safetensors, beside the model's folder.
+ *
+ * @returns the model
+ */
+export const checkLogits = async (
+  t: ExecutionContext,
+  folder: string,
+  { model: name, tolerance }: { readonly model: string; readonly tolerance: number },
+): Promise<ModelFolder> => {
+  const opened = await loadModelFolder(join(folder, name));
+  const { model } = opened;
+  const batch = await readBatch(join(folder, "batch.safetensors"));
+  const session = await LossSession.create(
+    {
+      ...{ model, adapter: undefined, maxPositions: 24, chunks: 1 },
+      ...{ gradients: false, recomputeLayers: false, allLogits: true },
+    },
+    await openFrozenWeights(opened.weights, { storage: "stored" }),
+    undefined,
+    { threads: 1 },
+  );
+  const { logits } = await session.run(batch, 1 / 13);
+  session.dispose();
+  const real = (all: Float32Array): Float32Array =>
+    all.filter((_, i) => batch.attentionMask[Math.floor(i / model.vocabSize)] === 1);
+  const error = distance(real(logits ?? new Float32Array()), real(batch.baseLogits));
+  t.true(error < tolerance, String(error));
+  return opened;
+};
+
 interface Golden {
   readonly loss: readonly number[];
   readonly grad_norm: readonly number[];
@@ -108,6 +139,8 @@ export interface GoldenCase {
   readonly model?: string;
   /** Where its numbers are stored, if not with the goldens. */
   readonly numbers?: string;
+  /** Whether layers are computed again in the backward pass; each is tried. Default: without and with. */
+  readonly recomputes?: readonly boolean[];
   /** The stored name of a parameter, where it differs; undefined for one that has no stored numbers and does not train. */
   readonly storedName?: (parameter: string) => string | undefined;
 }
@@ -126,6 +159,7 @@ export const checkGolden = async (
     trainsFrom = "start",
     model: modelName = "tiny-llama",
     numbers = folder,
+    recomputes = [false, true],
     storedName = (parameter) => parameter,
   }: GoldenCase,
 ): Promise<void> => {
@@ -140,7 +174,7 @@ export const checkGolden = async (
   const close = (a: number, b: number | undefined, tolerance: number, what: string) =>
     t.true(Math.abs(a / (b ?? NaN) - 1) < tolerance, `${what}: ${String(a)}, ${String(b)}`);
 
-  for (const recomputeLayers of [false, true]) {
+  for (const recomputeLayers of recomputes) {
     const runAt = async (where: "start" | "probe") => {
       const store = createParameterStore(
         adapter,

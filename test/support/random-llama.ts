@@ -1,6 +1,7 @@
 import { elementCount } from "../../src/core/dtype.js";
 import { randomStream } from "../../src/core/random.js";
-import { decoderModel, type DecoderConfig } from "../../src/models/blocks/decoder.js";
+import { decoderModel } from "../../src/models/blocks/decoder.js";
+import type { DecoderConfig } from "../../src/models/blocks/decoder-config.js";
 import type { FrozenWeights } from "../../src/models/weights/frozen-weights.js";
 import { createFullAdapter, createLinearAdapter, type Adapter } from "../../src/peft/adapter.js";
 import { fft } from "../../src/peft/fft.js";
@@ -23,10 +24,12 @@ export const tinyConfig: DecoderConfig = {
   heads: 4,
   kvHeads: 2,
   headDim: 6,
+  rotaryDim: 6,
   ropeTheta: 10000,
   ropeScaling: null,
   maxPositionEmbeddings: 64,
   rmsNormEps: 1e-5,
+  activation: "silu",
   tieWordEmbeddings: false,
   qkvBias: false,
   outputBias: false,

@@ -1,9 +1,6 @@
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Model } from "../../src/models/model.js";
 import { adaptableModules } from "../../src/models/model.js";
-import { loadModelFolder } from "../../src/models/model-folder.js";
-import { openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
 import { createFullAdapter, createLinearAdapter, type Adapter } from "../../src/peft/adapter.js";
 import { dora } from "../../src/peft/dora.js";
 import { fft } from "../../src/peft/fft.js";
@@ -18,14 +15,7 @@ import { prefix } from "../../src/peft/prefix.js";
 import { promptTuning } from "../../src/peft/prompt-tuning.js";
 import { selectTargets } from "../../src/peft/targets.js";
 import { createVirtualAdapter } from "../../src/peft/virtual-tokens.js";
-import { LossSession } from "../../src/train/loss-session.js";
-import {
-  checkGolden,
-  distance,
-  goldenTargets,
-  readBatch,
-  type GoldenCase,
-} from "../support/goldens.js";
+import { checkGolden, checkLogits, goldenTargets, type GoldenCase } from "../support/goldens.js";
 import { testWithShared } from "../support/shared.js";
 
 const onTargets =
@@ -176,25 +166,5 @@ for (const [title, golden] of Object.entries(cases))
   );
 
 testWithShared("the plain model's logits are PyTorch's", "goldens", async (t, folder) => {
-  const model = await loadModelFolder(join(folder, "tiny-llama"));
-  const weights = await openFrozenWeights(model.weights, { storage: "stored" });
-  const batch = await readBatch(join(folder, "batch.safetensors"));
-  const session = await LossSession.create(
-    {
-      model: model.model,
-      adapter: undefined,
-      maxPositions: 24,
-      chunks: 1,
-      gradients: false,
-      recomputeLayers: false,
-      allLogits: true,
-    },
-    weights,
-    undefined,
-  );
-  const { logits } = await session.run(batch, 1 / 13);
-  session.dispose();
-  const real = (array: Float32Array) =>
-    array.filter((_, i) => batch.attentionMask[Math.floor(i / 256)] === 1);
-  t.true(distance(real(logits ?? new Float32Array()), real(batch.baseLogits)) < 1e-4);
+  await checkLogits(t, folder, { model: "tiny-llama", tolerance: 1e-4 });
 });

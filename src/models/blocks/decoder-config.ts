@@ -1,18 +1,64 @@
 import { JsonFields, flag, positive, share, size } from "../../core/json-fields.js";
 import type { JsonObject } from "../../core/json-file.js";
+import type { ModelSizes, ModelTokenIds } from "../model.js";
 import { readTokenIds } from "../token-ids.js";
-import type { DecoderConfig } from "./decoder.js";
-import { readRope } from "./rope.js";
+import { readActivation, type ActivationName } from "./activations.js";
+import { readRope, type RopeConfig, type RopeRules } from "./rope-config.js";
+
+/**
+ * A decoder of pre-norm blocks with RMS norms, rotary positions, grouped keys and values and a gated MLP: Llama and those that
+ * differ from it by a switch.
+ */
+export interface DecoderConfig extends ModelSizes, ModelTokenIds, RopeConfig {
+  readonly modelType: string;
+  readonly rmsNormEps: number;
+  /** Of the MLP's gate. */
+  readonly activation: ActivationName;
+  /** Biases on q, k and v. */
+  readonly qkvBias: boolean;
+  /** A bias on o. */
+  readonly outputBias: boolean;
+  /** Biases on gate, up and down. */
+  readonly mlpBias: boolean;
+  /** RMS norms of each head's query and key, before they are rotated (Qwen3). */
+  readonly headNorms: boolean;
+  /** Of attention probabilities, in training. */
+  readonly attentionDropout: number;
+  /** By layer, how many tokens back a token sees; undefined: all. */
+  readonly windows: readonly (number | undefined)[];
+  /** Of what attention and MLP add, in training (Phi-3); undefined where the model has no place for it. */
+  readonly dropout?: number;
+  /** Whether q, k and v are one layer, and gate and up another (Phi-3). */
+  readonly fused?: boolean;
+  /** Whether norms multiply by 1 + weight (Gemma). */
+  readonly gainsAroundOne?: boolean;
+  /** Whether what attention and MLP add is normed too (Gemma 2). */
+  readonly normsBehind?: boolean;
+  /** By which the rows of the embedding are multiplied (Gemma). */
+  readonly embeddingScale?: number;
+  /** Of attention scores; headDim^(-1/2) unless given. */
+  readonly scoreScale?: number;
+  /** Scores and logits x become cap * tanh(x / cap) (Gemma 2). */
+  readonly scoreSoftcap?: number | undefined;
+  readonly logitSoftcap?: number | undefined;
+}
 
 /** What a family's config class of transformers fills in. */
 export interface DecoderDefaults {
   readonly modelType: string;
   readonly bosId?: number;
   readonly eosId?: number;
+  readonly padId?: number;
   readonly maxPositionEmbeddings?: number;
   /** Where it is no quotient of hidden_size and heads. */
   readonly headDim?: number;
   readonly kvHeads?: number;
+  readonly rmsNormEps?: number;
+  readonly tieWordEmbeddings?: boolean;
+  /** The field that names the activation, hidden_act unless given, and what it says by default: silu unless given. */
+  readonly activationField?: string;
+  readonly activation?: ActivationName;
+  readonly rope?: Omit<RopeRules, "headDim" | "maxPositionEmbeddings">;
 }
 
 /** What decoders have in common. */
@@ -58,7 +104,6 @@ export const readDecoderFields = (
     if (fields.value("head_dim") !== undefined) fields.fault("head_dim", "an even number");
     else fields.fault("hidden_size", `an even number for each of the ${String(heads)} heads`);
   }
-  if ((fields.value("hidden_act") ?? "silu") !== "silu") fields.fault("hidden_act", '"silu"');
   if (fields.value("quantization_config") !== undefined)
     fields.fault(
       "quantization_config",
@@ -75,13 +120,21 @@ export const readDecoderFields = (
     heads,
     kvHeads,
     headDim,
-    ...readRope(raw, maxPositionEmbeddings, faults),
-    maxPositionEmbeddings,
-    rmsNormEps: fields.optional("rms_norm_eps", positive, 1e-6),
-    tieWordEmbeddings: fields.optional("tie_word_embeddings", flag, false),
+    ...readRope(raw, faults, { headDim, maxPositionEmbeddings, ...defaults.rope }),
+    rmsNormEps: fields.optional("rms_norm_eps", positive, defaults.rmsNormEps ?? 1e-6),
+    activation: readActivation(
+      fields,
+      defaults.activationField ?? "hidden_act",
+      defaults.activation ?? "silu",
+    ),
+    tieWordEmbeddings: fields.optional(
+      "tie_word_embeddings",
+      flag,
+      defaults.tieWordEmbeddings ?? false,
+    ),
     attentionDropout: fields.optional("attention_dropout", share, 0),
     bosId: readTokenIds(raw, "bos_token_id", faults, listed(defaults.bosId))[0],
     eosIds: readTokenIds(raw, "eos_token_id", faults, listed(defaults.eosId)),
-    padId: readTokenIds(raw, "pad_token_id", faults)[0],
+    padId: readTokenIds(raw, "pad_token_id", faults, listed(defaults.padId))[0],
   };
 };

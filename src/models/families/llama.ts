@@ -1,8 +1,8 @@
 import type { JsonObject } from "../../core/json-file.js";
 import { JsonFields } from "../../core/json-fields.js";
 import { flag } from "../../core/json-fields.js";
-import { decoderModel, type DecoderConfig } from "../blocks/decoder.js";
-import { everyLayer, readDecoderFields } from "../blocks/decoder-config.js";
+import { decoderModel } from "../blocks/decoder.js";
+import { everyLayer, readDecoderFields, type DecoderConfig } from "../blocks/decoder-config.js";
 import { defineFamily } from "../family.js";
 
 /**

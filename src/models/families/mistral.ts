@@ -1,7 +1,7 @@
 import { JsonFields, size } from "../../core/json-fields.js";
 import type { JsonObject } from "../../core/json-file.js";
-import { decoderModel, type DecoderConfig } from "../blocks/decoder.js";
-import { everyLayer, readDecoderFields } from "../blocks/decoder-config.js";
+import { decoderModel } from "../blocks/decoder.js";
+import { everyLayer, readDecoderFields, type DecoderConfig } from "../blocks/decoder-config.js";
 import { defineFamily } from "../family.js";
 
 /**

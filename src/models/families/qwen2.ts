@@ -1,7 +1,7 @@
 import { JsonFields } from "../../core/json-fields.js";
 import type { JsonObject } from "../../core/json-file.js";
-import { decoderModel, type DecoderConfig } from "../blocks/decoder.js";
-import { readDecoderFields } from "../blocks/decoder-config.js";
+import { decoderModel } from "../blocks/decoder.js";
+import { readDecoderFields, type DecoderConfig } from "../blocks/decoder-config.js";
 import { readUpperWindows } from "../blocks/layer-windows.js";
 import { defineFamily } from "../family.js";
 
