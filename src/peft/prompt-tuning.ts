@@ -1,17 +1,19 @@
 import { normal, requireBase, type Initializer } from "./init.js";
 import type { VirtualTokenMethod } from "./method.js";
+import { weightOf, type Model } from "../models/model.js";
 
-/** The model's embeddings of the given ids, from the first again where the virtual tokens are more. */
+/** The model's embeddings of the given ids as its blocks see them, from the first again where the virtual tokens are more. */
 const embeddingsOf =
-  (ids: readonly number[]): Initializer =>
+  (ids: readonly number[], { embedding }: Pick<Model, "embedding">): Initializer =>
   ([count = 0, hidden = 0], _seed, _name, base) => {
-    const table = requireBase(base, "model.embed_tokens.weight");
+    const table = requireBase(base, weightOf(embedding));
+    const { scale = 1 } = embedding;
     const rows = new Float32Array(count * hidden);
     for (let row = 0; row < count; row++) {
       const id = ids[row % ids.length] ?? 0;
       rows.set(table.subarray(id * hidden, (id + 1) * hidden), row * hidden);
     }
-    return rows;
+    return scale === 1 ? rows : rows.map((value) => scale * value);
   };
 
 /**
@@ -26,10 +28,10 @@ export const promptTuning: VirtualTokenMethod = {
   reads: { virtualTokens: true, promptInitIds: true, masksPadding: true },
   form: "embeddings",
   result: "embedding",
-  parameters: ({ hiddenSize }, { virtualTokens, promptInitIds }) => ({
+  parameters: (model, { virtualTokens, promptInitIds }) => ({
     embedding: {
-      shape: [virtualTokens, hiddenSize],
-      init: promptInitIds.length > 0 ? embeddingsOf(promptInitIds) : normal(1),
+      shape: [virtualTokens, model.embedding.inFeatures],
+      init: promptInitIds.length > 0 ? embeddingsOf(promptInitIds, model) : normal(1),
       trainable: true,
     },
   }),

@@ -104,10 +104,13 @@ const embedVirtual =
     const zero = g.scalar(0, "int64");
     const textIds = g.where(isText, ids, zero);
     const virtualIds = g.where(isText, zero, g.sub(ids, g.scalar(vocabSize, "int64")));
+    // They are as the blocks see them, and the model multiplies what is looked up.
+    const { scale = 1 } = model.embedding;
+    const unscaled = scale === 1 ? rows : g.mul(rows, g.scalar(1 / scale, rows.dtype));
     return g.where(
       g.reshape(isText, [...ids.shape, 1]),
       frozen.embed(name, textIds),
-      g.gather(rows, virtualIds, { axis: 0 }),
+      g.gather(unscaled, virtualIds, { axis: 0 }),
     );
   };
 

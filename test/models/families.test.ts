@@ -12,9 +12,12 @@ import { fft } from "../../src/peft/fft.js";
 import { hira } from "../../src/peft/hira.js";
 import { lora } from "../../src/peft/lora.js";
 import type { LinearMethod } from "../../src/peft/method.js";
+import { promptTuning } from "../../src/peft/prompt-tuning.js";
 import { selectTargets } from "../../src/peft/targets.js";
+import { createVirtualAdapter } from "../../src/peft/virtual-tokens.js";
 import { checkGoldenCase, readBeamGoldens } from "../support/beam-goldens.js";
-import { checkGolden, checkLogits } from "../support/goldens.js";
+import { logitsOf, startStore } from "../support/adapted-model.js";
+import { checkGolden, checkLogits, distance } from "../support/goldens.js";
 
 /** See scripts/reference/model_goldens.py. */
 const fixtures = fileURLToPath(new URL("../fixtures/models/families", import.meta.url));
@@ -61,3 +64,14 @@ for (const family of readdirSync(fixtures)) {
     engine.dispose();
   });
 }
+
+test("virtual tokens made from a text stand for its tokens in a Gemma too, which multiplies embeddings", async (t) => {
+  const { model, weights: entries } = await loadModelFolder(join(fixtures, "gemma", "model"));
+  const tiny = { model, weights: await openFrozenWeights(entries, { storage: "stored" }) };
+  const options = { virtualTokens: 3, promptInitIds: [9, 40, 17] };
+  const adapter = createVirtualAdapter(promptTuning, options, model);
+  const { values } = startStore(adapter, tiny);
+  const found = await logitsOf(tiny, [30, 11], { adapter, values });
+  const whole = await logitsOf(tiny, [9, 40, 17, 30, 11]);
+  t.true(distance(found, whole.subarray(3 * model.vocabSize)) < 1e-5);
+});

@@ -58,6 +58,8 @@ const llama: GgufArchitecture = {
     if (typeof window === "number" && window > 0 && window < context)
       fields.fault(key("attention.sliding_window"), "none: windows are not read from GGUF files");
     const scaling = fields.text(key("rope.scaling.type")) ?? "none";
+    if (scaling !== "none" && scaling !== "linear")
+      fields.fault(key("rope.scaling.type"), '"none" or "linear"');
     const biases = (part: string): boolean => tensors.has(`blk.0.${part}.bias`);
     return {
       architectures: ["LlamaForCausalLM"],
