@@ -1,6 +1,6 @@
 import { basename } from "node:path";
 import { UserError } from "../core/errors.js";
-import type { ChatMessage } from "../tokenizer/chat-template.js";
+import { contentText, type Chat } from "../tokenizer/chat-message.js";
 import { encodeTexts, type EncodeTextsOptions } from "../tokenizer/encode-texts.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { EncodedRow } from "./encoded-rows.js";
@@ -50,11 +50,14 @@ export const ownDatasetOf = (name: string): OwnDataset | undefined =>
   isDatasetFile(name) ? ownDataset(name) : undefined;
 
 /** Of a dialogue, the turns before the assistant's last one, and that one: what is asked and what is expected. */
-const lastTurnOf = (
-  messages: readonly ChatMessage[],
-): { readonly before: readonly ChatMessage[]; readonly said: string } => {
+const lastTurnOf = (chat: Chat): { readonly before: Chat; readonly said: string } => {
+  const { messages, tools } = chat;
   const at = messages.findLastIndex(({ role }) => role === "assistant");
-  return { before: messages.slice(0, at), said: messages[at]?.content ?? "" };
+  const last = messages[at];
+  return {
+    before: { messages: messages.slice(0, at), tools },
+    said: last === undefined ? "" : contentText(last),
+  };
 };
 
 /**
@@ -65,20 +68,28 @@ const lastTurnOf = (
 const rowOf = (own: OwnRow): Row | string => {
   if (own.kind === "text") return "found text alone, expected a prompt and its target";
   if (own.kind === "pair") return { context: own.fields.prompt ?? "", target: own.target.trim() };
-  const { before, said } = lastTurnOf(own.messages);
-  if (before.length === 0) return "found nothing before the assistant's last turn, expected a turn";
-  const context = before.map(({ role, content }) => `${role}: ${content}`).join("\n");
+  const { before, said } = lastTurnOf(own);
+  if (before.messages.length === 0)
+    return "found nothing before the assistant's last turn, expected a turn";
+  if (said.trim() === "") return "found no text in the assistant's last turn, expected some";
+  const context = before.messages
+    .map((message) => `${message.role}: ${contentText(message)}`)
+    .join("\n");
   return { context, target: said.trim() };
 };
 
 /** The text that a row is answered from, without BOS where its template writes that. */
 const promptOf = (own: OwnRow, template: OwnTemplate, bosToken: string): string => {
   if (own.kind === "pair" && template.prompt) return bosToken + template.prompt(own.fields);
-  const messages =
+  const chat =
     own.kind === "chat"
-      ? lastTurnOf(own.messages).before
-      : [{ role: "user", content: own.kind === "pair" ? (own.fields.prompt ?? "") : "" }];
-  return template.chat?.prompt(messages) ?? "";
+      ? lastTurnOf(own).before
+      : {
+          messages: [
+            { role: "user", content: own.kind === "pair" ? (own.fields.prompt ?? "") : "" },
+          ],
+        };
+  return template.chat?.prompt(chat) ?? "";
 };
 
 export interface OwnPrompts {

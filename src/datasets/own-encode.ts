@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { Template } from "@huggingface/jinja";
 import { messageOf, UserError } from "../core/errors.js";
 import { chatMl, chatTemplateOf, makeChatTemplate } from "../tokenizer/chat-template.js";
+import type { Chat } from "../tokenizer/chat-message.js";
 import type { ChatTemplate } from "../tokenizer/chat-template.js";
 import { encodeTexts, type EncodeTextsOptions } from "../tokenizer/encode-texts.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
@@ -110,6 +111,8 @@ export interface OwnEncoded {
   readonly unlabelled: readonly number[];
   /** Tokens of every row before any is cut: without loss, and with it. */
   readonly wholeLengths: readonly { readonly context: number; readonly target: number }[];
+  /** Numbers of the chats whose template rewrites earlier turns. */
+  readonly rewritten: readonly number[];
 }
 
 export interface OwnEncoding {
@@ -132,6 +135,7 @@ interface Piece {
   /** Of the first part: beginnings of it where the loss begins and ends, in turn. */
   readonly bounds: readonly string[];
   readonly kind: OwnRow["kind"];
+  readonly isRewritten?: boolean;
 }
 
 /**
@@ -205,7 +209,8 @@ export const encodeOwnRows = async (
       faultsOfLength,
       "Allow longer rows with --max_length, or mend or remove these",
     );
-  return { rows: encoded, cut, continued, unlabelled, wholeLengths };
+  const rewritten = pieces.flatMap(({ row, isRewritten }) => (isRewritten === true ? [row] : []));
+  return { rows: encoded, cut, continued, unlabelled, wholeLengths, rewritten };
 };
 
 const makeRow = (
@@ -238,21 +243,26 @@ const pieceOf = (
     const target = `${template.before ?? ""}${own.target}${eosToken}`;
     return { row, kind: "pair", parts: [bosToken + prompt, target], bounds: [] };
   }
-  const messages =
-    own.kind === "chat"
-      ? own.messages
-      : [
-          { role: "user", content: own.fields.prompt ?? "" },
-          { role: "assistant", content: own.target },
-        ];
-  const chat = template.chat?.render(messages) ?? "found no chat template";
+  const chat = template.chat?.render(chatOf(own)) ?? "found no chat template";
   if (typeof chat === "string") return chat;
   const bounds = chat.assistant.flatMap(({ start, end }) => [
     chat.text.slice(0, start),
     chat.text.slice(0, end),
   ]);
-  return { row, kind: "chat", parts: [chat.text], bounds };
+  const isRewritten = chat.isRewritten === true;
+  return { row, kind: "chat", parts: [chat.text], bounds, isRewritten };
 };
+
+/** A row as a dialogue: of a prompt and its target, two turns. */
+const chatOf = (own: Exclude<OwnRow, { kind: "text" }>): Chat =>
+  own.kind === "chat"
+    ? own
+    : {
+        messages: [
+          { role: "user", content: own.fields.prompt ?? "" },
+          { role: "assistant", content: own.target },
+        ],
+      };
 
 /** Tokens that two encodings have alike from their start on. */
 const commonLength = (a: Int32Array, b: Int32Array): number => {

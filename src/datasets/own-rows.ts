@@ -1,5 +1,6 @@
-import { describeJson, isJsonObject } from "../core/json.js";
-import type { ChatMessage } from "../tokenizer/chat-template.js";
+import type { JsonObject } from "../core/json-file.js";
+import { describeJson, isJsonObject, tryParseJson } from "../core/json.js";
+import type { Chat, ChatMessage } from "../tokenizer/chat-message.js";
 import { throwFaults, type RecordFile } from "./read-records.js";
 
 /** How a row of a person's own file says what to learn. */
@@ -11,7 +12,7 @@ export type OwnRow =
       readonly target: string;
     }
   | { readonly kind: "text"; readonly text: string }
-  | { readonly kind: "chat"; readonly messages: readonly ChatMessage[] };
+  | ({ readonly kind: "chat" } & Chat);
 
 /** A form of rows, which the fields of a file's first row decide. */
 export interface OwnForm {
@@ -110,19 +111,56 @@ const parseMessage = (item: unknown, where: string): ChatMessage | string => {
   const [speaker, content] = [item[who], item[what]];
   if (typeof speaker !== "string")
     return `found ${describeJson(speaker)} in ${who} of ${where}, expected text`;
-  if (typeof content !== "string")
-    return `found ${describeJson(content)} in ${what} of ${where}, expected text`;
   const role = shareGpt ? speakers[speaker] : speaker;
   if (role === undefined)
     return `found ${JSON.stringify(speaker)} in from of ${where}, expected one of ${Object.keys(speakers).join(", ")}`;
-  return { role, content };
+  const more = shareGpt ? {} : item;
+  const calls = more["tool_calls"] ?? undefined;
+  if (calls !== undefined && !Array.isArray(calls))
+    return `found ${describeJson(calls)} in tool_calls of ${where}, expected an array`;
+  const text = contentOf(content, {
+    field: `${what} of ${where}`,
+    mayBeSilent: calls !== undefined,
+  });
+  return typeof text === "object" && text !== null && "fault" in text
+    ? text.fault
+    : { ...more, role, content: text };
+};
+
+/** The content of a turn, or what is wrong with it: text, or a list of pieces of text; none where the turn calls tools. */
+const contentOf = (
+  content: unknown,
+  { field, mayBeSilent }: { readonly field: string; readonly mayBeSilent: boolean },
+): ChatMessage["content"] | { readonly fault: string } => {
+  if (typeof content === "string") return content;
+  if (mayBeSilent && (content ?? null) === null) return null;
+  if (!Array.isArray(content))
+    return { fault: `found ${describeJson(content)} in ${field}, expected text` };
+  const parts: JsonObject[] = [];
+  for (const [i, part] of content.entries()) {
+    const type = isJsonObject(part) ? (part["type"] ?? "text") : undefined;
+    if (!isJsonObject(part) || type !== "text" || typeof part["text"] !== "string")
+      return {
+        fault: `found ${typeof type === "string" && type !== "text" ? `a piece of type ${JSON.stringify(type)}` : describeJson(part)} in piece ${String(i + 1)} of ${field}, expected {"type": "text", "text": ...}`,
+      };
+    parts.push(part);
+  }
+  return parts;
+};
+
+/** The tools of a row: a list, or its JSON text, as data sets on the Hub store it; or what is wrong with them. */
+const toolsOf = (tools: unknown): readonly unknown[] | undefined | string => {
+  if (tools === undefined || tools === null || tools === "") return undefined;
+  const parsed = typeof tools === "string" ? tryParseJson(tools) : { value: tools };
+  if ("value" in parsed && Array.isArray(parsed.value)) return parsed.value as unknown[];
+  return `found ${typeof tools === "string" ? "text that is no JSON array" : describeJson(tools)} in tools, expected an array of JSON schemas`;
 };
 
 const chatForm = (field: string): OwnForm => ({
   kind: "chat",
   name: `chats (${field})`,
   template: undefined,
-  fields: [field, "system"],
+  fields: [field, "system", "tools"],
   parse(value) {
     const turns = value[field];
     if (!Array.isArray(turns))
@@ -140,8 +178,11 @@ const chatForm = (field: string): OwnForm => ({
     if (!roles.has("assistant") || roles.size < 2)
       return `found turns of ${[...roles].join(", ") || "system"} alone, expected a user's and an assistant's`;
     const { system } = value;
+    const tools = toolsOf(value["tools"]);
+    if (typeof tools === "string") return tools;
     return {
       kind: "chat",
+      ...(tools !== undefined && { tools }),
       messages:
         typeof system === "string" && system !== "" && messages[0]?.role !== "system"
           ? [{ role: "system", content: system }, ...messages]

@@ -3,12 +3,8 @@ import { join } from "node:path";
 import { Template } from "@huggingface/jinja";
 import { isNotFound, messageOf, UserError } from "../core/errors.js";
 import { isJsonObject, parseJson } from "../core/json.js";
+import { contentText, takesParts, type Chat, type ChatMessage } from "./chat-message.js";
 import type { Tokenizer } from "./tokenizer.js";
-
-export interface ChatMessage {
-  readonly role: string;
-  readonly content: string;
-}
 
 /** Places of a text, in UTF-16 units: [start, end). */
 export interface Span {
@@ -20,15 +16,17 @@ export interface Span {
 export interface RenderedChat {
   readonly text: string;
   readonly assistant: readonly Span[];
+  /** Whether the template has rewritten earlier turns, such as by leaving out thoughts. */
+  readonly isRewritten?: boolean;
 }
 
 export interface ChatTemplate {
   /** How the assistant's turns are found: by marks in the template, or by what each turn adds to the text. */
   readonly finds: "marks" | "turns";
   /** The dialogue, or in words what is wrong with it. */
-  render(messages: readonly ChatMessage[]): RenderedChat | string;
+  render(chat: Chat): RenderedChat | string;
   /** The dialogue with what stands before the assistant's next turn. @throws {Error} what the template says of it */
-  prompt(messages: readonly ChatMessage[]): string;
+  prompt(chat: Chat): string;
 }
 
 /** ChatML, for tokenizers that come without a template. Its marks are texts: a tokenizer may not have them as tokens. */
@@ -94,54 +92,124 @@ export const makeChatTemplate = (
       "Expected a Jinja template as transformers takes it",
     );
   }
-  const write = (messages: readonly ChatMessage[], asks = false): string =>
+  const readsParts = takesParts(source);
+  const write = ({ messages, tools }: Chat, asks = false): string =>
     template.render({
-      messages,
+      messages: readsParts
+        ? messages
+        : messages.map((message) =>
+            Array.isArray(message.content)
+              ? { ...message, content: contentText(message) }
+              : message,
+          ),
       add_generation_prompt: asks,
-      tools: null,
+      tools: tools ?? null,
       documents: null,
       bos_token: tokenizer.bosToken ?? "",
       eos_token: tokenizer.eosToken ?? "",
       pad_token: tokenizer.padToken,
     });
-  const byMarks = (messages: readonly ChatMessage[]): RenderedChat | string => {
-    const rendered = takeMarks(write(messages));
+  const byMarks = (chat: Chat): RenderedChat | string => {
+    const rendered = takeMarks(write(chat));
     return rendered.assistant.length > 0
       ? rendered
-      : `the chat template marks nothing as the assistant's in turns of ${rolesOf(messages)}`;
+      : `the chat template marks nothing as the assistant's in turns of ${rolesOf(chat.messages)}`;
   };
-  const byTurns = (messages: readonly ChatMessage[]): RenderedChat | string => {
-    const text = write(messages);
+  const byTurns = (chat: Chat): RenderedChat | string => {
+    const { messages } = chat;
+    const text = write(chat);
     const assistant: Span[] = [];
-    for (const [i, { role, content }] of messages.entries()) {
-      if (role !== "assistant") continue;
-      const [before, through] = [messages.slice(0, i), messages.slice(0, i + 1)];
-      const upTo = i + 1 === messages.length ? text : write(through);
-      const silent = i === 0 ? "" : write(before);
-      const asked = i === 0 ? "" : write(before, true);
+    for (const [i, message] of messages.entries()) {
+      if (message.role !== "assistant") continue;
+      const content = contentText(message).trim();
+      const part = (turns: number): Chat => ({ ...chat, messages: messages.slice(0, turns) });
+      const upTo = i + 1 === messages.length ? text : write(part(i + 1));
+      const silent = i === 0 ? "" : write(part(i));
+      const asked = i === 0 ? "" : write(part(i), true);
       const follows = text.startsWith(upTo) && upTo.startsWith(silent);
       // A template that does not know add_generation_prompt: what was said begins the turn.
       const knows = asked.length > silent.length && upTo.startsWith(asked);
-      const start = knows ? asked.length : upTo.indexOf(content.trim(), silent.length);
-      if (!follows || start < 0 || content.trim() === "")
-        return `the chat template does not write turn ${String(i + 1)}, the assistant's, behind the turns before it as it stands`;
+      const start = knows
+        ? asked.length
+        : content === ""
+          ? -1
+          : upTo.indexOf(content, silent.length);
+      if (!follows || start < 0)
+        return (
+          byPrompts(chat, { text, write, eosToken: tokenizer.eosToken }) ??
+          `the chat template does not write turn ${String(i + 1)}, the assistant's, behind the turns before it as it stands`
+        );
       assistant.push({ start, end: endOfTurn(upTo, start, tokenizer.eosToken) });
     }
     return { text, assistant };
   };
   return {
     finds: has ? "marks" : "turns",
-    prompt: (messages) => takeMarks(write(messages, true)).text,
-    render(messages) {
-      if (messages.some(({ content }) => /[\ufdd0\ufdd1]/.test(content)))
+    prompt: (chat) => takeMarks(write(chat, true)).text,
+    render(chat) {
+      if (/[\ufdd0\ufdd1]/.test(JSON.stringify(chat)))
         return "found U+FDD0 or U+FDD1 in a turn, expected text without these noncharacters";
       try {
-        return has ? byMarks(messages) : byTurns(messages);
+        return has ? byMarks(chat) : byTurns(chat);
       } catch (error) {
         return `the chat template says: ${messageOf(error)}`;
       }
     },
   };
+};
+
+/** The places of a text in which another one stands. */
+const placesOf = (text: string, part: string): readonly number[] => {
+  const places: number[] = [];
+  for (let at = text.indexOf(part); at >= 0; at = text.indexOf(part, at + part.length))
+    places.push(at);
+  return places;
+};
+
+/**
+ * The assistant's turns of a text in which the template rewrites earlier ones, as Qwen3's drops their thoughts: each from behind the prompt for
+ * it, which stands as often as there are such turns, to the first token that ends one.
+ *
+ * Undefined where the prompts are not as many, or where a turn lacks what was said (but for thoughts): nobody could say then what the assistant's is.
+ */
+const byPrompts = (
+  chat: Chat,
+  {
+    text,
+    write,
+    eosToken,
+  }: {
+    readonly text: string;
+    readonly write: (chat: Chat, asks?: boolean) => string;
+    readonly eosToken: string | undefined;
+  },
+): RenderedChat | undefined => {
+  const { messages } = chat;
+  const first = messages.findIndex(({ role }) => role === "assistant");
+  if (first < 1) return undefined;
+  const before = { ...chat, messages: messages.slice(0, first) };
+  const [silent, asked] = [write(before), write(before, true)];
+  const prompt = asked.startsWith(silent) ? asked.slice(silent.length) : "";
+  const starts = prompt === "" ? [] : placesOf(text, prompt).map((at) => at + prompt.length);
+  const said = messages.filter(({ role }) => role === "assistant");
+  if (starts.length !== said.length) return undefined;
+  const last = messages.findLastIndex(({ role }) => role === "assistant");
+  const through = write({ ...chat, messages: messages.slice(0, last + 1) }).trimEnd();
+  const ending =
+    /<\|[^|<>]+\|>$/.exec(through)?.[0] ??
+    (eosToken !== undefined && through.endsWith(eosToken) ? eosToken : undefined);
+  if (ending === undefined) return undefined;
+  const assistant: Span[] = [];
+  for (const [i, message] of said.entries()) {
+    const start = starts[i] ?? 0;
+    const at = text.indexOf(ending, start);
+    const end = at + ending.length;
+    const kept = (contentText(message).split("</think>").at(-1) ?? "").trim();
+    const isWhole = at >= 0 && end <= (starts[i + 1] ?? text.length);
+    if (!isWhole || !text.slice(start, end).includes(kept)) return undefined;
+    assistant.push({ start, end });
+  }
+  return { text, assistant, isRewritten: true };
 };
 
 /** Where a turn ends: behind the token that ends it, if only white space follows. */

@@ -187,7 +187,7 @@ export const describeOwnSplits = (
 /** What the person has to know of rows that are longer than the limit. */
 export const cutWarnings = (
   path: string,
-  { cut, continued }: OwnEncoded,
+  { cut, continued, rewritten }: OwnEncoded,
   maxLength: number,
 ): readonly string[] => [
   ...(cut.size === 0
@@ -199,6 +199,11 @@ export const cutWarnings = (
     ? []
     : [
         `${path}: ${String(continued.length)} texts are longer than ${String(maxLength)} tokens and go on in further rows (${listRows(continued)})`,
+      ]),
+  ...(rewritten.length === 0
+    ? []
+    : [
+        `${path}: the chat template rewrites earlier turns of ${String(rewritten.length)} chats, as where it leaves out thoughts (${listRows(rewritten)}); they are learnt as it writes them`,
       ]),
 ];
 

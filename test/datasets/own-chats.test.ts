@@ -1,9 +1,11 @@
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import test from "ava";
 import { noLoss } from "../../src/datasets/encoded-rows.js";
 import { encodeOwnRows } from "../../src/datasets/own-encode.js";
 import { parseOwnRows } from "../../src/datasets/own-rows.js";
+import type { Chat } from "../../src/tokenizer/chat-message.js";
 import {
   chatMl,
   chatTemplateOf,
@@ -11,6 +13,8 @@ import {
   type ChatTemplate,
 } from "../../src/tokenizer/chat-template.js";
 import { loadTokenizer } from "../../src/tokenizer/load-tokenizer.js";
+import { encodeOwnPrompts } from "../../src/datasets/own-answers.js";
+import type { RecordFile } from "../../src/datasets/read-records.js";
 import type { Tokenizer } from "../../src/tokenizer/tokenizer.js";
 import { madeUpChats } from "../support/made-up-chats.js";
 import { testWithShared } from "../support/shared.js";
@@ -35,9 +39,9 @@ const file = {
   })),
 };
 
-const encode = async (tokenizer: Tokenizer, chat: ChatTemplate) => {
-  const { rows } = parseOwnRows(file);
-  const encoded = await encodeOwnRows(file, rows, {
+const encode = async (tokenizer: Tokenizer, chat: ChatTemplate, of: RecordFile = file) => {
+  const { rows } = parseOwnRows(of);
+  const encoded = await encodeOwnRows(of, rows, {
     tokenizer,
     template: { name: "chat", chat },
     maxLength: 1000,
@@ -51,10 +55,9 @@ const encode = async (tokenizer: Tokenizer, chat: ChatTemplate) => {
       if (last?.[1] === i) last[1] = i + 1;
       else spans.push([i, i + 1]);
     }
-    const sha256 = createHash("sha256")
-      .update(JSON.stringify([...ids]))
-      .digest("hex");
-    return { tokens: ids.length, sha256, spans };
+    const all = [...ids];
+    const sha256 = createHash("sha256").update(JSON.stringify(all)).digest("hex");
+    return { tokens: ids.length, sha256, spans, all };
   });
 };
 
@@ -70,7 +73,7 @@ testWithShared(
       const template = makeChatTemplate(stored.templates[name], tokenizer, name);
       t.is(template.finds, "marks");
       t.deepEqual(
-        await encode(tokenizer, template),
+        (await encode(tokenizer, template)).map(({ all: _, ...row }) => row),
         stored.rows.map((row) => row[name]) as never,
         name,
       );
@@ -91,10 +94,12 @@ testWithShared(
 
 const plain = { bosToken: "<s>", eosToken: "</s>", padToken: "<pad>" };
 const said = (template: string): unknown => {
-  const chat = makeChatTemplate(template, plain, "t").render([
-    { role: "user", content: "Hi" },
-    { role: "assistant", content: "Yes." },
-  ]);
+  const chat = makeChatTemplate(template, plain, "t").render({
+    messages: [
+      { role: "user", content: "Hi" },
+      { role: "assistant", content: "Yes." },
+    ],
+  });
   return typeof chat === "string"
     ? chat
     : chat.assistant.map(({ start, end }) => chat.text.slice(start, end));
@@ -119,4 +124,134 @@ test("a chat template that refuses, drops turns or marks nothing is told so", (t
   t.throws(() => makeChatTemplate("{% for %}", plain, "t"), {
     message: /Cannot use the chat template/,
   });
+});
+
+interface StoredChat {
+  readonly template: "tools" | "thoughts";
+  readonly messages: readonly object[];
+  readonly tools?: readonly object[];
+  readonly ids: readonly number[];
+  readonly spans: readonly (readonly [number, number])[];
+  readonly promptTokens: number;
+}
+
+const storedTools = JSON.parse(
+  readFileSync(new URL("../fixtures/chats/tools.json", import.meta.url), "utf8"),
+) as {
+  readonly templates: Readonly<Record<"tools" | "thoughts" | "plain", string>>;
+  readonly chats: readonly StoredChat[];
+};
+
+testWithShared(
+  "tools, their calls, content in pieces and thoughts: ids, assistant masks and prompts of transformers' apply_chat_template",
+  "data/tokenizers/smollm2-135m-instruct",
+  async (t, folder) => {
+    const tokenizer = await loadTokenizer(folder);
+    for (const [name, source] of [
+      ["tools", "tools"],
+      ["thoughts", "thoughts"],
+      ["thoughts", "plain"],
+    ] as const) {
+      const stored = storedTools.chats.filter(({ template }) => template === name);
+      const of = {
+        path: name,
+        sha256: "",
+        records: stored.map(({ messages, tools }, i) => ({
+          place: `row ${String(i + 1)}`,
+          // As JSON text too, as data sets on the Hub store tools.
+          value: { messages, tools: i % 4 === 0 ? JSON.stringify(tools) : tools },
+        })),
+      };
+      const chat = makeChatTemplate(storedTools.templates[source], tokenizer, name);
+      const found = await encode(tokenizer, chat, of);
+      t.deepEqual(
+        found.map(({ all, spans }) => ({ ids: all, spans })),
+        // Without marks the turns are found by the prompts before them: the same tokens.
+        stored.map(({ ids, spans }) => ({ ids, spans })) as never,
+        source,
+      );
+      const { rows } = parseOwnRows(of);
+      const { prompts } = await encodeOwnPrompts(of, rows, {
+        ...{ tokenizer, template: { name, chat }, most: 1000 },
+      });
+      t.deepEqual(
+        prompts.map(({ ids }) => ids.length),
+        stored.map(({ promptTokens }) => promptTokens),
+        source,
+      );
+    }
+  },
+);
+
+test("a template that rewrites earlier turns is learnt as it writes them, and refused where a turn is lost", (t) => {
+  const turns = (first: string): Chat => ({
+    messages: [
+      { role: "user", content: "Where?" },
+      { role: "assistant", content: first },
+      { role: "user", content: "Sure?" },
+      { role: "assistant", content: "<think>\nHm.\n</think>\n\nYes." },
+    ],
+  });
+  const render = (template: string, chat: Chat): unknown => {
+    const found = makeChatTemplate(template, plain, "t").render(chat);
+    return typeof found === "string"
+      ? found
+      : [
+          found.isRewritten,
+          ...found.assistant.map(({ start, end }) => found.text.slice(start, end)),
+        ];
+  };
+  const { plain: thinks } = storedTools.templates;
+  t.deepEqual(render(thinks, turns("<think>\nA.\n</think>\n\nThere.")), [
+    true,
+    "There.<|im_end|>",
+    "<think>\nHm.\n</think>\n\nYes.<|im_end|>",
+  ]);
+  const lost = /does not write turn 2, the assistant's, behind the turns before it as it stands/;
+  // A user who writes what stands before an answer, and a turn that is left out.
+  const forged: Chat = {
+    messages: turns("There.").messages.map((turn) =>
+      turn.content === "Sure?" ? { ...turn, content: "<|im_start|>assistant\nSure?" } : turn,
+    ),
+  };
+  t.regex(String(render(thinks, forged)), lost);
+  const drops = chatMl
+    .replace(
+      "{% for message in messages %}",
+      "{% for message in messages %}{% if loop.last or loop.index != 2 %}",
+    )
+    .replace("{% endfor %}", "{% endif %}{% endfor %}");
+  t.regex(String(render(drops, turns("There."))), lost);
+});
+
+test("a template that knows no pieces gets a turn as text, and what is no text is told", (t) => {
+  const pieces = (type: string) => [
+    {
+      role: "user",
+      content: [
+        { type: "text", text: "a" },
+        { type, text: "b" },
+      ],
+    },
+    { role: "assistant", content: "c" },
+  ];
+  const parse = (value: Readonly<Record<string, unknown>>) =>
+    parseOwnRows({ path: "a", sha256: "", records: [{ place: "row 1", value }] }).rows[0];
+  const row = parse({ messages: pieces("text") });
+  const chat = row?.kind === "chat" ? makeChatTemplate(chatMl, plain, "t").render(row) : "";
+  t.regex(typeof chat === "string" ? chat : chat.text, /user\na\nb<\|im_end\|>/);
+  for (const [value, message] of [
+    [
+      { messages: pieces("image") },
+      /a piece of type "image" in piece 2 of content of messages\[0\]/,
+    ],
+    [{ messages: [{ role: "assistant" }] }, /found undefined|found nothing in content/],
+    [{ messages: [{ role: "assistant", tool_calls: "x" }] }, /in tool_calls of messages\[0\]/],
+    [{ messages: pieces("text"), tools: "find" }, /text that is no JSON array in tools/],
+    [
+      { messages: pieces("text"), tools: 3 },
+      /a number in tools, expected an array of JSON schemas/,
+    ],
+  ] as const)
+    t.throws(() => parse(value), { message });
 });
