@@ -16,5 +16,5 @@ rows = pa.table(
         "answer": pa.array([1, 0, 3], pa.int64()),
     }
 )
-for codec in ("none", "snappy", "gzip", "zstd"):
+for codec in ("none", "snappy", "gzip", "zstd", "brotli", "lz4"):
     pq.write_table(rows, f"{sys.argv[1]}/questions-{codec}.parquet", compression=codec)

@@ -1,6 +1,7 @@
-import { access } from "node:fs/promises";
+import { access, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../core/errors.js";
+import { firstShardOf } from "./parquet-shards.js";
 import { recordFileEndings } from "./read-records.js";
 import type { LoadedRows, Split } from "./rows.js";
 import type { Template } from "./templates.js";
@@ -90,7 +91,8 @@ const hubFolders = ["", "data", "main", "all"] as const;
 /**
  * The path of `<folder>/<stem><ending>` for the first name that is there, or undefined if none is: first by stem, then by ending.
  *
- * Behind them, Parquet as the Hub serves it: `<stem>-00000-of-00001.parquet`, in the folder or in `data`, `main` or `all` below it.
+ * Behind them, Parquet as the Hub serves it: `<stem>-00000-of-00001.parquet`, or the first of several shards, in the folder or in `data`,
+ * `main` or `all` below it.
  */
 export const recordFileIfThere = async (
   folder: string,
@@ -99,10 +101,7 @@ export const recordFileIfThere = async (
   const names = stems.flatMap((stem) =>
     [...recordFileEndings, ...endings].map((ending) => stem + ending),
   );
-  const shards = stems.flatMap((stem) =>
-    hubFolders.map((below) => join(below, `${stem}-00000-of-00001.parquet`)),
-  );
-  for (const name of [...names, ...shards]) {
+  for (const name of names) {
     const path = join(folder, name);
     const isThere = await access(path).then(
       () => true,
@@ -110,6 +109,17 @@ export const recordFileIfThere = async (
     );
     if (isThere) return path;
   }
+  const inHubFolders = await Promise.all(
+    hubFolders.map(async (below) => {
+      const path = join(folder, below);
+      return { path, files: await readdir(path).catch((): string[] => []) };
+    }),
+  );
+  for (const stem of stems)
+    for (const { path, files } of inHubFolders) {
+      const shard = firstShardOf(files, stem);
+      if (shard !== undefined) return join(path, shard);
+    }
   return undefined;
 };
 

@@ -1,10 +1,13 @@
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { basename } from "node:path";
 import { parquetReadObjects } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
 import { UserError } from "../core/errors.js";
 import { readStoredFile } from "../core/text-file.js";
-import type { JsonValuesFile } from "../core/json-values.js";
+import type { JsonValuesFile, PlacedValue } from "../core/json-values.js";
 import { nameRow } from "../core/row-names.js";
+import { shardPaths } from "./parquet-shards.js";
 
 const magic = "PAR1";
 
@@ -21,11 +24,40 @@ const plain = (value: unknown): unknown => {
 };
 
 /**
- * The rows of a Parquet file as objects.
+ * The rows of a Parquet file as objects; of the first of several shards, those of all of them, see shardPaths, with the SHA-256 of their bytes one behind the other.
  *
- * @throws {UserError} if the file is missing, cut off, or not Parquet
+ * @throws {UserError} if the file or another shard is missing, cut off, or not Parquet
  */
 export const readParquetValues = async (path: string): Promise<JsonValuesFile> => {
+  const paths = shardPaths(path);
+  const missing = paths.filter((shard) => !existsSync(shard));
+  if (paths.length > 1 && missing.length > 0)
+    throw new UserError(
+      `Cannot read ${path}: found ${String(paths.length - missing.length)} of its ${String(paths.length)} shards, expected ${missing
+        .slice(0, 3)
+        .map((shard) => basename(shard))
+        .join(
+          ", ",
+        )}${missing.length > 3 ? ` and ${String(missing.length - 3)} more` : ""} beside it`,
+      "Fetch the missing files too",
+    );
+  const hash = createHash("sha256");
+  const values: PlacedValue[] = [];
+  for (const shard of paths) {
+    const { stored, rows } = await readOne(shard);
+    hash.update(stored);
+    for (const [i, value] of rows.entries())
+      values.push({
+        place: paths.length === 1 ? nameRow(i) : `${basename(shard)}, ${nameRow(i)}`,
+        value: plain(value),
+      });
+  }
+  return { values, sha256: hash.digest("hex") };
+};
+
+const readOne = async (
+  path: string,
+): Promise<{ readonly stored: Uint8Array; readonly rows: readonly unknown[] }> => {
   const stored = await readStoredFile(path);
   const begins = stored.subarray(0, 4).toString("latin1") === magic;
   const ends = stored.length >= 12 && stored.subarray(-4).toString("latin1") === magic;
@@ -43,10 +75,7 @@ export const readParquetValues = async (path: string): Promise<JsonValuesFile> =
       },
       compressors,
     });
-    return {
-      values: rows.map((value, i) => ({ place: nameRow(i), value: plain(value) })),
-      sha256: createHash("sha256").update(stored).digest("hex"),
-    };
+    return { stored, rows };
   } catch (error) {
     throw new UserError(
       `Cannot read ${path}: found a damaged Parquet file (${error instanceof Error ? error.message : String(error)})`,

@@ -4,6 +4,7 @@ import type { JsonObject } from "../core/json-file.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
 import { isClassSetName } from "../datasets/class-sets.js";
 import { ownTemplateNames } from "../datasets/own-encode.js";
+import { shardPaths } from "../datasets/parquet-shards.js";
 import { findSingleDataset, hasAnswers } from "../datasets/registry.js";
 import { isClassifier } from "../models/classifier.js";
 import { hashModelFiles } from "../models/model-folder.js";
@@ -214,7 +215,7 @@ export const prepareRun = async (
       quantization_config: quantizationConfig(options),
     },
     tokenizerHash: base.tokenizer?.hash,
-    data: await hashFiles(Object.keys(data.files)),
+    data: await hashFiles(Object.keys(data.files).flatMap(shardPaths)),
     code: await readCodeVersion(),
     host: describeHost(runtimeVersion()),
   };

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -62,7 +63,7 @@ test("a table without rows is told", async (t) => {
     t.regex((await faultOf(t, "rows.csv", text))?.message ?? "", /found no rows/);
 });
 
-for (const codec of ["none", "snappy", "gzip", "zstd"])
+for (const codec of ["none", "snappy", "gzip", "zstd", "brotli", "lz4"])
   test(`readRecords reads Parquet, packed with ${codec}`, async (t) => {
     const { records } = await readRecords(fixture(`questions-${codec}.parquet`));
     t.deepEqual(records[0], {
@@ -90,6 +91,30 @@ test("a set is found in Parquet as the Hub serves it, and other columns are told
     instanceOf: UserError,
     message:
       /train\.parquet, row 1: found fields subject, question, choices, answer, expected dialogue and summary/,
+  });
+});
+
+test("Parquet in several shards is read as one file, with its places, and a missing shard is told", async (t) => {
+  const shards = await Promise.all(
+    ["brotli", "lz4", "zstd"].map((codec) => readFile(fixture(`questions-${codec}.parquet`))),
+  );
+  const [first, second, third] = shards;
+  const root = await makeFolder(t, {
+    "mmlu/data/test-00000-of-00003.parquet": first ?? "",
+    "mmlu/data/test-00001-of-00003.parquet": second ?? "",
+    "mmlu/data/test-00002-of-00003.parquet": third ?? "",
+    "mmlu/validation-00000-of-00002.parquet": first ?? "",
+  });
+  const mmlu = findSingleDataset("mmlu");
+  const loaded = await loadSplit(mmlu, "test", { root });
+  t.is(loaded.rows.map(({ target }) => target).join(""), "BADBADBAD");
+  t.is(loaded.sha256, createHash("sha256").update(Buffer.concat(shards)).digest("hex"));
+  const { records } = await readRecords(loaded.path);
+  t.is(records[4]?.place, "test-00001-of-00003.parquet, row 2");
+  t.is((await readRecords(loaded.path.replace("00000-of", "00001-of"))).records.length, 3);
+  await t.throwsAsync(loadSplit(mmlu, "validation", { root }), {
+    instanceOf: UserError,
+    message: /found 1 of its 2 shards, expected validation-00001-of-00002\.parquet beside it/,
   });
 });
 
