@@ -4,6 +4,7 @@ import { dataCheckCommand } from "./commands/data-check.js";
 import { dataFetchCommand } from "./commands/data-fetch.js";
 import { dataListCommand } from "./commands/data-list.js";
 import { dataSplitCommand } from "./commands/data-split.js";
+import { exportCommand } from "./commands/export.js";
 import { forwardCommand } from "./commands/forward.js";
 import { generateCommand } from "./commands/generate.js";
 import { mergeCommand } from "./commands/merge.js";
@@ -33,6 +34,7 @@ export const commands: readonly Command[] = [
     (await import("../runs/run-perplexity.js")).runPerplexity(...given),
   ),
   mergeCommand(async (...given) => (await import("../runs/run-merge.js")).runMerge(...given)),
+  exportCommand(async (...given) => (await import("../runs/run-export.js")).runExport(...given)),
   dataListCommand,
   dataFetchCommand(async (...given) =>
     (await import("../datasets/fetch-source.js")).fetchSource(...given),

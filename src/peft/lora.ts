@@ -82,6 +82,7 @@ const loraMethod = (name: string, scaleOf: (options: MethodOptions) => number): 
   // Of rsLoRA buildAdapter reads the third, which says there what the method says already.
   reads: { ...lowRankReads, alpha: true, rankStabilized: true, dropout: true },
   parameters: lowRankParameters,
+  lowRankScale: scaleOf,
   linear: (g, x, { weight, bias }, parameters, options, dropout) =>
     g.add(
       g.linear(x, weight, bias),

@@ -168,6 +168,8 @@ export interface LinearMethod {
   parameters(module: LinearModule, options: MethodOptions): Readonly<Record<string, ParameterSpec>>;
   /** How it changes the embedding; a method without it leaves embedding and head alone. */
   readonly embedding?: EmbeddingForm | undefined;
+  /** The scale of an update that is scale * B A and nothing else, A [rank, in] and B [out, rank]; absent: it is another. */
+  readonly lowRankScale?: (options: MethodOptions) => number;
   /** What is wrong with the rank for this module, as "expected ..."; absent, it goes from 1 to the smaller side. */
   readonly unfit?: (module: LinearModule, options: MethodOptions) => string | undefined;
   linear(

@@ -47,6 +47,8 @@ export interface MergedTensors {
   readonly unpacked: ReadonlySet<string>;
   /** A tensor of the merged model, rounded to the base's dtype. */
   read(name: string): Promise<TypedArray>;
+  /** The same in float32, not rounded. */
+  readWide(name: string): Promise<Float32Array>;
   /** The same tensor before training, as the base has it; zeros for rows that it lacks. */
   readBase(name: string): Promise<TypedArray>;
   /** What the merged model is to compute: the base with the adapter beside it, or what full fine-tuning has made. */
@@ -202,6 +204,18 @@ export const openMergedTensors = async (
     [...base.weights.names].filter((name) => base.weights.typeOf(name).codec !== undefined),
   );
   const modules = new Map(targets.map((module) => [`${module.path}.weight`, module]));
+  const readWide = async (name: string): Promise<Float32Array> => {
+    const trained = saved.get(name);
+    if (trained) return trained.slice();
+    const module = modules.get(name);
+    if (!module && unpacked.has(name)) return base.weights.tensor(name).data as Float32Array;
+    if (!module) return readTensorAsFloat32(entryOf(whole, name));
+    const { merged } = await layers.run(module);
+    if (!merged) throw new RangeError(`Cannot merge ${name}: its graph has given nothing`);
+    const values = (merged.data as Float32Array).slice();
+    merged.dispose();
+    return values;
+  };
   return {
     base: base.original,
     model,
@@ -218,23 +232,13 @@ export const openMergedTensors = async (
     adapted,
     async read(name) {
       const entry = entryOf(model, name);
-      const trained = saved.get(name);
-      if (trained) return roundTo(entry, trained.slice());
-      const module = modules.get(name);
-      if (!module && unpacked.has(name))
-        return roundTo(entry, base.weights.tensor(name).data as Float32Array);
-      if (!module) {
-        const source = entryOf(whole, name);
-        return source.dtype === entry.dtype
-          ? readTensorData(source)
-          : roundTo(entry, await readTensorAsFloat32(source));
-      }
-      const { merged } = await layers.run(module);
-      if (!merged) throw new RangeError(`Cannot merge ${name}: its graph has given nothing`);
-      const rounded = roundTo(entry, (merged.data as Float32Array).slice());
-      merged.dispose();
-      return rounded;
+      const source = entryOf(whole, name);
+      const isSource = !saved.has(name) && !modules.has(name) && !unpacked.has(name);
+      return isSource && source.dtype === entry.dtype
+        ? readTensorData(source)
+        : roundTo(entry, await readWide(name));
     },
+    readWide,
     readBase: (name) => readOriginal(base.original, entryOf(model, name)),
     dispose: () => {
       layers.dispose();
@@ -285,6 +289,7 @@ const openFineTuned = async (base: ModelFolder, folder: string): Promise<MergedT
         ? roundTo(entryOf(model, name), await readTensorAsFloat32(tuned))
         : readTensorData(entryOf(base, name));
     },
+    readWide: (name) => readTensorAsFloat32(weights.get(name) ?? entryOf(base, name)),
     readBase: (name) => readOriginal(base, entryOf(model, name)),
     dispose: () => undefined,
   };

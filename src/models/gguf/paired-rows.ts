@@ -47,3 +47,21 @@ export const pairedRows = (inner: StoredCodec, heads: number): StoredCodec => ({
     return values;
   },
 });
+
+/** The way back: rows [heads * headDim, ...] in the order of transformers, as they stand in a file. */
+export const pairRows = (
+  values: Float32Array,
+  shape: readonly number[],
+  heads: number,
+): Float32Array => {
+  const [rows = 0, ...rest] = shape;
+  const width = elementCount(rest);
+  const half = rows / heads / 2;
+  const paired = new Float32Array(values.length);
+  for (let row = 0; row < rows; row++) {
+    const within = row % (2 * half);
+    const from = row - within + (within % 2) * half + Math.floor(within / 2);
+    paired.set(values.subarray(from * width, (from + 1) * width), row * width);
+  }
+  return paired;
+};
