@@ -4,14 +4,15 @@
 usage: python scripts/reference/gguf_blocks.py test/fixtures/gguf/blocks.safetensors
 
 Needs gguf (0.19 was used), numpy and safetensors. For every format: `<name>.bytes`, uint8 [rows, bytes], any bits but those
-that would make a scale infinite or NaN, and `<name>.values`, what dequantize makes of them.
+that would make a scale infinite or NaN, and `<name>.values`, what dequantize makes of them. For the types that are written:
+`<name>.source`, float32 [rows, 64], and `<name>.encoded`, what quantize makes of them.
 """
 import pathlib
 import sys
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-from gguf.quants import dequantize
+from gguf.quants import dequantize, quantize
 from safetensors.numpy import save_file
 
 ROWS, BLOCKS = 3, 2
@@ -39,6 +40,15 @@ def main():
         rows = blocks.reshape(ROWS, BLOCKS * size)
         tensors[f"{name}.bytes"] = rows
         tensors[f"{name}.values"] = dequantize(rows, kind).astype(np.float32)
+    for name in ["F16", "BF16", "Q8_0"]:
+        source = rng.normal(0, 0.05, size=(8, 64)).astype(np.float32)
+        source[1] = 0
+        source[2] *= 1e-6  # below float16's normal numbers
+        source[3] *= 1e5
+        source[4, :] = np.arange(64) / 127  # codes halfway between two
+        tensors[f"{name}.source"] = source
+        encoded = np.ascontiguousarray(quantize(source, GGMLQuantizationType[name]))
+        tensors[f"{name}.encoded"] = encoded.view(np.uint8).reshape(8, -1)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out)
 

@@ -180,8 +180,7 @@ const exportAdapter = async (
       method.kind === "virtual" ? "llama.cpp has no form for virtual tokens" : mergedHint,
     );
   const saved = parameters.filter((parameter) => parameter.saved).map(({ name }) => name);
-  if (saved.length > 0)
-    throw refuse(`${saved.join(", ")} trained in full beside it`, "B A alone");
+  if (saved.length > 0) throw refuse(`${saved.join(", ")} trained in full beside it`, "B A alone");
   const { model } = base.folder;
   const isTied = targets.some(({ table }) => table !== undefined) && model.tieWordEmbeddings;
   if (isTied)

@@ -7,14 +7,8 @@ import type { GgufArchitecture } from "./architecture.js";
 import { ggufArchitectures } from "./architectures.js";
 import { encodeTensor } from "./encode-tensor.js";
 import { pairRows } from "./paired-rows.js";
-import { ggufTokenizer, type ReadCompanion } from "./write-gguf-tokenizer.js";
-import type {
-  GgufEntries,
-  GgufStorage,
-  GgufTensorToWrite,
-  GgufToWrite,
-  GgufTyped,
-} from "./write-gguf.js";
+import { ggufTokenizer, withoutTokenizer, type ReadCompanion } from "./write-gguf-tokenizer.js";
+import type { GgufEntries, GgufStorage, GgufTensorToWrite, GgufToWrite } from "./write-gguf.js";
 
 /** The --outtype of llama.cpp's scripts. */
 export const outTypes = ["f32", "f16", "bf16", "q8_0"] as const;
@@ -134,21 +128,20 @@ export const planModelGguf = async (source: ModelToExport): Promise<Written> => 
       },
     };
   });
-  const without: readonly (readonly [string, GgufTyped])[] = [
-    ["tokenizer.ggml.model", { text: "no_vocab" }],
-  ];
   return {
     file: {
-      metadata: [...general(name, "model", source), ...metadata, ...(tokenizer ?? without)],
+      metadata: [
+        ...general(name, "model", source),
+        ...metadata,
+        ...(tokenizer ?? withoutTokenizer(model)),
+      ],
       tensors: [
-        ...extra.map(
-          ({ name: extraName, values }): GgufTensorToWrite => ({
-            name: extraName,
-            type: "F32",
-            shape: [values.length],
-            data: () => Promise.resolve(encodeTensor(extraName, "F32", values)),
-          }),
-        ),
+        ...extra.map(({ name: extraName, values }): GgufTensorToWrite => ({
+          name: extraName,
+          type: "F32",
+          shape: [values.length],
+          data: () => Promise.resolve(encodeTensor(extraName, "F32", values)),
+        })),
         ...tensors,
       ],
     },

@@ -58,7 +58,9 @@ const addedTokens = ({ json }: TokenizerToWrite): readonly AddedToken[] =>
 const pairOf = (merge: unknown): readonly [string, string] | undefined => {
   if (Array.isArray(merge)) return [String(merge[0]), String(merge[1])];
   const at = typeof merge === "string" ? merge.indexOf(" ") : -1;
-  return typeof merge === "string" && at > 0 ? [merge.slice(0, at), merge.slice(at + 1)] : undefined;
+  return typeof merge === "string" && at > 0
+    ? [merge.slice(0, at), merge.slice(at + 1)]
+    : undefined;
 };
 
 const mergesOf = ({ where, json }: TokenizerToWrite): readonly (readonly [string, string])[] =>
@@ -144,11 +146,7 @@ const addsSpace = ({ json }: TokenizerToWrite): boolean => {
 const sentencePiece = (tokenizer: TokenizerToWrite): GgufEntries => {
   const unknown = objectOf(tokenizer.json.model).unk_token ?? "<unk>";
   const { texts, kinds: types } = tokensOf(tokenizer, (text) =>
-    text === unknown
-      ? kinds.unknown
-      : /^<0x[0-9A-F]{2}>$/.test(text)
-        ? kinds.byte
-        : kinds.normal,
+    text === unknown ? kinds.unknown : /^<0x[0-9A-F]{2}>$/.test(text) ? kinds.byte : kinds.normal,
   );
   const merges = mergesOf(tokenizer);
   const rank = new Map<string, number>();
@@ -184,6 +182,20 @@ const textOf = (value: unknown): string | undefined =>
       ? value.content
       : undefined;
 
+const idEntries = (
+  ids: Readonly<Record<string, number | undefined>>,
+  { vocabSize }: Pick<Model, "vocabSize">,
+): [string, GgufTyped][] =>
+  Object.entries(ids).flatMap(([name, id]): [string, GgufTyped][] =>
+    id !== undefined && id < vocabSize ? [[`tokenizer.ggml.${name}_token_id`, { uint32: id }]] : [],
+  );
+
+/** The metadata of a model without a tokenizer, which takes and gives token ids alone. */
+export const withoutTokenizer = (model: TokenizerToWrite["model"]): GgufEntries => [
+  ["tokenizer.ggml.model", { text: "no_vocab" }],
+  ...idEntries({ bos: model.bosId, eos: model.eosIds[0], padding: model.padId }, model),
+];
+
 /** Ids of special tokens, and whether a text begins and ends with them. */
 const specials = (tokenizer: TokenizerToWrite): GgufEntries => {
   const { json, config, model } = tokenizer;
@@ -210,10 +222,7 @@ const specials = (tokenizer: TokenizerToWrite): GgufEntries => {
     const found = place.exec(template ?? "")?.[1];
     return found !== undefined && text !== undefined && found === JSON.stringify(text);
   };
-  const entries: [string, GgufTyped][] = [];
-  for (const [name, id] of Object.entries(ids))
-    if (id !== undefined && id < model.vocabSize)
-      entries.push([`tokenizer.ggml.${name}_token_id`, { uint32: id }]);
+  const entries: [string, GgufTyped][] = [...idEntries(ids, model)];
   const first = /^\{"SpecialToken":\{"id":("(?:[^"\\]|\\.)*")/;
   const last = /\{"SpecialToken":\{"id":("(?:[^"\\]|\\.)*")[^{]*$/;
   entries.push(["tokenizer.ggml.add_bos_token", { bool: isAdded("bos", first) }]);

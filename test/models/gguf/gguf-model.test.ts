@@ -165,7 +165,6 @@ test("loadModelFolder lists every field of a GGUF file that is missing or not to
       "llama.attention.head_count_kv": { text: "two" },
       "llama.rope.dimension_count": { uint32: 4 },
       "llama.expert_count": { uint32: 8 },
-      "llama.attention.sliding_window": { uint32: 16 },
       "tokenizer.ggml.pre": { text: "unheard-of" },
       "tokenizer.ggml.eos_token_id": { uint32: 5000 },
     },
@@ -174,7 +173,6 @@ test("loadModelFolder lists every field of a GGUF file that is missing or not to
   t.regex(message, /"llama.attention.head_count_kv": found "two"/);
   t.regex(message, /"llama.rope.dimension_count": found 4, expected 8/);
   t.regex(message, /"llama.expert_count": found 8/);
-  t.regex(message, /"llama.attention.sliding_window": found 16/);
   t.regex(message, /"tokenizer.ggml.pre": found "unheard-of", expected one of gpt-2, smollm/);
   t.regex(message, /"tokenizer.ggml.eos_token_id": found 5000/);
 });
