@@ -39,6 +39,7 @@ const modes: readonly Values[] = [
   { peft_type: "lora", load_bit: 4 },
   { ckpt: "RUN" },
   { ckpt: "RUN", do_sample: "yes" },
+  { ckpt: "RUN", load_bit: 4 },
   { load_bit: 4, beam_size: 4 },
   { dataset_analysis: true },
   { peft_type: "hira", dataset: "wikitext2" },

@@ -78,7 +78,7 @@ export const exportCommand = (
       ["hira export --model=DIR --out=model.gguf", "a model folder as one file"],
       [
         "hira export --ckpt=results_lora/RUN --adapter_only --out=adapter.gguf",
-        "a LoRA adapter for llama-cli --lora",
+        "a LoRA adapter for the --lora of llama.cpp's programs",
       ],
     ],
     async run({ values, given, context: { ui }, faults, throwFaults }) {

@@ -104,11 +104,14 @@ export const planModelGguf = async (source: ModelToExport): Promise<Written> => 
   const [name, architecture] = architectureOf(model, path);
   const faults: string[] = [];
   const { metadata, extra, warnings } = architecture.write(model, rawConfig, faults);
+  for (const tensor of model.tensors.keys())
+    if (architecture.ggufNameOf(tensor) === undefined)
+      faults.push(`"${tensor}": found in the model, expected the tensors of a language model`);
   if (faults.length > 0)
     throw userErrorOfFaults(
       `Cannot write ${path} as GGUF`,
       faults,
-      "llama.cpp would compute other numbers than transformers",
+      "A file without it would compute other numbers in llama.cpp",
     );
   const tokenizer = await ggufTokenizer(companions, model, path);
   const tensors = [...model.tensors].map(([tensor, shape]): GgufTensorToWrite => {
