@@ -104,7 +104,10 @@ test("a GGUF file computes what its converted folder does, bit for bit, trains, 
   const eighth = await logits(join(again, "q8.gguf"), "q8");
   const plain = await logits(file, "plain");
   const reach = plain.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  const off = eighth.reduce((most, value, i) => Math.max(most, Math.abs(value - (plain[i] ?? NaN))), 0);
+  const off = eighth.reduce(
+    (most, value, i) => Math.max(most, Math.abs(value - (plain[i] ?? NaN))),
+    0,
+  );
   t.true(off < 0.1 * reach, `${String(off)} of ${String(reach)}`);
   t.notDeepEqual(eighth, plain);
 
