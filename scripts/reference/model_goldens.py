@@ -48,6 +48,10 @@ FAMILIES = {
     "gemma2": ({**DECODER, "model_type": "gemma2", "num_hidden_layers": 3, "head_dim": 8, "tie_word_embeddings": True,
                 "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 12, "sliding_window": 7,
                 "attn_logit_softcapping": 4.0, "final_logit_softcapping": 6.0}, ["k_proj", "o_proj", "down_proj"]),
+    "phi3": ({**DECODER, "model_type": "phi3", "hidden_size": 32, "sliding_window": 9, "partial_rotary_factor": 0.75,
+              "original_max_position_embeddings": 4,
+              "rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.1, 1.2], "long_factor": [1.3, 2.0, 3.1]}},
+             ["qkv_proj", "gate_up_proj", "down_proj"]),
     "mistral": ({**DECODER, "model_type": "mistral", "head_dim": 8, "sliding_window": 7}, ["q_proj", "v_proj", "gate_proj"]),
 }
 

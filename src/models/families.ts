@@ -7,6 +7,7 @@ import { gpt2 } from "./families/gpt2.js";
 import { llama } from "./families/llama.js";
 import { mistral } from "./families/mistral.js";
 import { opt } from "./families/opt.js";
+import { phi3 } from "./families/phi3.js";
 import { qwen2 } from "./families/qwen2.js";
 import { qwen3 } from "./families/qwen3.js";
 
@@ -20,6 +21,7 @@ export const families = {
   llama,
   mistral,
   opt,
+  phi3,
   qwen2,
   qwen3,
 } as const satisfies Readonly<Record<string, OpenModel>>;
