@@ -18,12 +18,15 @@ export interface BertScore {
 const normalize = ({ vectors, width }: EncodedText): readonly Float64Array[] =>
   Array.from({ length: vectors.length / width }, (_, i) => {
     const vector = Float64Array.from(vectors.subarray(i * width, (i + 1) * width));
-    const norm = Math.hypot(...vector);
+    const norm = Math.sqrt(vector.reduce((sum, x) => sum + x * x, 0));
     return norm === 0 ? vector : vector.map((x) => x / norm);
   });
 
-const cosine = (a: Float64Array, b: Float64Array): number =>
-  a.reduce((sum, x, i) => sum + x * (b[i] ?? 0), 0);
+const cosine = (a: Float64Array, b: Float64Array): number => {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
+  return sum;
+};
 
 const weightedMean = (values: readonly number[], weights: ArrayLike<number>): number => {
   let [sum, total] = [0, 0];
@@ -38,8 +41,7 @@ const weightedMean = (values: readonly number[], weights: ArrayLike<number>): nu
  * BERTScore of one prediction and one reference: each token's best cosine in the other text, averaged over the prediction
  * (precision) and over the reference (recall), and their harmonic mean. Without baseline.
  *
- * Tokens of weight 0 can be best as well, as in bert-score 0.3.13 (greedy_cos_idf). A text of no weight has 0. No encoder is here yet:
- * who has none says "not computed", never 0.
+ * Tokens of weight 0 can be best as well, as in bert-score 0.3.13 (greedy_cos_idf). A text of no weight has 0.
  * Source: Zhang et al., "BERTScore: Evaluating Text Generation with BERT", ICLR 2020.
  */
 export const bertScoreOfPair = (prediction: EncodedText, reference: EncodedText): BertScore => {
@@ -55,4 +57,15 @@ export const bertScoreOfPair = (prediction: EncodedText, reference: EncodedText)
   );
   const f1 = (2 * precision * recall) / (precision + recall);
   return Number.isFinite(f1) ? { precision, recall, f1 } : { precision: 0, recall: 0, f1: 0 };
+};
+
+/** BERTScore against several references: the highest of each of the three figures, whichever reference has it, as in bert-score 0.3.13. */
+export const bestBertScore = (
+  prediction: EncodedText,
+  references: readonly EncodedText[],
+): BertScore => {
+  const scores = references.map((reference) => bertScoreOfPair(prediction, reference));
+  const best = (figure: keyof BertScore): number =>
+    Math.max(...scores.map((score) => score[figure]));
+  return { precision: best("precision"), recall: best("recall"), f1: best("f1") };
 };

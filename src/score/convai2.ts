@@ -15,11 +15,12 @@ export const convai2: Scorer = {
   async score(answers, options) {
     const items = itemsOf(answers, cutAtMarks);
     const meteor = await meteorDraft(items, options);
+    const bert = await bertDrafts(items, options);
     const figures = finishDrafts([
       ...bleuDrafts(items),
       meteor.draft,
       ...rougeDrafts(items),
-      ...bertDrafts(options),
+      ...bert.drafts,
       f1Draft(items),
       distinctDraft(items, 1),
       distinctDraft(items, 2),
@@ -27,7 +28,7 @@ export const convai2: Scorer = {
     return {
       ...{ rows: answers.length, items: items.length, figures, groups: [] },
       counts: { "an empty prediction": items.filter(({ prediction }) => prediction === "").length },
-      remarks: meteor.remarks,
+      remarks: [...meteor.remarks, ...bert.remarks],
     };
   },
 };

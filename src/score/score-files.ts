@@ -16,7 +16,7 @@ import {
 import { describeLeftOut, describeUnfit, type LeftOut } from "./find-runs.js";
 import { readAnswers } from "./read-answers.js";
 import { scorers, type ScorerName } from "./registry.js";
-import type { Answer, Scored } from "./scorer.js";
+import type { Answer, Scored, TextEncoder } from "./scorer.js";
 import { isScoredSet, scoredSets, scorerNameOf, setOfFileName, type ScoredSet } from "./sets.js";
 
 /** How files are to be scored. */
@@ -28,7 +28,8 @@ export interface ScoreRequest {
   readonly compat?: Compat;
   readonly dataDir?: string | undefined;
   readonly wordnet?: string | undefined;
-  readonly bertModel?: string | undefined;
+  /** Of --bert_model. */
+  readonly encoder?: TextEncoder | undefined;
 }
 
 /** A file of answers with what its scorer says of it. */

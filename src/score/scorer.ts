@@ -1,4 +1,6 @@
 import type { Compat } from "../core/compat.js";
+import type { EncodedText } from "../metrics/bert-score.js";
+import type { WorkProgress } from "../report/progress.js";
 import type { Interval } from "./intervals.js";
 
 /** A decoded row, as a scorer reads it. */
@@ -76,6 +78,16 @@ export interface Scored {
   readonly remarks: readonly string[];
 }
 
+/** What BERTScore compares texts by. */
+export interface TextEncoder {
+  /** Which encoder, and which of its layers, for people. */
+  readonly description: string;
+  /** Texts as vectors, in their order. */
+  readonly encode: (texts: readonly string[]) => Promise<readonly EncodedText[]>;
+  /** Shows how many of so many items are done. */
+  readonly progress: (items: number) => WorkProgress;
+}
+
 /** What a scorer may read beside the rows. */
 export interface ScorerOptions {
   readonly compat: Compat;
@@ -86,7 +98,7 @@ export interface ScorerOptions {
   /** --wordnet */
   readonly wordnet?: string | undefined;
   /** --bert_model */
-  readonly bertModel?: string | undefined;
+  readonly encoder?: TextEncoder | undefined;
 }
 
 /** One way of scoring, for the sets that it suits. */

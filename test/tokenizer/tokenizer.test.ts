@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import test from "ava";
 import { UserError } from "../../src/core/errors.js";
 import { loadTokenizer } from "../../src/tokenizer/load-tokenizer.js";
+import { readSpecialTokens, type TemplatePiece } from "../../src/tokenizer/special-tokens.js";
 import { makeTokenizer } from "../../src/tokenizer/tokenizer.js";
 import type { TokenizerSource } from "../../src/tokenizer/tokenizer.js";
 import { testWithShared } from "../support/shared.js";
@@ -44,6 +45,42 @@ test("a Llama-3 style tokenizer gives the ids and texts of the tokenizers librar
     t.deepEqual(tokenizer.encode(text), ids, JSON.stringify(text));
     t.is(tokenizer.decode(ids), decoded);
     t.is(tokenizer.decode(ids, { skipSpecialTokens: true }), skipped);
+  }
+});
+
+interface WordPieceReference {
+  readonly single: readonly [text: string, ids: number[]][];
+  readonly pair: readonly [text: string, pair: string, ids: number[], typeIds: number[]][];
+  readonly decoded: readonly [ids: number[], text: string][];
+}
+
+test("WordPiece tokenizers, as BERT's, have the ids, special tokens, token types and texts of the tokenizers library", async (t) => {
+  const stored = JSON.parse(await readFile(join(fixtures, "wordpiece.json"), "utf8")) as Readonly<
+    Record<string, WordPieceReference>
+  >;
+  for (const [name, { single, pair, decoded }] of Object.entries(stored)) {
+    const tokenizer = await loadTokenizer(join(fixtures, name));
+    const json = JSON.parse(tokenizer.source.tokenizerJson) as { readonly post_processor: unknown };
+    const templates = readSpecialTokens(json.post_processor, name);
+    const fill = (template: readonly TemplatePiece[], texts: readonly string[]) => {
+      const parts = template.map((piece) => ({
+        ids:
+          piece.kind === "tokens"
+            ? piece.ids
+            : tokenizer.encode(texts[piece.of === "first" ? 0 : 1] ?? ""),
+        type: piece.type,
+      }));
+      return {
+        ids: parts.flatMap(({ ids }) => ids),
+        types: parts.flatMap(({ ids, type }) => ids.map(() => type)),
+      };
+    };
+    t.true(single.length > 300);
+    for (const [text, ids] of single)
+      t.deepEqual(fill(templates.single, [text]).ids, ids, JSON.stringify(text));
+    for (const [first, second, ids, types] of pair)
+      t.deepEqual(fill(templates.pair, [first, second]), { ids, types }, JSON.stringify(first));
+    for (const [ids, text] of decoded) t.is(tokenizer.decode(ids), text);
   }
 });
 

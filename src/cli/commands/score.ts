@@ -1,5 +1,6 @@
 import { dirname, normalize, resolve } from "node:path";
 import { UserError } from "../../core/errors.js";
+import type { OpenTextEncoder } from "../../runs/text-encoder.js";
 import { compareAgainst } from "../../score/against.js";
 import { describeLeftOut } from "../../score/find-runs.js";
 import { isScorerName, scorerNames } from "../../score/registry.js";
@@ -11,12 +12,13 @@ import {
   type ScoredFile,
   type ScoreRequest,
 } from "../../score/score-files.js";
+import type { ProgressUi } from "../../report/progress.js";
 import { isScoredSet, scoredSets } from "../../score/sets.js";
 import { defineCommand } from "../command.js";
 import { readCompat } from "../compat-option.js";
 import { formatAgainst, formatFigures } from "../figure-table.js";
 import { flags, pickFlags } from "../options.js";
-import { always } from "../reads.js";
+import { always, onlyWith } from "../reads.js";
 import { againstJson, scoresJson } from "../score-json.js";
 import { formatScores } from "../score-table.js";
 
@@ -42,6 +44,16 @@ const tableFolder = (
     words.filter((word) => !unfit.has(normalize(word))),
     files.map(({ path }) => path),
   );
+};
+
+/** What runs a model is loaded where it is asked for: a table of scores should not wait for it. */
+const openEncoder = async (
+  name: string,
+  layer: number | undefined,
+  ui: ProgressUi,
+): Promise<OpenTextEncoder> => {
+  const { openTextEncoder } = await import("../../runs/text-encoder.js");
+  return openTextEncoder(name, { layer }, ui);
 };
 
 export const scoreCommand = defineCommand({
@@ -88,9 +100,17 @@ export const scoreCommand = defineCommand({
       ours: true,
       kind: "text",
       group: "Data",
-      placeholder: "folder",
+      placeholder: "folder|name",
       default: null,
-      help: "Encoder for BERTScore; no encoder runs yet, so bert_* is said not to be computed",
+      help: "Encoder for BERTScore, such as BERT: a folder or a name on the Hub; without it BERTScore is not computed",
+    },
+    bert_layer: {
+      ours: true,
+      kind: "integer",
+      group: "Data",
+      default: null,
+      min: 0,
+      help: "Layer whose hidden states BERTScore compares; if not given, bert-score's for a model of this name, else the last",
     },
     ...pickFlags(["data_dir"]),
     compat: {
@@ -112,6 +132,7 @@ export const scoreCommand = defineCommand({
     against: always,
     wordnet: always,
     bert_model: always,
+    bert_layer: [onlyWith<"bert_model", string | null>("bert_model", (name) => name !== null)],
     data_dir: always,
     compat: always,
     csv: always,
@@ -131,13 +152,12 @@ export const scoreCommand = defineCommand({
   ],
   async run({ values, words, context, faults, throwFaults }) {
     const compat = readCompat(values.compat, faults);
-    const request: ScoreRequest = {
+    const wanted: ScoreRequest = {
       set: isScoredSet(values.dataset) ? values.dataset : undefined,
       metric: isScorerName(values.metric) ? values.metric : undefined,
       compat,
       dataDir: values.data_dir ?? undefined,
       wordnet: values.wordnet ?? undefined,
-      bertModel: values.bert_model ?? undefined,
     };
     for (const name of ["out", "overwrite"] as const)
       if (values[name] && !values.csv)
@@ -151,11 +171,28 @@ export const scoreCommand = defineCommand({
         "For example: hira score results_hira",
       );
     const { ui, terminal, note } = context;
-    const { files, leftOut } = await scoreFound(words, request);
-    if (leftOut.length > 0) ui.warn(`left out: ${describeLeftOut(leftOut)}`);
-    if (values.against !== null) {
-      const other = await scoreFound([values.against], request);
-      if (other.leftOut.length > 0) ui.warn(`left out: ${describeLeftOut(other.leftOut)}`);
+    const encoder =
+      values.bert_model === null
+        ? undefined
+        : await openEncoder(values.bert_model, values.bert_layer ?? undefined, ui);
+    const request: ScoreRequest = { ...wanted, encoder };
+    const scoreWords = async (paths: readonly string[]) => {
+      const found = await scoreFound(paths, request);
+      if (found.leftOut.length > 0) ui.warn(`left out: ${describeLeftOut(found.leftOut)}`);
+      return found;
+    };
+    const { found, other } = await (async () => {
+      try {
+        return {
+          found: await scoreWords(words),
+          other: values.against === null ? undefined : await scoreWords([values.against]),
+        };
+      } finally {
+        encoder?.dispose();
+      }
+    })();
+    const { files, leftOut } = found;
+    if (other) {
       const compared = compareAgainst(files, other.files);
       if (values.json) ui.line(againstJson(compared));
       else for (const line of formatAgainst(compared, terminal)) ui.line(line);
