@@ -13,6 +13,8 @@ export class PassingFault extends Error {
     message: string,
     /** What the server asks for. */
     readonly waitMs?: number,
+    /** Whether not even the host's name is known: without a network that is so at the first attempt, and at the others. */
+    readonly isUnresolved = false,
   ) {
     super(message);
   }
@@ -71,19 +73,18 @@ const networkWords: Readonly<Record<string, string>> = {
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: "the connection was cut",
 };
 
-/** What a request or the reading of its answer has thrown, in words. */
-export const describeNetworkFault = (error: unknown): string => {
+const codeOf = (error: unknown): string => {
   const cause = causeOf(error);
-  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
-  return networkWords[code] ?? messageOf(cause);
+  return cause instanceof Error && "code" in cause ? String(cause.code) : "";
 };
 
+/** What a request or the reading of its answer has thrown, in words. */
+export const describeNetworkFault = (error: unknown): string =>
+  networkWords[codeOf(error)] ?? messageOf(causeOf(error));
+
 /** Why a certificate is not believed; another attempt changes nothing. */
-const isCertificateFault = (error: unknown): boolean => {
-  const cause = causeOf(error);
-  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
-  return /CERT|SIGNATURE|ERR_TLS/.test(code);
-};
+const isCertificateFault = (error: unknown): boolean =>
+  /CERT|SIGNATURE|ERR_TLS/.test(codeOf(error));
 
 const statusWords: Readonly<Record<number, string>> = {
   401: "it wants an account or a token",
@@ -164,7 +165,7 @@ const networkFault = (error: unknown, url: string): Error => {
   }
   if (/redirect count/.test(why))
     return new UserError(`Cannot fetch ${url}: found redirects in a circle, expected a file`);
-  return new PassingFault(why);
+  return new PassingFault(why, undefined, /^(?:ENOTFOUND|EAI_AGAIN)$/.test(codeOf(error)));
 };
 
 /**
@@ -294,6 +295,7 @@ export interface Attempts {
 
 /**
  * Does `attempt` again where it throws a PassingFault: `attempts` times in a row, between which it may call `hasNews` to begin counting anew.
+ * A host whose name is not known is asked again only where something has come before.
  *
  * @param fault what is thrown in the end
  */
@@ -302,18 +304,18 @@ export const withAttempts = async <T>(
   attempt: (hasNews: () => void) => Promise<T>,
   fault: (why: string) => UserError,
 ): Promise<T> => {
-  let failed = 0;
+  let [failed, hadNews] = [0, false];
   for (;;) {
     try {
       return await attempt(() => {
-        failed = 0;
+        [failed, hadNews] = [0, true];
       });
     } catch (error) {
       if (!(error instanceof PassingFault)) throw error;
       failed++;
-      if (failed >= attempts)
+      if (failed >= attempts || (error.isUnresolved && !hadNews))
         throw fault(
-          attempts > 1 ? `${error.message}, ${String(attempts)} times in a row` : error.message,
+          failed > 1 ? `${error.message}, ${String(failed)} times in a row` : error.message,
         );
       const pause = error.waitMs ?? waitMs * 2 ** (failed - 1);
       onRetry?.(error.message, pause);

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import test from "ava";
 import { download, partPath, type DownloadOptions } from "../../src/core/download.js";
 import { UserError } from "../../src/core/errors.js";
+import { PassingFault, withAttempts } from "../../src/core/request.js";
 import { startFileServer, startProxy } from "../support/file-server.js";
 import { makeTempFolder } from "../support/temp-folder.js";
 
@@ -186,6 +187,23 @@ test("a host that cannot be reached is told with the way through a proxy", async
     { instanceOf: UserError, message: /: the connection is refused, 3 times in a row$/ },
   );
   t.regex(error?.hint ?? "", /HTTPS_PROXY/);
+});
+
+test("a host whose name is not known is asked again only where something has come before", async (t) => {
+  const fault = (why: string) => new UserError(why);
+  const attempts = { attempts: 3, waitMs: 1 };
+  const count = async (hasNewsBefore: boolean): Promise<number> => {
+    let made = 0;
+    const attempt = async (hasNews: () => void): Promise<never> => {
+      if (hasNewsBefore && made === 0) hasNews();
+      made++;
+      return Promise.reject(new PassingFault("no such host is known", undefined, true));
+    };
+    await t.throwsAsync(withAttempts(attempts, attempt, fault), { instanceOf: UserError });
+    return made;
+  };
+  t.is(await count(false), 1);
+  t.is(await count(true), 3);
 });
 
 test("a server that goes silent is left, and what came goes on", async (t) => {

@@ -116,6 +116,19 @@ test("busy servers are asked again, after Retry-After; then it is told", async (
   t.regex(hint, /HF_HUB_OFFLINE=1/);
 });
 
+test("a Hub whose name is not known is told at the first attempt: there is no network", async (t) => {
+  const { find, home, ui } = await openBench(t);
+  const environment = { HF_ENDPOINT: "http://hub.invalid", HF_HOME: home };
+  const network = { attempts: 5, waitMs: 100_000 };
+  const { message, hint } = await faultOf(t, find("org/demo", { environment, network }));
+  t.regex(
+    message,
+    /^Cannot fetch org\/demo from http:\/\/hub.invalid: (no such host is known|the name server does not answer)$/,
+  );
+  t.regex(hint, /HF_HUB_OFFLINE=1/);
+  t.deepEqual(ui.warnings, []);
+});
+
 test("gated repositories say where to accept the terms, and whose token is wanted", async (t) => {
   const { server, find, environment } = await openBench(t, {
     "org/gated": { access: "gated", revisions: { main: demoCommit } },
