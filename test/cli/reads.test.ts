@@ -46,6 +46,7 @@ const modes: readonly Values[] = [
   { peft_type: "hira", dataset: "sst2", eval_strategy: "steps" },
   { ckpt: "RUN", scoring: "loglik" },
   { out: "figures.json" },
+  { bert_model: "ENCODER" },
 ];
 
 /** Flags that a command takes for a config that it shares with another, and always names. */
