@@ -18,10 +18,11 @@ import torch
 from peft import (HiraConfig, LoraConfig, PeftModel, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig,
                   get_peft_model, get_peft_model_state_dict)
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 TASK = {"task_type": "CAUSAL_LM"}
 LOW_RANK = {"r": 2, "target_modules": ["q_proj", "v_proj", "down_proj"], **TASK}
+CONV = {"r": 2, "target_modules": ["c_attn", "mlp.c_proj"], **TASK}
 TABLES = ["embed_tokens", "lm_head"]
 PROMPT = {"num_virtual_tokens": 3, **TASK}
 CONFIGS = {
@@ -53,16 +54,22 @@ CONFIGS = {
     "dora-rslora": LoraConfig(lora_alpha=4, use_dora=True, use_rslora=True, lora_dropout=0.1,
                               rank_pattern={"layers.1.*v_proj": 3}, alpha_pattern={"down_proj": 5}, **LOW_RANK),
     "dora-saved": LoraConfig(use_dora=True, modules_to_save=["lm_head", "norm"], exclude_modules=r".*\.0\..*q_proj", **LOW_RANK),
+    # on GPT-2, whose layers are Conv1D: peft writes fan_in_fan_out
+    "conv-hira": HiraConfig(**CONV),
+    "conv-lora": LoraConfig(lora_alpha=6, rank_pattern={"h.1.attn.c_attn": 3}, **CONV),
+    "conv-dora": LoraConfig(lora_alpha=4, use_dora=True, modules_to_save=["c_fc"], **CONV),
 }
 IDS = [[1, 5, 9, 13, 2, 7]]
 
 
 def base_name(name):
+    if name.startswith("conv-"):
+        return "base-conv"
     return "base-tied" if "-tied-" in name else "base"
 
 
 def base_model(out, name="base"):
-    return LlamaForCausalLM.from_pretrained(out / base_name(name))
+    return AutoModelForCausalLM.from_pretrained(out / base_name(name))
 
 
 def logits(model):
@@ -87,6 +94,11 @@ def make(out):
         tied.load_state_dict({k: v for k, v in base.state_dict().items() if k != "lm_head.weight"}, strict=False)
         tied.tie_weights()
         tied.save_pretrained(out / "base-tied")
+        conv = GPT2LMHeadModel(GPT2Config(vocab_size=16, n_embd=8, n_inner=12, n_layer=2, n_head=2, n_positions=24,
+                                          bos_token_id=1, eos_token_id=2))
+        for parameter in conv.parameters():
+            torch.nn.init.normal_(parameter, mean=1 if parameter.dim() == 1 else 0, std=0.5)
+        conv.save_pretrained(out / "base-conv")
     results = {"input_ids": IDS[0], "logits": {"base": logits(base)}}
     for name, peft_config in CONFIGS.items():
         model = get_peft_model(base_model(out, name), peft_config)

@@ -60,8 +60,14 @@ export const packingOf = ({
   return loadBit === 4 ? { kind: "4bit", type: quantType, doubleQuant } : undefined;
 };
 
-/** Embeddings, norms, biases and the head stay as they are, as in bitsandbytes' and QLoRA's models. */
-const packingPlan = ({ model }: ModelFolder, storage: BaseStorage): PackingPlan | undefined => {
+/**
+ * The weights that a storage quantizes; undefined where they stay floats. Embeddings, norms, biases and the head stay as they are,
+ * as in bitsandbytes' and QLoRA's models.
+ */
+export const packingPlan = (
+  { model }: ModelFolder,
+  storage: BaseStorage,
+): PackingPlan | undefined => {
   const packing = packingOf(storage);
   const turned = model.linears.filter(({ layout }) => layout === "in-out");
   return (

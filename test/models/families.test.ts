@@ -1,9 +1,11 @@
+import { createHash } from "node:crypto";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import test from "ava";
+import type { JsonObject } from "../../src/core/json-file.js";
 import { ModelEngine } from "../../src/decode/engine.js";
-import { loadModelFolder } from "../../src/models/model-folder.js";
+import { loadModelFolder, parseConfig } from "../../src/models/model-folder.js";
 import type { Model } from "../../src/models/model.js";
 import { openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
 import { createFullAdapter, createLinearAdapter } from "../../src/peft/adapter.js";
@@ -75,3 +77,27 @@ test("virtual tokens made from a text stand for its tokens in a Gemma too, which
   const whole = await logitsOf(tiny, [9, 40, 17, 30, 11]);
   t.true(distance(found, whole.subarray(3 * model.vocabSize)) < 1e-5);
 });
+
+/** See scripts/reference/released_shapes.py. */
+const released = JSON.parse(readFileSync(join(fixtures, "../released.json"), "utf8")) as Record<
+  string,
+  {
+    readonly config: JsonObject;
+    readonly parameters: number;
+    readonly tensors: number;
+    readonly sha256: string;
+  }
+>;
+
+for (const [name, { config, parameters, tensors, sha256 }] of Object.entries(released))
+  test(`the tensors of ${name} have transformers' names and shapes`, (t) => {
+    const shapes = [...parseConfig(config, "config.json").tensors];
+    const counts = shapes.map(([, shape]) => shape.reduce((n, size) => n * size));
+    t.is(
+      counts.reduce((sum, n) => sum + n),
+      parameters,
+    );
+    t.is(shapes.length, tensors);
+    const lines = shapes.map(([tensor, shape]) => `${tensor} ${shape.join("x")}`).sort();
+    t.is(createHash("sha256").update(lines.join("\n")).digest("hex"), sha256);
+  });

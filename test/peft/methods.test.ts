@@ -46,6 +46,13 @@ const onTables = (peftType: PeftType): Variant => ({
   },
 });
 
+/** On a model whose layers lie [in, out] in its file. */
+const turned = (peftType: PeftType, settings: Partial<AdapterSettings> = {}): Variant => ({
+  peftType,
+  base: "base-conv",
+  settings: { targetModules: "c_attn,mlp.c_proj", ...settings },
+});
+
 const linear: Readonly<Record<string, Variant>> = {
   HiRA: { peftType: "hira" },
   "HiRA with R": { peftType: "hira", settings: { randR: true } },
@@ -87,6 +94,10 @@ const linear: Readonly<Record<string, Variant>> = {
     peftType: "sparse-lora",
     settings: { useRslora: true },
   },
+  "HiRA on layers stored [in, out]": turned("hira", { randR: true }),
+  "DoRA on layers stored [in, out]": turned("dora", { modulesToSave: ["c_fc"] }),
+  "MoRA on layers stored [in, out]": turned("mora"),
+  "HiLoRA on layers stored [in, out], and not on all": turned("hilora", { layers: [1] }),
 };
 const virtual: Readonly<Record<string, Variant>> = {
   "prefix tuning": { peftType: "prefix" },

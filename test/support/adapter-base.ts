@@ -8,8 +8,10 @@ export const peftFixture = (name: string): string =>
   fileURLToPath(new URL(`../fixtures/peft/${name}`, import.meta.url));
 
 /** The folder of the base model that one of the adapters was made on. */
-export const baseOfFixture = (name: string): string =>
-  name.includes("-tied-") ? "base-tied" : "base";
+export const baseOfFixture = (name: string): string => {
+  if (name.startsWith("conv-")) return "base-conv";
+  return name.includes("-tied-") ? "base-tied" : "base";
+};
 
 /** What the adapters of a model folder are checked against. */
 export const loadAdapterBase = async (folder = peftFixture("base")): Promise<AdapterBase> => {
