@@ -3,7 +3,7 @@ import { commonsenseNames } from "../score/commonsense.js";
 import type { RunSummary } from "../runs/compare-runs.js";
 import { comparisonWarnings, seedOf, type ComparedRow } from "../runs/compared-rows.js";
 import type { LeftOut } from "../score/find-runs.js";
-import { figures, spreadOfRow, type Figure } from "./compare-figures.js";
+import { figuresOf, spreadOfRow, type Figure } from "./compare-figures.js";
 import { rankOf } from "./compare-rows.js";
 
 const runJson = (run: RunSummary, row: number) => ({
@@ -24,6 +24,12 @@ const runJson = (run: RunSummary, row: number) => ({
       return score ? [[name, score]] : [];
     }),
   ),
+  figures: Object.fromEntries(
+    run.figures.map(({ set, figures }) => [
+      set,
+      Object.fromEntries(figures.map(({ key, value, interval }) => [key, { value, interval }])),
+    ]),
+  ),
   steps: run.steps ?? null,
   median_step_ms: run.medianStepMs ?? null,
   tokens_per_second: run.tokensPerSecond ?? null,
@@ -38,7 +44,7 @@ const figureJson = (figure: Figure, row: ComparedRow) => {
   return spread && { mean: spread.mean, sd: spread.deviation ?? null, n: spread.n };
 };
 
-const rowJson = (row: ComparedRow) => ({
+const rowJson = (row: ComparedRow, figures: readonly Figure[]) => ({
   name: row.name,
   n: row.runs.length,
   seeds: row.runs.map(seedOf),
@@ -54,10 +60,11 @@ const rowJson = (row: ComparedRow) => ({
 export const comparisonJson = (
   rows: readonly ComparedRow[],
   leftOut: readonly LeftOut[] = [],
-): string =>
-  JSON.stringify(
+): string => {
+  const figures = figuresOf(rows);
+  return JSON.stringify(
     {
-      rows: rows.map(rowJson),
+      rows: rows.map((row) => rowJson(row, figures)),
       runs: rows.flatMap(({ runs }, i) => runs.map((run) => runJson(run, i + 1))),
       left_out: leftOut,
       warnings: comparisonWarnings(rows),
@@ -65,6 +72,7 @@ export const comparisonJson = (
     undefined,
     2,
   );
+};
 
 const textOf = (value: number | undefined): string => (value === undefined ? "" : String(value));
 
@@ -73,6 +81,7 @@ const textOf = (value: number | undefined): string => (value === undefined ? "" 
  * line each. Cells of what a run has not written are empty.
  */
 export const comparisonCsv = (rows: readonly ComparedRow[]): string => {
+  const figures = figuresOf(rows);
   const heading = [
     ...["row", "name", "n", "seed", "method", "rank", "finished", "folder"],
     ...figures.flatMap(({ key }) => [key, `${key}_sd`]),

@@ -34,7 +34,7 @@ const bytes = {
 };
 
 /** The figures in the order of the columns. */
-export const figures: readonly Figure[] = [
+const figures: readonly Figure[] = [
   {
     key: "trainable",
     heading: "trainable",
@@ -95,6 +95,34 @@ export const figures: readonly Figure[] = [
     ...bytes,
   },
 ];
+
+/** The main figures of the answers to other sets, in the order in which the runs first have them; named with their sets where these are several. */
+const setFigures = (rows: readonly ComparedRow[]): readonly Figure[] => {
+  const all = rows.flatMap(({ runs }) => runs.flatMap((run) => run.figures));
+  const severalSets = new Set(all.map(({ set }) => set)).size > 1;
+  const found = new Map<string, Figure>();
+  for (const { set, figures: own } of all)
+    for (const { key, title } of own) {
+      const name = `${set}_${key.replaceAll(" ", "_")}`;
+      if (found.has(name)) continue;
+      found.set(name, {
+        key: name,
+        heading: severalSets ? `${set} ${title}` : title,
+        value: (run) =>
+          run.figures.find((other) => other.set === set)?.figures.find((other) => other.key === key)
+            ?.value,
+        show: percent,
+        isResult: true,
+      });
+    }
+  return [...found.values()];
+};
+
+/** The figures of a comparison in the order of the columns: those of every run, and the main ones of the sets that these runs have answered. */
+export const figuresOf = (rows: readonly ComparedRow[]): readonly Figure[] =>
+  figures.flatMap((figure) =>
+    figure.key === "accuracy" ? [figure, ...setFigures(rows)] : [figure],
+  );
 
 /** A figure over the runs of a row. */
 export const spreadOfRow = ({ value }: Figure, { runs }: ComparedRow): Spread | undefined =>

@@ -1,6 +1,6 @@
 import { comparisonWarnings, type ComparedRow } from "../runs/compared-rows.js";
 import { commonsenseNames } from "../score/commonsense.js";
-import { figures, showSpread } from "./compare-figures.js";
+import { figuresOf, showSpread } from "./compare-figures.js";
 import { rankOf } from "./compare-rows.js";
 import type { Painter } from "./style-text.js";
 import { formatTable, tableWidth, type Column } from "./table.js";
@@ -49,12 +49,17 @@ const figureColumns = (
       method !== undefined && [method, `peft_type=${method}`].includes(row.name.split(",")[0] ?? "")
     );
   });
+  const all = rows.flatMap(({ runs }) => runs);
+  const hasAccuracy = all.some(({ accuracy }) => accuracy);
+  const hasOthers = all.some(({ figures }) => figures.length > 0);
   return [
     ...(namesMethod ? [] : [left("method", ({ runs }) => runs[0]?.method)]),
     right("rank", ({ runs }) => runs[0] && rankOf(runs[0])),
     ...(hasSeveral(rows) ? [right("n", ({ runs }) => String(runs.length))] : []),
-    ...figures
+    ...figuresOf(rows)
       .filter(({ ofSet }) => perSet || !ofSet)
+      // Runs on other sets alone have their own figures in its place.
+      .filter(({ key }) => key !== "accuracy" || hasAccuracy || !hasOthers)
       .flatMap((figure) =>
         figure.key === "accuracy"
           ? [

@@ -14,7 +14,9 @@ import { readSweepState, sweepStateName, type SweepState } from "../report/sweep
 import { isCommonsenseName } from "../score/commonsense.js";
 import { describeLeftOut, findRuns, type LeftOut } from "../score/find-runs.js";
 import { commonsenseScore, groupRuns, scoreAnswers, type RunScore } from "../score/score-files.js";
-import { setOfFileName } from "../score/sets.js";
+import { mainFiguresOf, type MainFigure } from "../score/main-figures.js";
+import { readAnswers } from "../score/read-answers.js";
+import { isScoredSet, scorerNameOf, setOfFileName, type ScoredSet } from "../score/sets.js";
 import { pickCheckpoint } from "../train/checkpoint-folder.js";
 
 /** What two runs must share if their numbers are to be compared, by the words of a warning. */
@@ -30,6 +32,12 @@ export const conditionNames = [
 
 export type ConditionName = (typeof conditionNames)[number];
 
+/** What the answers to a set amount to. */
+export interface SetFigures {
+  readonly set: string;
+  readonly figures: readonly MainFigure[];
+}
+
 /** What a run's folder says of it. Whatever a run has not written is undefined. */
 export interface RunSummary {
   readonly folder: string;
@@ -43,6 +51,8 @@ export interface RunSummary {
   readonly best: { readonly step: number; readonly loss: number } | undefined;
   /** Answers to the commonsense sets, the decoding with the most sets. */
   readonly accuracy: RunScore | undefined;
+  /** The main figures of the answers to other sets: the run's own, and those answered afterwards; the first file of each set. */
+  readonly figures: readonly SetFigures[];
   /** Other decodings of the same sets that were scored, by the first of their files. */
   readonly otherAnswers: readonly string[];
   readonly steps: number | undefined;
@@ -128,6 +138,28 @@ const readAccuracy = async (
   };
 };
 
+/** The main figures of a run's answers to sets that are no commonsense ones. */
+const readFigures = async (folder: string, flags: JsonObject): Promise<readonly SetFigures[]> => {
+  const names = (await readdir(folder)).sort();
+  const files = new Map<ScoredSet, string>();
+  for (const name of names) {
+    const set = name.endsWith("_eval.jsonl") ? setOfFileName(name) : undefined;
+    if (set !== undefined && !isCommonsenseName(set) && !files.has(set)) files.set(set, name);
+  }
+  const { dataset, data_dir: dataDir } = flags;
+  if (isScoredSet(dataset) && !isCommonsenseName(dataset) && !files.has(dataset))
+    if (names.includes("output.jsonl")) files.set(dataset, "output.jsonl");
+  const found: SetFigures[] = [];
+  for (const [set, name] of files) {
+    const { answers } = await readAnswers(join(folder, name));
+    if (answers.length === 0) continue;
+    const root = typeof dataDir === "string" ? dataDir : undefined;
+    const options = { set, compat: new Set<never>(), dataDir: root };
+    found.push({ set, figures: await mainFiguresOf(scorerNameOf(set), answers, options) });
+  }
+  return found;
+};
+
 const shortHash = (value: unknown): string => contentHash([JSON.stringify(value)]).slice(0, 8);
 
 /** SHA-256 sums of the files in a part of run.json, in the order of their names. */
@@ -204,6 +236,7 @@ const readRun = async (path: string): Promise<RunSummary> => {
     parameters: finished ? (await readOutputHeader(output)).parameters : undefined,
     best: await readBest(folder),
     ...(await readAccuracy(folder, flags)),
+    figures: await readFigures(folder, flags),
     ...steps,
     adapterBytes: await readAdapterBytes(folder),
     conditions: conditionsOf(json, flags, steps.steps),

@@ -158,8 +158,8 @@ const finishRun = async (
   if (!questions) await write(rows);
   const { labels } = job.data;
   if (labels && rows.length > 0) ui.line(await classScoreLine(options.dataset, rows));
-  for (const line of trainingSummary({ runFolder, result, adapter, options, rows, labels }))
-    ui.line(line);
+  const run = { runFolder, result, adapter, options, rows, labels };
+  for (const line of await trainingSummary(run)) ui.line(line);
 };
 
 /** The test rows of a set with classes, classified; none where there are none. */

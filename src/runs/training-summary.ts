@@ -1,14 +1,13 @@
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { UserError } from "../core/errors.js";
 import { shellLine } from "../core/shell-line.js";
 import { hasAnswers } from "../datasets/registry.js";
 import { isTextSetName } from "../datasets/wikitext.js";
 import type { Adapter } from "../peft/adapter.js";
-import {
-  isCommonsenseName,
-  scoreRows,
-  type AnsweredRow,
-  type SetScore,
-} from "../score/commonsense.js";
+import { isCommonsenseName, scoreRows, type SetScore } from "../score/commonsense.js";
+import { mainFiguresOf } from "../score/main-figures.js";
+import type { Answer } from "../score/scorer.js";
+import { isScoredSet, scorerNameOf } from "../score/sets.js";
 import type { TrainingResult } from "../train/train-adapter.js";
 import { checkpointName } from "../train/trainer-state.js";
 import type { TrainingRunOptions } from "./prepare-run.js";
@@ -25,7 +24,7 @@ export interface EndedRun {
   /** The names of the classes, where rows with classes were learnt. */
   readonly labels?: readonly string[] | undefined;
   /** The answers to the test rows. */
-  readonly rows: readonly AnsweredRow[];
+  readonly rows: readonly Answer[];
 }
 
 const resultLine = ({ result, options }: EndedRun): string => {
@@ -84,8 +83,28 @@ const nextCommands = ({
   ];
 };
 
+/** `samsum: rouge1 31.20 (95 % interval 28.00 – 34.50), rougel ...; 819 rows`, or why there is no score. */
+const figuresLine = async ({ options, labels, rows }: EndedRun): Promise<readonly string[]> => {
+  const { dataset, datasetFile, compat, dataDir } = options;
+  const set = datasetFile === undefined && isScoredSet(dataset) ? dataset : undefined;
+  const scorer = labels ? "classification" : set && scorerNameOf(set);
+  if (scorer === undefined || rows.length === 0) return [];
+  const name = datasetFile === undefined ? dataset : basename(datasetFile);
+  try {
+    const figures = await mainFiguresOf(scorer, rows, { set, compat, dataDir });
+    const said = figures.map(
+      ({ title, value, interval, isPlain }) =>
+        `${title} ${value.toFixed(2)}${isPlain ? "" : " %"} (95 % interval ${interval.low.toFixed(2)} – ${interval.high.toFixed(2)})`,
+    );
+    return said.length === 0 ? [] : [`${name}: ${said.join(", ")}; ${String(rows.length)} rows`];
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    return [`${name}: not scored: ${error.message}`];
+  }
+};
+
 /** The last lines of a run: where it is, how good it is, and what to type next. */
-export const trainingSummary = (run: EndedRun): readonly string[] => {
+export const trainingSummary = async (run: EndedRun): Promise<readonly string[]> => {
   const { runFolder, options, rows } = run;
   const { dataset, datasetFile, compat } = options;
   const isScored = datasetFile === undefined && isCommonsenseName(dataset) && rows.length > 0;
@@ -93,7 +112,7 @@ export const trainingSummary = (run: EndedRun): readonly string[] => {
   return [
     `Finished: ${runFolder}`,
     resultLine(run),
-    ...(isScored ? [scoreLine(dataset, scoreRows(dataset, rows, compat))] : []),
+    ...(isScored ? [scoreLine(dataset, scoreRows(dataset, rows, compat))] : await figuresLine(run)),
     ...(commands.length > 0 ? ["Next:"] : []),
     // The remark is one for the shell, too: a line is copied whole.
     ...commands.map(([line, does]) => `  ${line}  # ${does}`),

@@ -67,6 +67,7 @@ export const classIntervals = ({
 /** Labels: any text is one, without the white space around it. */
 export const classification: Scorer = {
   summary: "pred as a label against gt: accuracy, F1 (macro and weighted), Matthews' correlation",
+  main: ["acc", "f1"],
   columns: ["acc", "f1", "weighted f1", "mcc"],
   async score(answers) {
     const predicted = answers.map(({ pred }) => stripSpace(pred));

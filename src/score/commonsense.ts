@@ -126,6 +126,7 @@ export const averageScores = (
 /** The first word of the set in pred against that in gt: eval_commonsense.py. */
 export const commonsense: Scorer = {
   summary: "the first of the set's words in pred against that in gt",
+  main: ["acc"],
   columns: ["acc"],
   async score(answers, { set, compat }) {
     if (!isCommonsenseName(set))

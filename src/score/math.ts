@@ -83,6 +83,7 @@ const readIfThere = async (path: string): Promise<readonly TrueAnswer[]> =>
 export const math: Scorer = {
   summary:
     "the number in pred against the true answer: acc takes the last number, new acc the one after the last `The answer is:`",
+  main: ["acc", "new acc"],
   columns: ["acc", "new acc"],
   table: "results_gsm8k.csv",
   async score(answers, options) {

@@ -13,6 +13,7 @@ export const subjectOf = (context: string): string | undefined =>
 /** Letters of multiple choice: train_hira.py counts them itself, on line 3 of the file. */
 export const mmlu: Scorer = {
   summary: "the letter A to D in pred against that in gt, over all rows and by subject",
+  main: ["acc"],
   columns: ["acc"],
   async score(answers, { compat }) {
     const original = compat.has("scorer");

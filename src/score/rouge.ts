@@ -6,6 +6,7 @@ import { itemsOf } from "./text-items.js";
 /** Summaries: the original has no scorer of its own for samsum. */
 export const rouge: Scorer = {
   summary: "ROUGE-1, ROUGE-2 and ROUGE-L of pred and gt, F measures without a stemmer",
+  main: ["rouge1", "rouge2", "rougel"],
   columns: ["rouge1", "rouge2", "rougel"],
   async score(answers) {
     const items = itemsOf(answers, stripSpace);

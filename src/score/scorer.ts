@@ -99,12 +99,16 @@ export interface ScorerOptions {
   readonly wordnet?: string | undefined;
   /** --bert_model */
   readonly encoder?: TextEncoder | undefined;
+  /** Whether figures that take long and are no main ones may be left out. */
+  readonly onlyMain?: boolean;
 }
 
 /** One way of scoring, for the sets that it suits. */
 export interface Scorer {
   /** One line for people: what is compared, and the figures. */
   readonly summary: string;
+  /** The keys of the figures that stand for a set where there is room for few. */
+  readonly main: readonly string[];
   /** The columns of the CSV between folder_name and config, in the original's order where it has such a table. */
   readonly columns: readonly string[];
   /** The original's own name of that table; without it `results_{set}.csv`. */

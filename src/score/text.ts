@@ -7,6 +7,7 @@ import { itemsOf } from "./text-items.js";
 /** Answers to a person's own rows: any text against what was expected, without white space around either. */
 export const text: Scorer = {
   summary: "pred against gt as texts: exact match, BLEU and its precisions, ROUGE, F1 of words",
+  main: ["exact", "rougel"],
   columns: [
     ...["exact", "bleu", "bleu1", "bleu2", "bleu3", "bleu4"],
     ...["rouge1", "rouge2", "rougel", "f1"],

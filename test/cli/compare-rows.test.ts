@@ -20,6 +20,7 @@ const run = (
     parameters: { trainable: 1000, all: 100_000 },
     best: { step: 4, loss: 1 + seed / 100 },
     accuracy: undefined,
+    figures: [],
     otherAnswers: [],
     steps: 4,
     medianStepMs: 100 + seed,
@@ -174,4 +175,31 @@ test("spreadOf is the sample's, of the values that are there", (t) => {
   t.deepEqual(spreadOf([2, undefined]), { mean: 2, deviation: undefined, n: 1 });
   t.deepEqual(spreadOf([0.1, 0.1, 0.1]), { mean: 0.1, deviation: 0, n: 3 });
   t.deepEqual(spreadOf([1, 3]), { mean: 2, deviation: Math.SQRT2, n: 2 });
+});
+
+test("runs on other sets have the main figures of their scorers as columns, named with the sets where these are several", (t) => {
+  const figure = (key: string, value: number) => ({
+    ...{ key, title: key, value },
+    interval: { low: value - 1, high: value + 1 },
+  });
+  const summaries = { set: "samsum", figures: [figure("rouge1", 30), figure("rougel", 20.5)] };
+  const one = comparedRows([run({ peft_type: "hira" }, { figures: [summaries] })]);
+  const [heading = "", line = ""] = comparisonMarkdown(one, { perSet: false }).split("\n");
+  t.regex(heading, /val\. loss \| rouge1 \| rougel \| step/);
+  t.notRegex(heading, /accuracy/);
+  t.regex(comparisonMarkdown(one, { perSet: false }), /\| 30\.00 \| 20\.50 \|/, line);
+  const letters = { set: "mmlu", figures: [figure("acc", 25)] };
+  const two = comparedRows([
+    run({ peft_type: "hira" }, { figures: [summaries] }),
+    run({ peft_type: "lora" }, { figures: [letters] }),
+  ]);
+  t.regex(comparisonCsv(two).split("\r\n")[0] ?? "", /samsum_rouge1,samsum_rouge1_sd.*,mmlu_acc,/);
+  t.regex(comparisonMarkdown(two, { perSet: false }), /samsum rougel \| mmlu acc \|/);
+  const { runs } = JSON.parse(comparisonJson(one)) as { runs: readonly { figures: object }[] };
+  t.deepEqual(runs[0]?.figures, {
+    samsum: {
+      rouge1: { value: 30, interval: { low: 29, high: 31 } },
+      rougel: { value: 20.5, interval: { low: 19.5, high: 21.5 } },
+    },
+  });
 });

@@ -112,6 +112,11 @@ for (const set of Object.keys(madeUp)) {
       t.regex(trained.out, /step 20\/20 {2}eval_loss \d/);
       const own = await readOutputJsonl(join(path, "output.jsonl"));
       t.is(own.rows.length, 3);
+      t.regex(
+        trained.out,
+        new RegExp(`^${set}: [\\w ]+ [\\d.]+ % \\(95 % interval .*; 3 rows$`, "m"),
+        "the last lines have the main figures of the set's scorer",
+      );
 
       const asked = await runHira(`--ckpt=${path}`, "--max_new_tokens=4", ...data);
       t.is(asked.code, 0, asked.err);
