@@ -121,6 +121,39 @@ test("readLlamaConfig reads rope fields of transformers 4 and of transformers 5"
   t.like(plain, { ropeTheta: 2e4, ropeScaling: null });
 });
 
+test("readRope tells what is wrong with a scaling's fields", (t) => {
+  const faultsOf = (rope: object, partial = false): readonly string[] => {
+    const faults: string[] = [];
+    readRope({ ...rope }, faults, { headDim: 8, maxPositionEmbeddings: 64, partial });
+    return faults;
+  };
+  t.deepEqual(faultsOf({ rope_scaling: { type: "dynamic" } }), [
+    '"rope_scaling.factor": found nothing, expected a number above 0',
+  ]);
+  t.deepEqual(
+    faultsOf({
+      rope_parameters: { rope_type: "yarn", factor: 2, beta_fast: "32", truncate: 1, mscale: -1 },
+    }),
+    [
+      '"rope_parameters.mscale": found -1, expected a number above 0',
+      '"rope_parameters.beta_fast": found "32", expected a number above 0',
+      '"rope_parameters.truncate": found 1, expected true or false',
+    ],
+  );
+  const lists = { short_factor: [1, 2, 3], original_max_position_embeddings: 32 };
+  t.deepEqual(faultsOf({ rope_scaling: { type: "longrope", ...lists } }), [
+    '"rope_scaling.short_factor": found [1,2,3], expected a list of 4 numbers above 0',
+    '"rope_scaling.long_factor": found nothing, expected a list of 4 numbers above 0',
+  ]);
+  t.deepEqual(faultsOf({ partial_rotary_factor: 0.3 }, true), []);
+  t.deepEqual(faultsOf({ partial_rotary_factor: 0.4 }, true), [
+    '"partial_rotary_factor": found 0.4, expected a share of the 8 elements of a head that is even',
+  ]);
+  t.deepEqual(faultsOf({ rope_parameters: { full_attention: { rope_theta: 1e6 } } }), [
+    '"rope_parameters.full_attention": found {"rope_theta":1000000}, expected none: all layers have the same frequencies here',
+  ]);
+});
+
 test("readLlamaConfig lists all faults in one error", (t) => {
   const raw: JsonObject = {
     hidden_size: 64,

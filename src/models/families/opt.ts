@@ -126,14 +126,23 @@ const tensorsOf = (
     tensors.set(`${path}.weight`, [hidden]);
     tensors.set(`${path}.bias`, [hidden]);
   };
-  for (const { path, inFeatures, outFeatures, bias } of linears) {
-    tensors.set(`${path}.weight`, [outFeatures, inFeatures]);
-    if (bias) tensors.set(`${path}.bias`, [outFeatures]);
-  }
-  for (let layer = 0; layer < config.layers; layer++)
-    for (const name of ["self_attn_layer_norm", "final_layer_norm"])
-      norm(`${layerPath(layer)}.${name}`);
+  const modules = new Map(linears.map((module) => [module.path, module]));
+  const linear = (path: string): void => {
+    const module = modules.get(path);
+    if (!module) return;
+    tensors.set(`${path}.weight`, [module.outFeatures, module.inFeatures]);
+    if (module.bias) tensors.set(`${path}.bias`, [module.outFeatures]);
+  };
+  for (const name of ["project_out", "project_in"]) linear(`${ROOT}.${name}`);
   if (config.lastNorm) norm(`${ROOT}.final_layer_norm`);
+  for (let layer = 0; layer < config.layers; layer++) {
+    const path = layerPath(layer);
+    for (const name of ["k_proj", "v_proj", "q_proj", "out_proj"])
+      linear(`${path}.self_attn.${name}`);
+    norm(`${path}.self_attn_layer_norm`);
+    for (const name of ["fc1", "fc2"]) linear(`${path}.${name}`);
+    norm(`${path}.final_layer_norm`);
+  }
   if (!config.tieWordEmbeddings) tensors.set("lm_head.weight", [vocabSize, embeddingSize]);
   return tensors;
 };
