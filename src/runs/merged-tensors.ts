@@ -232,9 +232,10 @@ export const openMergedTensors = async (
     adapted,
     async read(name) {
       const entry = entryOf(model, name);
-      const source = entryOf(whole, name);
-      const isSource = !saved.has(name) && !modules.has(name) && !unpacked.has(name);
-      return isSource && source.dtype === entry.dtype
+      // A head that the adapter brings has no tensor in the base.
+      const isChanged = saved.has(name) || modules.has(name) || unpacked.has(name);
+      const source = isChanged ? undefined : entryOf(whole, name);
+      return source?.dtype === entry.dtype
         ? readTensorData(source)
         : roundTo(entry, await readWide(name));
     },

@@ -164,7 +164,7 @@ test("hira score --json names figures as the original's CSV does, null where the
     ...["dist1", "dist2", "f1", "meteor", "rouge1", "rouge2", "rougel"],
   ]);
   t.is(file?.["figures"]?.["bert f1"], null);
-  t.regex(String(file?.["not_computed"]?.["bert f1"]), /runs none yet/);
+  t.regex(String(file?.["not_computed"]?.["bert f1"]), /needs an encoder/);
 });
 
 test("hira score --csv writes convai2_eval.py's and metamath_eval.py's tables", async (t) => {
