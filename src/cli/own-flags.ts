@@ -199,7 +199,7 @@ export const ownFlags = {
     placeholder: "form",
     default: "words",
     choices: choiceForms,
-    help: "With --scoring loglik or both: compare the answers as targets name them, or by their own texts in the question",
+    help: "With --scoring loglik or both: compare the answers as targets name them, or by their own texts in the question; with -joint prompt and answer are encoded in one piece, as lm-evaluation-harness does",
   },
   temperature: {
     ours: true,

@@ -7,7 +7,12 @@ const percent = (share: Share | undefined): string =>
     ? "-"
     : `${share.accuracy.toFixed(1)} (${share.interval.low.toFixed(1)}-${share.interval.high.toFixed(1)})`;
 
-const headings = { sum: "loglik", token: "by token", byte: "by byte" } as const;
+const headings = {
+  sum: "loglik",
+  token: "by token",
+  byte: "by byte",
+  character: "by char.",
+} as const;
 
 /** Answers by what was written and by likelihood, side by side: percent right, with Wilson's 95 % interval; no line where there is nothing. */
 export const scoringLines = (

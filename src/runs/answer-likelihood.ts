@@ -7,7 +7,7 @@ import { likeliest } from "../score/likelihood.js";
 import { encodeTexts } from "../tokenizer/encode-texts.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { activities, type InterruptSignal } from "../train/interrupt.js";
-import { choicesOf, type Choice, type ChoiceForm } from "./choices.js";
+import { choicesOf, isJoint, type Choice, type ChoiceForm } from "./choices.js";
 import { openLikelihood, type LikelihoodModel } from "./label-losses.js";
 import type { Answerer } from "./kept-answers.js";
 import type { Questions } from "./questions.js";
@@ -19,37 +19,80 @@ interface Asked {
   readonly rows: readonly EncodedRow[];
 }
 
+/** A row of a prompt and one answer behind it, which alone has labels. */
+const rowOf = (row: number, prompt: Int32Array, answer: Int32Array): EncodedRow => {
+  const ids = new Int32Array(prompt.length + answer.length);
+  ids.set(prompt);
+  ids.set(answer, prompt.length);
+  const labels = ids.slice().fill(noLoss, 0, prompt.length);
+  return { row, ids, contextLength: prompt.length, labels };
+};
+
 /**
  * The answers to each row behind the prompt that generation has.
  *
- * An answer's tokens are those that it has by itself, as in training, and without eos; lm-evaluation-harness encodes prompt and answer in
- * one, and counts white space between them with the answer.
+ * An answer's tokens are those that it has by itself, as in training, and without eos.
  */
+const encodeApart = async (
+  { prompts }: Questions,
+  choices: Asked["choices"],
+  tokenizer: Tokenizer,
+): Promise<readonly EncodedRow[]> => {
+  const texts = [...new Set(choices.flatMap((each) => each.map(({ text }) => text)))];
+  const { table } = await encodeTexts(tokenizer, texts);
+  const idsOf = new Map(texts.map((text, i) => [text, table.at(i)]));
+  const none = new Int32Array();
+  return choices.flatMap((each, row) =>
+    each.map(({ text }) => rowOf(row, prompts[row]?.ids ?? none, idsOf.get(text) ?? none)),
+  );
+};
+
+/**
+ * The same with prompt and answer in one piece: white space at the prompt's end counts with the answer, whose tokens are those of the whole behind as
+ * many as the prompt has by itself.
+ *
+ * Source: _encode_pair of lm-evaluation-harness (lm_eval/api/model.py).
+ */
+const encodeJointly = async (
+  { prompts }: Questions,
+  choices: Asked["choices"],
+  tokenizer: Tokenizer,
+): Promise<readonly EncodedRow[]> => {
+  const contexts = prompts.map(({ ids }) => {
+    const text = tokenizer.decode([...ids]);
+    const before = text.trimEnd();
+    return { before, space: text.slice(before.length) };
+  });
+  const wholes = choices.flatMap((each, row) => {
+    const { before = "", space = "" } = contexts[row] ?? {};
+    return each.map(({ text }) => before + space + text);
+  });
+  const [alone, whole] = [
+    await encodeTexts(
+      tokenizer,
+      contexts.map(({ before }) => before),
+    ),
+    await encodeTexts(tokenizer, wholes),
+  ];
+  let next = 0;
+  return choices.flatMap((each, row) =>
+    each.map(() => {
+      const ids = whole.table.at(next++);
+      const length = Math.min(alone.table.at(row).length, ids.length - 1);
+      return rowOf(row, ids.subarray(0, length), ids.subarray(length));
+    }),
+  );
+};
+
 const askedOf = async (
   questions: Questions,
   tokenizer: Tokenizer,
   form: ChoiceForm,
 ): Promise<Asked> => {
-  const { dataset, rows, prompts, path } = questions;
+  const { dataset, rows, path } = questions;
   const choices = choicesOf(dataset.name as CommonsenseName, rows, { form, path });
-  const texts = [...new Set(choices.flatMap((each) => each.map(({ text }) => text)))];
-  const { table } = await encodeTexts(tokenizer, texts);
-  const idsOf = new Map(texts.map((text, i) => [text, table.at(i)]));
-  return {
-    questions,
-    choices,
-    rows: choices.flatMap((each, row) =>
-      each.map(({ text }): EncodedRow => {
-        const prompt = prompts[row]?.ids ?? new Int32Array();
-        const answer = idsOf.get(text) ?? new Int32Array();
-        const ids = new Int32Array(prompt.length + answer.length);
-        ids.set(prompt);
-        ids.set(answer, prompt.length);
-        const labels = ids.slice().fill(noLoss, 0, prompt.length);
-        return { row, ids, contextLength: prompt.length, labels };
-      }),
-    ),
-  };
+  const encode = isJoint(form) ? encodeJointly : encodeApart;
+  return { questions, choices, rows: await encode(questions, choices, tokenizer) };
 };
 
 /** The rows of a set's file: pred is the likeliest answer by sum, in the form of a target; the likelihoods stand beside it. */
@@ -83,6 +126,7 @@ const judge = async (
         logProbs: ofOwn.map((each) => -Number(each.reduce((x, y) => x + y, 0).toFixed(6))),
         tokens: ofOwn.map(({ length }) => length),
         bytes: own.map(({ text }) => Buffer.byteLength(text)),
+        characters: own.map(({ text }) => [...text].length),
       };
       return {
         context: questionOf(row),
@@ -91,7 +135,7 @@ const judge = async (
         more: {
           choices: own.map(({ word }) => word),
           loglik: found.logProbs,
-          ...{ tokens: found.tokens, bytes: found.bytes },
+          ...{ tokens: found.tokens, bytes: found.bytes, characters: found.characters },
         },
       };
     });
@@ -136,12 +180,18 @@ export const answerByLikelihood = async (
   try {
     for (const each of asked) {
       const { evaluationBatchDivisor } = each.questions.dataset.member;
-      const rows = await interrupt.during(activities.loading, () =>
+      const judged = interrupt.during(activities.loading, () =>
         judge(each, likelihood, {
           batch: Math.max(1, Math.floor(batch / evaluationBatchDivisor)),
           ...{ ui, interrupt },
         }),
       );
+      const rows = await judged.catch((error: unknown) => {
+        const { name } = each.questions.dataset;
+        if (interrupt.stop.aborted)
+          ui.line(`${name} by likelihood: stopped; the same command begins this set again`);
+        throw error;
+      });
       await write(each.questions, rows);
     }
   } finally {

@@ -3,9 +3,15 @@ import { listRows } from "../core/row-names.js";
 import type { Row } from "../datasets/rows.js";
 import { commonsenseSets, extractAnswer, type CommonsenseName } from "../score/commonsense.js";
 
-/** What is compared: an answer in the form of the set's targets, or its own text as it stands in the question. */
-export const choiceForms = ["words", "texts"] as const;
+/**
+ * What is compared: an answer in the form of the set's targets, or its own text as it stands in the question; "-joint": encoded in one piece with
+ * the prompt, as lm-evaluation-harness does.
+ */
+export const choiceForms = ["words", "texts", "words-joint", "texts-joint"] as const;
 export type ChoiceForm = (typeof choiceForms)[number];
+
+/** Whether prompt and answer are encoded in one piece. */
+export const isJoint = (form: ChoiceForm): boolean => form.endsWith("-joint");
 
 /** One answer to a row. */
 export interface Choice {
@@ -59,8 +65,11 @@ export const choicesOf = (
     const target = truth === "" ? "the correct answer is " : row.target;
     const answerOf = (word: string): string =>
       truth === "" ? target + word : target.replace(truth, () => word);
-    const texts =
-      form === "words" ? words.map(answerOf) : set === "boolq" ? words : textsOf(words, row);
+    const texts = form.startsWith("words")
+      ? words.map(answerOf)
+      : set === "boolq"
+        ? words
+        : textsOf(words, row);
     if (!texts) without.push(i);
     return words.map((word, at): Choice => ({
       word,

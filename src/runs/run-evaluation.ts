@@ -89,7 +89,7 @@ export const likelihoodFileName = (
   [
     `output_${String(loadOrder)}_${dataset}`,
     ...(useInput === true ? ["input"] : []),
-    choices === "texts" ? "loglik-texts" : "loglik",
+    `loglik${choices === "words" ? "" : `-${choices.replace("words-", "")}`}`,
     "eval.jsonl",
   ].join("_");
 

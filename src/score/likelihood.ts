@@ -6,7 +6,7 @@ import { extractAnswer, type CommonsenseName } from "./commonsense.js";
 import { wilsonInterval, type Interval } from "./intervals.js";
 
 /** What a sum of log-probabilities is divided by before answers are compared. */
-export const normalizations = ["sum", "token", "byte"] as const;
+export const normalizations = ["sum", "token", "byte", "character"] as const;
 export type Normalization = (typeof normalizations)[number];
 
 /** The likelihoods of a row's answers, one each. */
@@ -18,18 +18,20 @@ export interface Likelihoods {
   readonly tokens: readonly number[];
   /** UTF-8. */
   readonly bytes: readonly number[];
+  /** Code points; undefined in files that were written before these were counted. */
+  readonly characters?: readonly number[] | undefined;
 }
 
 /**
  * Which answer has the highest log p, divided as `by` says; of equal ones the first.
  *
- * Source: acc and acc_bytes of lm-evaluation-harness (process_results of multiple_choice); its acc_norm divides by characters.
+ * Source: acc, acc_bytes and acc_norm (by characters) of lm-evaluation-harness (process_results of multiple_choice).
  */
 export const likeliest = (
-  { logProbs, tokens, bytes }: Omit<Likelihoods, "words">,
+  { logProbs, tokens, bytes, characters }: Omit<Likelihoods, "words">,
   by: Normalization,
 ): number => {
-  const divisors = { sum: undefined, token: tokens, byte: bytes }[by];
+  const divisors = { sum: undefined, token: tokens, byte: bytes, character: characters }[by];
   const scores = logProbs.map((logProb, i) => logProb / (divisors?.[i] ?? 1));
   return scores.indexOf(Math.max(...scores));
 };
@@ -56,7 +58,7 @@ export const readLikelihoodRows = async (path: string): Promise<readonly Likelih
   const faults: string[] = [];
   for await (const { line, value } of readJsonLines(path)) {
     if (!isJsonObject(value) || !("context" in value)) continue;
-    const { context, gt, choices, loglik, tokens, bytes } = value;
+    const { context, gt, choices, loglik, tokens, bytes, characters } = value;
     const count = Array.isArray(choices) ? choices.length : 0;
     if (
       typeof context === "string" &&
@@ -70,6 +72,9 @@ export const readLikelihoodRows = async (path: string): Promise<readonly Likelih
         logProbs: loglik as readonly number[],
         tokens: tokens as readonly number[],
         bytes: bytes as readonly number[],
+        characters: isListOf("number", characters, count)
+          ? (characters as readonly number[])
+          : undefined,
       });
     else
       faults.push(
@@ -99,7 +104,8 @@ export interface ScoringComparison {
   readonly rows: number;
   /** By the word in what was written; undefined where there is no such file of these rows. */
   readonly generated: Share | undefined;
-  readonly likelihood: Readonly<Record<Normalization, Share>>;
+  /** By character, undefined where the file has not counted them. */
+  readonly likelihood: Readonly<Record<Normalization, Share | undefined>>;
   /** Percent of the rows where the word that was written is not that of the likeliest answer by sum. */
   readonly differ: number | undefined;
 }
@@ -150,7 +156,14 @@ export const compareScorings = async (
     set,
     rows: rows.length,
     generated: written && count(written),
-    likelihood: { sum: count(bySum), token: count(chosen("token")), byte: count(chosen("byte")) },
+    likelihood: {
+      sum: count(bySum),
+      token: count(chosen("token")),
+      byte: count(chosen("byte")),
+      character: rows.every(({ characters }) => characters)
+        ? count(chosen("character"))
+        : undefined,
+    },
     differ:
       written && (100 * written.filter((answer, i) => answer !== bySum[i]).length) / rows.length,
   };

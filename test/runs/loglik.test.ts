@@ -15,30 +15,37 @@ const demo = [`--model=${demoFolder}`, `--ckpt=${demoFolder}`, `--data_dir=${dem
 
 interface Expected {
   readonly set: string;
-  readonly form: "words" | "texts";
+  readonly form: "words" | "texts" | "words-joint" | "texts-joint";
   readonly row: number;
   readonly loglik: readonly number[];
   readonly tokens: readonly number[];
   readonly bytes: readonly number[];
+  readonly characters?: readonly number[];
 }
 
-test("the likelihoods of answers, by their words and by their texts, equal plain PyTorch's", async (t) => {
-  const path = fileURLToPath(new URL("../fixtures/loglik/demo.json", import.meta.url));
-  const expected = JSON.parse(await readFile(path, "utf8")) as Expected[];
+test("the likelihoods of answers, by their words and by their texts, apart and in one piece with the prompt, equal plain PyTorch's", async (t) => {
+  const stored = async (name: string): Promise<readonly Expected[]> =>
+    JSON.parse(
+      await readFile(fileURLToPath(new URL(`../fixtures/loglik/${name}`, import.meta.url)), "utf8"),
+    ) as Expected[];
+  const expected = [...(await stored("demo.json")), ...(await stored("demo-joint.json"))];
   const out = await makeTempFolder(t);
-  for (const form of ["words", "texts"] as const) {
+  for (const form of ["words", "texts", "texts-joint"] as const) {
     const { code, err } = await runHira(
       ...[...demo, "--dataset=common_all", "--limit=4", `--output_folder=${out}`],
       ...["--scoring=loglik", `--choices=${form}`],
     );
     t.is(code, 0, err);
-    const ending = form === "words" ? "loglik" : "loglik-texts";
-    for (const { set, row, loglik, tokens, bytes } of expected.filter((e) => e.form === form)) {
+    const ending = form === "words" ? "loglik" : `loglik-${form}`;
+    for (const { set, row, loglik, tokens, bytes, characters } of expected.filter(
+      (e) => e.form === form,
+    )) {
       const file = join(out, "demo", `output_-1_${set}_${ending}_eval.jsonl`);
       const found = (await readLikelihoodRows(file))[row];
       const name = `${set}, ${form}, row ${String(row)}`;
       t.deepEqual(found?.tokens, tokens, name);
       t.deepEqual(found?.bytes, bytes, name);
+      if (characters) t.deepEqual(found?.characters, characters, name);
       for (const [i, value] of loglik.entries())
         t.true(Math.abs((found?.logProbs[i] ?? NaN) - value) < 1e-4 * Math.abs(value), name);
     }
@@ -71,11 +78,14 @@ test("both ways to answer stand in one table, with the rows on which they differ
   );
 });
 
-test("the likeliest answer is that of the highest log p, by sum, by token and by byte", (t) => {
+test("the likeliest answer is that of the highest log p, by sum, by token, by byte and by character", (t) => {
   const found = { logProbs: [-4, -6, -9], tokens: [1, 2, 2], bytes: [2, 6, 6] };
   t.is(likeliest(found, "sum"), 0);
   t.is(likeliest(found, "token"), 1);
   t.is(likeliest({ ...found, logProbs: [-4, -6, -6] }, "byte"), 1);
+  // Of two bytes each, the second one's characters are as many as the first one's bytes.
+  t.is(likeliest({ ...found, characters: [2, 6, 3] }, "character"), 1);
+  t.is(likeliest({ ...found, characters: [1, 2, 12] }, "character"), 2);
 });
 
 test("a row has the answers that it lists, and a row without their texts is named", (t) => {
