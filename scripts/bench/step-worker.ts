@@ -6,7 +6,8 @@
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import { openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
 import { createLinearAdapter } from "../../src/peft/adapter.js";
-import { peftMethods } from "../../src/peft/registry.js";
+import type { LinearMethod } from "../../src/peft/method.js";
+import { peftMethods, type MethodOptions } from "../../src/peft/registry.js";
 import { selectTargets } from "../../src/peft/targets.js";
 import { peakMemoryBytes } from "../../src/runtime/memory.js";
 import { runtimeVersion } from "../../src/runtime/providers.js";
@@ -56,8 +57,9 @@ const all = steps.flat();
 
 const model = await loadModelFolder(options.model);
 const weights = await openFrozenWeights(model.weights, { storage: options.storage });
+const method: LinearMethod<MethodOptions> = peftMethods[options.method];
 const adapter = createLinearAdapter(
-  peftMethods[options.method],
+  method,
   { rank: options.rank },
   selectTargets(model.model.linears, options.targetModules),
 );

@@ -36,8 +36,8 @@ await withTrainingRun(async (out, { options, base, adapter, ui }) => {
   const run = {
     model: resolve(folder.path),
     peft_type: adapter.method.name,
-    rank: adapter.options.rank,
-    lora_alpha: adapter.options.alpha,
+    rank: options.rank,
+    lora_alpha: options.alpha,
     four_bit:
       options.loadBit === 4
         ? { quant_type: options.quantType, double_quant: options.doubleQuant }

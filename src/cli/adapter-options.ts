@@ -1,7 +1,5 @@
 import { compilePattern } from "../peft/adapter-targets.js";
-import type { EncoderType } from "../peft/method.js";
 import type { FlagFault } from "../core/flag.js";
-import type { FlagValues } from "./options.js";
 
 /** More layers than any model has: a range beyond it is a mistake, not a list to write out. */
 const mostLayers = 100_000;
@@ -70,22 +68,6 @@ const assignments = (text: string): readonly (readonly [string, unknown])[] =>
     return [part.slice(0, Math.max(0, at)).trim(), /^\d+$/.test(rank) ? Number(rank) : undefined];
   });
 
-/** p-tuning's encoder. What is wrong is added to `faults`. */
-export const readEncoder = (
-  values: Pick<FlagValues, "encoder_reparameterization_type" | "encoder_num_layers">,
-  faults: FlagFault[],
-): { readonly encoderType: EncoderType; readonly encoderLayers: number } => {
-  const encoderType = values.encoder_reparameterization_type as EncoderType;
-  const layers = values.encoder_num_layers;
-  if (layers !== null && encoderType !== "LSTM")
-    faults.push({
-      what: "--encoder_num_layers",
-      found: `${String(layers)} with --encoder_reparameterization_type ${encoderType}`,
-      expected: "LSTM: the MLP always has three layers",
-    });
-  return { encoderType, encoderLayers: layers ?? 2 };
-};
-
 /** The names of --modules_to_save. What is wrong is added to `faults`. */
 export const readModulesToSave = (text: string | null, faults: FlagFault[]): readonly string[] => {
   if (text === null) return [];
@@ -98,11 +80,4 @@ export const readModulesToSave = (text: string | null, faults: FlagFault[]): rea
       expected: "names with one comma between them",
     });
   return names;
-};
-
-/** The rate of --lora_dropout. What is wrong is added to `faults`. */
-export const readDropout = (rate: number, faults: FlagFault[]): number => {
-  if (rate >= 1)
-    faults.push({ what: "--lora_dropout", found: String(rate), expected: "a share below 1" });
-  return rate;
 };

@@ -2,7 +2,7 @@ import { basename } from "node:path";
 import type { RunSummary } from "../runs/compare-runs.js";
 import { seedOf, type ComparedRow } from "../runs/compared-rows.js";
 import { defaultOf, type Flags, type ValuesOf } from "../core/flag.js";
-import { isReadByMethod } from "./model-reads.js";
+import { chosenMethod, optionGroups } from "../peft/registry.js";
 import { unreadFlags } from "./reads.js";
 import { trainFlags, type TrainFlagValues } from "./train-flags.js";
 import { trainReads } from "./train-reads.js";
@@ -173,13 +173,15 @@ export const comparedRows = (runs: readonly RunSummary[]): readonly ComparedRow[
   return distinct(names).map((name, i) => ({ name, runs: groups[i] ?? [] }));
 };
 
-/** --r_ab of a run whose method has a rank: "16/8" with HiLoRA's second one, "16+" where some modules have others. */
+/** The ranks that the run's method has, with a bar between them: "16/8"; "16+" where some modules have others. */
 export const rankOf = (run: RunSummary): string | undefined => {
   const values = valuesOf(run);
-  if (run.method === undefined || !isReadByMethod("r_ab", values)) return undefined;
-  const additive = isReadByMethod("r_lora", values)
-    ? `/${String(values.r_lora ?? values.r_ab)}`
-    : "";
-  const others = values.rank_pattern === null ? "" : "+";
-  return `${String(values.r_ab)}${additive}${others}`;
+  const method = chosenMethod(values.peft_type, values.qlora_adapter);
+  const groups = (method?.groups ?? optionGroups).filter(({ isRank }) => isRank);
+  if (run.method === undefined || groups.length === 0) return undefined;
+  const byName: Readonly<Record<string, unknown>> = values;
+  const ranks = groups.flatMap(({ flags, nullMeans = {} }) =>
+    Object.keys(flags).map((name) => String(byName[name] ?? byName[nullMeans[name] ?? ""])),
+  );
+  return `${ranks.join("/")}${values.rank_pattern === null ? "" : "+"}`;
 };

@@ -1,3 +1,4 @@
+import type { MethodFlagName } from "../peft/registry.js";
 import type { FlagValues } from "./options.js";
 import {
   besideCheckpoint,
@@ -5,7 +6,8 @@ import {
   inFourBits,
   isQlora,
   methodReads,
-  type MethodFlagName,
+  methodReadTable,
+  type MethodValues,
 } from "./model-reads.js";
 import { always, notWith, onlyWith, where, type Requirement } from "./reads.js";
 
@@ -35,43 +37,28 @@ const toldByCheckpoint = (flag: MethodFlagName) => [
 
 const ofLayers = [adapts, where(builds, changesLayers)] as const;
 
-/** Pruning belongs to training; here nothing is pruned. */
+/** Here nothing is trained. */
 const inTrainingAlone = [
   { decidedBy: [], isMet: () => false, otherwise: () => "outside training" },
 ] as const;
 
 /** Which flags of `hira forward` are read: beside a checkpoint, with a method, and of a plain model. */
 export const forwardReads = {
+  ...methodReadTable<MethodValues & SourceValues>({
+    trained: toldByCheckpoint,
+    start: atStart,
+    training: () => inTrainingAlone,
+  }),
   model_name: always,
   peft_type: always,
-  r_ab: toldByCheckpoint("r_ab"),
-  lora_alpha: toldByCheckpoint("lora_alpha"),
-  use_rslora: toldByCheckpoint("use_rslora"),
   load_bit: always,
   quant_type: [inFourBits],
   double_quant: [inFourBits],
   qlora_adapter: [where(builds, isQlora)],
-  r_lora: toldByCheckpoint("r_lora"),
-  mora_type: toldByCheckpoint("mora_type"),
   target_modules: ofLayers,
-  init_ab: atStart("init_ab"),
-  train_ab: atStart("train_ab"),
-  rand_R: toldByCheckpoint("rand_R"),
-  virtual_tokens: toldByCheckpoint("virtual_tokens"),
-  sparsity: inTrainingAlone,
-  sparse_method: inTrainingAlone,
-  sparse_schedule: inTrainingAlone,
-  sparse_start: inTrainingAlone,
-  sparse_end: inTrainingAlone,
-  l1_weight: inTrainingAlone,
   layers: ofLayers,
   modules_to_save: ofLayers,
   rank_pattern: ofLayers,
-  prefix_projection: atStart("prefix_projection"),
-  encoder_hidden_size: atStart("encoder_hidden_size"),
-  encoder_reparameterization_type: atStart("encoder_reparameterization_type"),
-  encoder_num_layers: atStart("encoder_num_layers"),
-  prompt_init_text: atStart("prompt_init_text"),
   adapter_init: starts,
   load_order: [besideCheckpoint],
   device: always,

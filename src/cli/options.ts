@@ -1,9 +1,10 @@
 import type { ValuesOf } from "../core/flag.js";
 import { trainHiraFlags } from "./original-flags.js";
+import { methodFlags } from "../peft/registry.js";
 import { ownFlags } from "./own-flags.js";
 
-/** Every flag of every command. The snake_case of train_hira.py lives in the two tables and stops here. */
-export const flags = { ...trainHiraFlags, ...ownFlags };
+/** Every flag of every command. The snake_case of train_hira.py lives in the tables, and in the files of the methods, and stops here. */
+export const flags = { ...trainHiraFlags, ...ownFlags, ...methodFlags };
 
 export type FlagName = keyof typeof flags;
 

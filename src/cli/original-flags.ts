@@ -1,12 +1,11 @@
 import { datasetNames, isDatasetFile } from "../datasets/registry.js";
 import { classSetNames } from "../datasets/class-sets.js";
 import { textSetNames } from "../datasets/wikitext.js";
-import { namedInitializers } from "../peft/init.js";
-import { peftTypes } from "../peft/registry.js";
+import { methodFlags, peftTypes } from "../peft/registry.js";
 import type { Flag } from "../core/flag.js";
 
 /**
- * The 37 flags of train_hira.py, in its order and with its defaults.
+ * The 37 flags of train_hira.py, in its order and with its defaults; those of methods stand in the methods' files.
  *
  * `now` lists what works of what a flag takes: to switch a method or a data set on, add its name there.
  */
@@ -139,13 +138,7 @@ export const trainHiraFlags = {
     choices: [32, 16, 8, 4],
     help: "Bits that hold a frozen weight: 16 as the model's files store it, 8 and 4 quantize the linear layers",
   },
-  r_ab: {
-    kind: "integer",
-    group: "Model and method",
-    default: 16,
-    min: 1,
-    help: "Rank of A and B",
-  },
+  r_ab: methodFlags.r_ab,
   target_modules: {
     kind: "text",
     list: true,
@@ -183,13 +176,7 @@ export const trainHiraFlags = {
     min: 1,
     help: "Beams of the search; if not given, 4 for the commonsense sets",
   },
-  virtual_tokens: {
-    kind: "integer",
-    group: "Model and method",
-    default: 8,
-    min: 1,
-    help: "Length of a prefix or a soft prompt",
-  },
+  virtual_tokens: methodFlags.virtual_tokens,
   compute_rank: {
     kind: "switch",
     group: "Checkpoints and evaluation",
@@ -206,21 +193,8 @@ export const trainHiraFlags = {
     default: -1,
     help: "With --ckpt: which checkpoint's best is used, counted from 0 by step or, negative, from the end",
   },
-  init_ab: {
-    kind: "text",
-    list: true,
-    group: "Model and method",
-    placeholder: "A,B",
-    default: "kaiming,zero",
-    help: `Start values of A and of B, each one of ${Object.keys(namedInitializers).join(", ")}`,
-  },
-  train_ab: {
-    kind: "text",
-    group: "Model and method",
-    placeholder: "yn",
-    default: "yy",
-    help: "Whether A and B are trained, a letter each: y or n",
-  },
+  init_ab: methodFlags.init_ab,
+  train_ab: methodFlags.train_ab,
   seed: {
     kind: "integer",
     group: "Training",
@@ -236,11 +210,7 @@ export const trainHiraFlags = {
     default: "false",
     help: "Draw tokens instead of taking the likeliest: yes or true; with several beams, beam sampling",
   },
-  rand_R: {
-    kind: "switch",
-    group: "Model and method",
-    help: "A frozen random matrix takes the weight's place in the product with B A",
-  },
+  rand_R: methodFlags.rand_R,
   exp_name: {
     kind: "text",
     group: "Files and output",

@@ -1,9 +1,8 @@
 import { fourBitTypes } from "../models/weights/quantize.js";
-import { encoderTypes, sparseMethods, sparseSchedules } from "../peft/method.js";
 import { qloraAdapters } from "../peft/qlora.js";
 import type { Flag } from "../core/flag.js";
 
-/** The flags of ours that say what the model is and how it is tuned, each marked `ours`. */
+/** The flags of ours that say what the model is and where a method goes, each marked `ours`; a method declares its own. */
 export const ownModelFlags = {
   adapter_init: {
     ours: true,
@@ -12,28 +11,6 @@ export const ownModelFlags = {
     placeholder: "file",
     default: null,
     help: "Start values by parameter name (.safetensors), in place of --init_ab",
-  },
-  lora_alpha: {
-    ours: true,
-    kind: "number",
-    group: "Model and method",
-    default: 8,
-    above: 0,
-    help: "LoRA and its kin scale their update by this over the rank; rslora by this over the rank's root",
-  },
-  use_rslora: {
-    ours: true,
-    kind: "switch",
-    group: "Model and method",
-    help: "lora and its kin with rslora's scale, --lora_alpha over the rank's root, as in peft",
-  },
-  lora_dropout: {
-    ours: true,
-    kind: "number",
-    group: "Model and method",
-    default: 0,
-    min: 0,
-    help: "Share of a layer's input, below 1, that LoRA's path drops in training; not for hira",
   },
   quant_type: {
     ours: true,
@@ -59,72 +36,6 @@ export const ownModelFlags = {
     default: null,
     choices: qloraAdapters,
     help: "What qlora trains beside its base; if not given, lora",
-  },
-  r_lora: {
-    ours: true,
-    kind: "integer",
-    group: "Model and method",
-    default: null,
-    min: 1,
-    help: "Rank of hilora's additive part; if not given, --r_ab",
-  },
-  mora_type: {
-    ours: true,
-    kind: "integer",
-    group: "Model and method",
-    default: 6,
-    choices: [1, 6],
-    help: "How mora cuts the input: 6 rotates its pieces (small ranks), 1 adds them up (large ranks)",
-  },
-  sparsity: {
-    ours: true,
-    kind: "number",
-    group: "Model and method",
-    default: 0.5,
-    min: 0,
-    help: "sparse-lora: the share of every matrix's elements that ends up zero, below 1",
-  },
-  sparse_method: {
-    ours: true,
-    kind: "text",
-    group: "Model and method",
-    placeholder: "how",
-    default: "magnitude",
-    choices: sparseMethods,
-    help: "sparse-lora: drop the smallest elements of a matrix, of each row (topk), or under a penalty (l1)",
-  },
-  sparse_schedule: {
-    ours: true,
-    kind: "text",
-    group: "Model and method",
-    placeholder: "when",
-    default: "gradual",
-    choices: sparseSchedules,
-    help: "sparse-lora: drop all at the start step, or ever more up to the end step (cubic)",
-  },
-  sparse_start: {
-    ours: true,
-    kind: "integer",
-    group: "Model and method",
-    default: null,
-    min: 1,
-    help: "sparse-lora: the update after which dropping begins; if not given, a fifth of the run",
-  },
-  sparse_end: {
-    ours: true,
-    kind: "integer",
-    group: "Model and method",
-    default: null,
-    min: 1,
-    help: "sparse-lora: the update after which --sparsity is reached; if not given, four fifths of the run",
-  },
-  l1_weight: {
-    ours: true,
-    kind: "number",
-    group: "Model and method",
-    default: 1e-4,
-    min: 0,
-    help: "sparse-lora with --sparse_method l1: weight of the sum of magnitudes; the printed loss is without it",
   },
   layers: {
     ours: true,
@@ -152,44 +63,5 @@ export const ownModelFlags = {
     placeholder: "ranks",
     default: null,
     help: "Ranks of some modules in place of --r_ab, such as q_proj=8,layers.0.mlp.up_proj=4, or a JSON object",
-  },
-  prefix_projection: {
-    ours: true,
-    kind: "switch",
-    group: "Model and method",
-    help: "A small network makes the prefix in training",
-  },
-  encoder_hidden_size: {
-    ours: true,
-    kind: "integer",
-    group: "Model and method",
-    default: null,
-    min: 1,
-    help: "Inner width of what makes virtual tokens (p-tuning, --prefix_projection); if not given, that of a token",
-  },
-  encoder_reparameterization_type: {
-    ours: true,
-    kind: "text",
-    group: "Model and method",
-    placeholder: "type",
-    default: "MLP",
-    choices: encoderTypes,
-    help: "p-tuning: what makes the virtual tokens, three linear layers or a bidirectional LSTM with two behind it",
-  },
-  encoder_num_layers: {
-    ours: true,
-    kind: "integer",
-    group: "Model and method",
-    default: null,
-    min: 1,
-    help: "p-tuning: layers of the LSTM; if not given, 2",
-  },
-  prompt_init_text: {
-    ours: true,
-    kind: "text",
-    group: "Model and method",
-    placeholder: "text",
-    default: null,
-    help: "prompt-tuning starts from the embeddings of this text's tokens, repeated or cut to --virtual_tokens",
   },
 } as const satisfies Readonly<Record<string, Flag>>;

@@ -23,7 +23,6 @@ export const trainFlags = pickFlags([
   "block_size",
   "shuffle",
   ...modelFlagNames,
-  "lora_dropout",
   "optim",
   "model_dropout",
   "max_grad_norm",

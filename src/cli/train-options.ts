@@ -9,7 +9,6 @@ import { bestMetrics, type BestMetric } from "../train/class-figures.js";
 import type { TaskName } from "../train/tasks/task.js";
 import type { Optimizer } from "../train/optimizer.js";
 import type { TrainingSettings } from "../train/training-settings.js";
-import { readDropout } from "./adapter-options.js";
 import { readCompat } from "./compat-option.js";
 import type { FlagFault } from "../core/flag.js";
 import { readModelOptions, type ModelOptions } from "./model-options.js";
@@ -153,7 +152,6 @@ export const readTrainOptions = (
   faults.push(...crossFaults(values, datasetFile));
   return {
     ...readModelOptions(values, given, { compat, faults }),
-    loraDropout: readDropout(values.lora_dropout, faults),
     compat,
     dataDir: values.data_dir ?? undefined,
     dataset: values.dataset,

@@ -7,15 +7,16 @@ import {
 } from "../datasets/registry.js";
 import { isClassSetName } from "../datasets/class-sets.js";
 import { isTextSetName, textSetNames } from "../datasets/wikitext.js";
+import type { MethodFlagName } from "../peft/registry.js";
 import type { FlagValues } from "./options.js";
 import {
   changesLayers,
   draws,
   inFourBits,
   isQlora,
+  methodReadTable,
   methodReads,
   trainsAllWeights,
-  type MethodFlagName,
 } from "./model-reads.js";
 import { always, notWith, onlyWith, where, type ReadTable, type Requirement } from "./reads.js";
 import type { trainFlags, TrainFlagValues } from "./train-flags.js";
@@ -136,6 +137,11 @@ const ofLayers = [notInAnalysis, where(trains, changesLayers)] as const;
 
 /** Which flags of `hira train` are read, in training, in evaluation (--ckpt) and by --dataset_analysis. */
 export const trainReads: ReadTable<typeof trainFlags> = {
+  ...methodReadTable<TrainFlagValues>({
+    trained: toldByCheckpoint,
+    start: inTrainingOf,
+    training: inTrainingOf,
+  }),
   peft_type: [notInAnalysis],
   enable_grad_ckpt: [inTraining],
   batch: always,
@@ -162,7 +168,6 @@ export const trainReads: ReadTable<typeof trainFlags> = {
     where(evaluatesOnly, movesAnswers),
   ],
   load_bit: [notInAnalysis],
-  r_ab: toldByCheckpoint("r_ab"),
   target_modules: ofLayers,
   eval_strategy: [inTraining],
   eval_steps: [
@@ -175,16 +180,12 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   ],
   max_new_tokens: [ofRows],
   beam_size: adjustsDecoding,
-  virtual_tokens: toldByCheckpoint("virtual_tokens"),
   compute_rank: [inEvaluation],
   compute_norm: [inEvaluation],
   load_order: [inEvaluation],
-  init_ab: inTrainingOf("init_ab"),
-  train_ab: inTrainingOf("train_ab"),
   // Without one it is 42 in training; in evaluation it is that of what is drawn.
   seed: [notInAnalysis, ...whereDrawn.map((requirement) => where(evaluatesOnly, requirement))],
   do_sample: adjustsDecoding,
-  rand_R: toldByCheckpoint("rand_R"),
   exp_name: [inTraining],
   decoding: answers,
   save_total_limit: [inTraining, evaluates],
@@ -204,29 +205,13 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   metric_for_best: [inTraining, evaluates, ofClasses],
   show_rows: [inTraining],
   shuffle: [inTraining],
-  lora_alpha: toldByCheckpoint("lora_alpha"),
-  use_rslora: toldByCheckpoint("use_rslora"),
   quant_type: [notInAnalysis, inFourBits],
   double_quant: [notInAnalysis, inFourBits],
   qlora_adapter: [notInAnalysis, where(trains, isQlora)],
-  r_lora: toldByCheckpoint("r_lora"),
-  mora_type: toldByCheckpoint("mora_type"),
-  sparsity: inTrainingOf("sparsity"),
-  sparse_method: inTrainingOf("sparse_method"),
-  sparse_schedule: inTrainingOf("sparse_schedule"),
-  sparse_start: inTrainingOf("sparse_start"),
-  sparse_end: inTrainingOf("sparse_end"),
-  l1_weight: inTrainingOf("l1_weight"),
   layers: ofLayers,
   modules_to_save: ofLayers,
   rank_pattern: ofLayers,
-  prefix_projection: inTrainingOf("prefix_projection"),
-  encoder_hidden_size: inTrainingOf("encoder_hidden_size"),
-  encoder_reparameterization_type: inTrainingOf("encoder_reparameterization_type"),
-  encoder_num_layers: inTrainingOf("encoder_num_layers"),
-  prompt_init_text: inTrainingOf("prompt_init_text"),
   adapter_init: [inTraining],
-  lora_dropout: inTrainingOf("lora_dropout"),
   optim: [inTraining],
   model_dropout: [inTraining],
   max_grad_norm: [inTraining],

@@ -4,7 +4,7 @@ import type { Value } from "../graph/op.js";
 import { lower } from "../graph/passes/lower.js";
 import { turnLayout, weightOf, type LinearModule } from "../models/model.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
-import { formOf, type LinearMethod, type MethodOptions } from "../peft/method.js";
+import { formOf, type LinearMethod } from "../peft/method.js";
 import { Session } from "../runtime/session.js";
 import type { Tensor } from "../runtime/tensor.js";
 import type { LiveAdapter } from "./decode-graph.js";
@@ -35,7 +35,7 @@ export interface MergedLayers {
 /**
  * Opens the merged weights of an adapter: W = method.mergedWeight(W0, parameters), layer by layer.
  *
- * Weight and parameters are all inputs, so that layers of one shape, rank and alpha share a session.
+ * Weight and parameters are all inputs, so that layers of one shape and one set of options share a session.
  * @throws {RangeError} from `run`, if the adapter lacks a parameter's value
  */
 export const openMergedLayers = (
@@ -56,7 +56,7 @@ export const openMergedLayers = (
         weight.dtype,
         module.outFeatures,
         module.inFeatures,
-        ofModule.alpha,
+        JSON.stringify(ofModule),
         ...Object.entries(parameters).flatMap(([short, { shape }]) => [short, ...shape]),
       ].join();
       const session =
@@ -74,7 +74,7 @@ export const openMergedLayers = (
 const moduleParameters = (
   module: LinearModule,
   method: LinearMethod,
-  options: MethodOptions,
+  options: object,
   values: ReadonlyMap<string, Tensor>,
 ): Readonly<Record<string, Tensor>> =>
   Object.fromEntries(
@@ -90,7 +90,7 @@ const layerSession = async (
   module: LinearModule,
   weight: Tensor,
   parameters: Readonly<Record<string, Tensor>>,
-  ofModule: MethodOptions,
+  ofModule: object,
   { method, dtype, outputs }: MergedLayersOptions,
 ): Promise<Session> => {
   const g = new Graph();

@@ -63,7 +63,7 @@ export const readAdapterConfig = async (
 const formatOf = (config: JsonObject, where: string): AdapterFormat => {
   const format = adapterFormats.find((candidate) => candidate.reads(config));
   if (format) return format;
-  const known = ["HIRA", "LORA", "HILORA", "PREFIX_TUNING", "P_TUNING", "PROMPT_TUNING"];
+  const known = [...new Set(adapterFormats.map(({ peftType }) => peftType))];
   const type = config.peft_type;
   throw new UserError(
     `Cannot load ${where}: found peft_type ${quoteJson(type)}, expected one of ${known.join(", ")}`,

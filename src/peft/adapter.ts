@@ -1,15 +1,20 @@
 import { UserError } from "../core/errors.js";
+import { listed } from "../core/flag.js";
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import { turnLayout, weightOf, type LinearModule, type ModelHooks } from "../models/model.js";
 import type { WeightAccess } from "../models/weights/frozen-weights.js";
 import { moduleDropout, noDropout, type DropoutKeys } from "../models/blocks/dropout.js";
 import { requireBase } from "./init.js";
+import { dropoutOptions } from "./options/dropout.js";
+import type { RankOptions } from "./options/rank.js";
+import type { Pruning } from "./pruning.js";
+import { linearMethods, type MethodOptions } from "./registry.js";
 import {
-  defaultMethodOptions,
-  type LinearMethod,
-  type MethodOptions,
+  defaultsOf,
   formOf,
+  type LinearMethod,
+  type FullMethod,
   type ParameterSpec,
   type ParameterValues,
   type PeftMethod,
@@ -28,9 +33,14 @@ export interface AdapterParameter extends ParameterSpec {
 /** A method applied to a model: its parameters, and how the model computes with them. */
 export interface Adapter {
   readonly method: PeftMethod;
-  readonly options: MethodOptions;
+  /** Those of the method, which alone knows them. */
+  readonly options: object;
   /** The options of one of `targets`: its own rank and alpha. */
-  optionsOf(module: LinearModule): MethodOptions;
+  optionsOf(module: LinearModule): object;
+  /** Whether training drops elements of what the targets' parameters see. */
+  readonly drops: boolean;
+  /** How training prunes the parameters; undefined: it does not. */
+  readonly pruning: Pruning | undefined;
   /** The layers that the method changes. */
   readonly targets: readonly LinearModule[];
   readonly parameters: readonly AdapterParameter[];
@@ -82,12 +92,19 @@ export const plainLinear = (
 const shapeText = ({ path, outFeatures, inFeatures }: LinearModule): string =>
   `${path} [${String(outFeatures)}, ${String(inFeatures)}]`;
 
+const withTables = Object.values<LinearMethod>(linearMethods)
+  .filter(({ embedding }) => embedding !== undefined)
+  .map(({ name }) => name);
+
+/** The rate of a module's dropout, which is 0 for a method without it. */
+const dropoutOf = (options: object): number => ({ ...dropoutOptions.defaults, ...options }).dropout;
+
 /** @throws {UserError} naming embedding and head, unless the method has a form for them */
 const checkTables = (method: LinearMethod, targets: readonly LinearModule[]): void => {
   const tables = targets.filter(({ table }) => table !== undefined).map(({ path }) => path);
   if (tables.length > 0 && !method.embedding)
     throw new UserError(
-      `Cannot use --peft_type=${method.name} on ${tables.join(" and ")}: expected lora, rslora or dora there, or other --target_modules`,
+      `Cannot use --peft_type=${method.name} on ${tables.join(" and ")}: expected ${listed(withTables)} there, or other --target_modules`,
       `--modules_to_save=${tables.map((path) => path.split(".").at(-1)).join(",")} trains them in full beside it`,
     );
 };
@@ -95,20 +112,22 @@ const checkTables = (method: LinearMethod, targets: readonly LinearModule[]): vo
 /** @throws {UserError} listing the layers that the rank does not fit, by what is wrong with them */
 const checkRanks = (
   method: LinearMethod,
-  given: Pick<MethodOptions, "rank">,
+  given: object,
   targets: readonly LinearModule[],
-  optionsOf: (module: LinearModule) => MethodOptions,
+  optionsOf: (module: LinearModule) => object,
 ): void => {
-  const fitsSmallerSide = ({ inFeatures, outFeatures }: LinearModule, { rank }: MethodOptions) =>
-    rank >= 1 && rank <= Math.min(inFeatures, outFeatures)
+  const rankOf = (options: object): number => (options as Partial<RankOptions>).rank ?? 1;
+  const fitsSmallerSide = ({ inFeatures, outFeatures }: LinearModule, options: object) =>
+    rankOf(options) >= 1 && rankOf(options) <= Math.min(inFeatures, outFeatures)
       ? undefined
       : "a rank from 1 to the smaller side";
-  const unfit = method.unfit ?? fitsSmallerSide;
-  const common = given.rank;
+  const common = rankOf(given);
   const faults = targets.flatMap((module) => {
     const options = optionsOf(module);
-    const expected = unfit(module, options);
-    return expected === undefined ? [] : [{ module, rank: options.rank, expected }];
+    const expected = method.unfit
+      ? method.unfit(module, options)
+      : fitsSmallerSide(module, options);
+    return expected === undefined ? [] : [{ module, rank: rankOf(options), expected }];
   });
   const [first] = faults;
   if (!first) return;
@@ -126,12 +145,13 @@ const checkRanks = (
  * @throws {UserError} listing the layers that the rank does not fit, and embedding and head where the method leaves them alone
  */
 export const createLinearAdapter = (
-  method: LinearMethod,
+  method: LinearMethod<MethodOptions>,
   given: Partial<MethodOptions>,
   targets: readonly LinearModule[],
   ofModule: (module: LinearModule) => Partial<MethodOptions> = () => ({}),
 ): Adapter => {
-  const options: MethodOptions = { ...defaultMethodOptions, ...given };
+  // The method looks at its own alone.
+  const options = { ...defaultsOf(method), ...given } as MethodOptions;
   const optionsOf = (module: LinearModule): MethodOptions => ({ ...options, ...ofModule(module) });
   checkTables(method, targets);
   checkRanks(method, options, targets, optionsOf);
@@ -147,6 +167,8 @@ export const createLinearAdapter = (
     method,
     options,
     optionsOf,
+    drops: dropoutOf(options) > 0,
+    pruning: method.pruning?.(options),
     targets,
     parameters: [...specs].flatMap(([path, parameters]) =>
       Object.entries(parameters).map(([short, spec]) => ({
@@ -183,10 +205,8 @@ export const createLinearAdapter = (
           };
           const own = optionsOf(module);
           const { path } = module;
-          const dropout =
-            keys && own.dropout > 0
-              ? moduleDropout(g, keys, { path, rate: own.dropout })
-              : noDropout;
+          const rate = dropoutOf(own);
+          const dropout = keys && rate > 0 ? moduleDropout(g, keys, { path, rate }) : noDropout;
           return method.linear(g, x, tensors, valuesOf(module), own, dropout);
         },
       };
@@ -196,13 +216,14 @@ export const createLinearAdapter = (
 
 /** Full fine-tuning: every tensor of the checkpoint is a parameter, and starts with the checkpoint's values. */
 export const createFullAdapter = (
-  method: PeftMethod,
-  given: Partial<MethodOptions>,
+  method: FullMethod,
   tensors: ReadonlyMap<string, readonly number[]>,
 ): Adapter => ({
   method,
-  options: { ...defaultMethodOptions, ...given },
-  optionsOf: () => ({ ...defaultMethodOptions, ...given }),
+  options: {},
+  optionsOf: () => ({}),
+  drops: false,
+  pruning: undefined,
   targets: [],
   parameters: [...tensors].map(([name, shape]) => ({
     name,

@@ -6,13 +6,14 @@ import {
   addedWeight,
   embeddingParameters,
   embeddingUpdate,
+  loraGroups,
   loraScale,
   lowRankParameters,
-  lowRankReads,
   lowRankUpdate,
   transposed,
+  type LoraOptions,
 } from "./lora.js";
-import type { LinearMethod, MethodOptions, ParameterValues } from "./method.js";
+import { defineLinear, type ParameterValues } from "./method.js";
 
 /**
  * V = W0 + scale * B A [out, in], and magnitude / ||V|| [out], the norm of each row of V being a constant.
@@ -23,7 +24,7 @@ const direction = (
   g: Graph,
   weight: Value,
   parameters: ParameterValues,
-  options: MethodOptions,
+  options: LoraOptions,
   axis = 1,
 ): { readonly V: Value; readonly scale: Value } => {
   const V = addedWeight(g, weight, parameters, loraScale(options));
@@ -36,7 +37,7 @@ const embeddingDirection = (
   g: Graph,
   weight: Value,
   parameters: ParameterValues,
-  options: MethodOptions,
+  options: LoraOptions,
 ): ReturnType<typeof direction> =>
   direction(g, weight, { ...parameters, ...transposed(g, parameters) }, options, 0);
 
@@ -52,10 +53,10 @@ const embeddingDirection = (
  * On the embedding the magnitudes are those of its columns [hidden], and V is formed for their norms.
  * Source: Liu et al., "DoRA", ICML 2024; tuners/lora/dora.py of peft 0.21.2.
  */
-export const dora: LinearMethod = {
+export const dora = defineLinear({
   kind: "linear",
   name: "dora",
-  reads: { ...lowRankReads, alpha: true, rankStabilized: true, dropout: true },
+  groups: loraGroups,
   parameters: (module, options) => ({
     ...lowRankParameters(module, options),
     magnitude: {
@@ -104,4 +105,4 @@ export const dora: LinearMethod = {
       return g.mul(V, scale);
     },
   },
-};
+});

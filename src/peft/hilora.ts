@@ -1,20 +1,55 @@
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
-import { hira } from "./hira.js";
+import { hira, scaledWeight, type HiraOptions } from "./hira.js";
 import { kaimingUniform, zeros } from "./init.js";
-import { addedWeight, lowRankReads, lowRankUpdate } from "./lora.js";
-import type { LinearMethod, MethodOptions, ParameterValues } from "./method.js";
+import { addedWeight, lowRankUpdate, type LowRankOptions } from "./lora.js";
+import { defineLinear, type ParameterValues } from "./method.js";
+import { defineOptions } from "./option-group.js";
+import { dropoutOptions } from "./options/dropout.js";
+import { initializationOptions } from "./options/initialization.js";
+import { rankOptions } from "./options/rank.js";
+import { alphaOptions } from "./options/scale.js";
+
+const additiveOptions = defineOptions({
+  phase: "trained",
+  isRank: true,
+  flags: {
+    r_lora: {
+      ours: true,
+      kind: "integer",
+      group: "Model and method",
+      default: null,
+      min: 1,
+      help: "Rank of hilora's additive part; if not given, --r_ab",
+    },
+  },
+  nullMeans: { r_lora: "r_ab" },
+  beside: rankOptions.flags,
+  read: ({ r_lora: additiveRank, r_ab: rank }) => ({ additiveRank: additiveRank ?? rank }),
+  valuesOf: ({ additiveRank }) => ({ r_lora: additiveRank }),
+});
+
+/** What the flags say of the additive part. */
+export type AdditiveOptions = (typeof alphaOptions)["defaults"] &
+  (typeof additiveOptions)["defaults"];
+
+/** HiRA's options for the first part, where nothing takes the place of W0. */
+const hiraOptionsOf = ({ rank, initA, initB, trainA, trainB }: LowRankOptions): HiraOptions => ({
+  ...{ rank, initA, initB, trainA, trainB },
+  randomR: false,
+  biasTwice: false,
+});
 
 /** W0 * (1 + B A) + alpha / additiveRank * loraB loraA. */
 const combinedWeight = (
   g: Graph,
   weight: Value,
   parameters: ParameterValues,
-  options: MethodOptions,
+  options: AdditiveOptions,
 ): Value =>
   addedWeight(
     g,
-    hira.mergedWeight(g, weight, parameters, options),
+    scaledWeight(g, weight, parameters),
     { A: parameters.loraA as Value, B: parameters.loraB as Value },
     options.alpha / options.additiveRank,
   );
@@ -27,18 +62,24 @@ const combinedWeight = (
  * Dropout acts on the additive part, as LoRA has it; HiRA drops nothing.
  * Source: Huang et al., "HiRA", ICLR 2025, Table 6.
  */
-export const hilora: LinearMethod = {
+export const hilora = defineLinear({
   kind: "linear",
   name: "hilora",
-  reads: { ...lowRankReads, alpha: true, additiveRank: true, dropout: true },
+  groups: [rankOptions, initializationOptions, alphaOptions, additiveOptions, dropoutOptions],
   parameters: (module, options) => ({
-    ...hira.parameters(module, options),
+    ...hira.parameters(module, hiraOptionsOf(options)),
     loraA: {
       shape: [options.additiveRank, module.inFeatures],
+      ownAxes: [0],
       init: kaimingUniform,
       trainable: true,
     },
-    loraB: { shape: [module.outFeatures, options.additiveRank], init: zeros, trainable: true },
+    loraB: {
+      shape: [module.outFeatures, options.additiveRank],
+      ownAxes: [1],
+      init: zeros,
+      trainable: true,
+    },
   }),
   unfit({ inFeatures, outFeatures }, { rank, additiveRank }) {
     const fits = (r: number): boolean => r >= 1 && r <= Math.min(inFeatures, outFeatures);
@@ -57,9 +98,9 @@ export const hilora: LinearMethod = {
     const additive = { A: parameters.loraA as Value, B: parameters.loraB as Value };
     const scale = (dropout.scale * options.alpha) / options.additiveRank;
     return g.add(
-      hira.linear(g, x, frozen, parameters, options, dropout),
+      hira.linear(g, x, frozen, parameters, hiraOptionsOf(options), dropout),
       lowRankUpdate(g, dropout.apply(x), additive, scale),
     );
   },
   mergedWeight: combinedWeight,
-};
+});

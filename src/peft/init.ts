@@ -75,9 +75,3 @@ export const columnNormsOf =
       squares[i % columns] = (squares[i % columns] ?? 0) + value ** 2;
     return Float32Array.from(squares, Math.sqrt);
   };
-
-/** The start values that --init_ab names. */
-export const namedInitializers: Readonly<Record<string, Initializer>> = {
-  kaiming: kaimingUniform,
-  zero: zeros,
-};

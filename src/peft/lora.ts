@@ -2,31 +2,28 @@ import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import type { LinearModule } from "../models/model.js";
 import { normal, zeros } from "./init.js";
-import type {
-  LinearMethod,
-  MethodOptions,
-  MethodReads,
-  ParameterSpec,
-  ParameterValues,
+import {
+  defineLinear,
+  type LinearMethod,
+  type ParameterSpec,
+  type ParameterValues,
 } from "./method.js";
+import { dropoutOptions } from "./options/dropout.js";
+import { initializationOptions, type InitializationOptions } from "./options/initialization.js";
+import { rankOptions, type RankOptions } from "./options/rank.js";
+import { alphaOptions, stabilizationOptions, type ScaleOptions } from "./options/scale.js";
+
+/** What A and B of one module are made by. */
+export type LowRankOptions = RankOptions & InitializationOptions;
 
 /** A [rank, in] and B [out, rank] of one module. */
 export const lowRankParameters = (
   { inFeatures, outFeatures }: LinearModule,
-  { rank, initA, initB, trainA, trainB }: MethodOptions,
+  { rank, initA, initB, trainA, trainB }: LowRankOptions,
 ): Readonly<Record<"A" | "B", ParameterSpec>> => ({
-  A: { shape: [rank, inFeatures], init: initA, trainable: trainA },
-  B: { shape: [outFeatures, rank], init: initB, trainable: trainB },
+  A: { shape: [rank, inFeatures], ownAxes: [0], init: initA, trainable: trainA },
+  B: { shape: [outFeatures, rank], ownAxes: [1], init: initB, trainable: trainB },
 });
-
-/** What A and B of one module read. */
-export const lowRankReads = {
-  rank: true,
-  initA: true,
-  initB: true,
-  trainA: true,
-  trainB: true,
-} as const satisfies MethodReads;
 
 /** scale * x A^T B^T: [rows, out]. Two products with a small side; B A is never formed. */
 export const lowRankUpdate = (
@@ -54,10 +51,10 @@ export const transposed = (g: Graph, { A, B }: ParameterValues): Record<"A" | "B
 /** A [rank, vocab] zero, B [hidden, rank] normal: the other way round than in a linear layer, whatever --init_ab says. */
 export const embeddingParameters = (
   { inFeatures, outFeatures }: LinearModule,
-  { rank, trainA, trainB }: MethodOptions,
+  { rank, trainA, trainB }: LowRankOptions,
 ): Readonly<Record<"A" | "B", ParameterSpec>> => ({
-  A: { shape: [rank, outFeatures], init: zeros, trainable: trainA },
-  B: { shape: [inFeatures, rank], init: normal(1), trainable: trainB },
+  A: { shape: [rank, outFeatures], ownAxes: [0], init: zeros, trainable: trainA },
+  B: { shape: [inFeatures, rank], ownAxes: [1], init: normal(1), trainable: trainB },
 });
 
 /** scale * A^T[ids] B^T: [...ids.shape, hidden]. Only the rows that are asked for are computed. */
@@ -73,14 +70,28 @@ export const embeddingUpdate = (
   });
 
 /** LoRA's scale: alpha / rank, or alpha / sqrt(rank) where it is rank-stabilized. */
-export const loraScale = ({ alpha, rank, rankStabilized }: MethodOptions): number =>
+export const loraScale = ({ alpha, rank, rankStabilized }: RankOptions & ScaleOptions): number =>
   alpha / (rankStabilized ? Math.sqrt(rank) : rank);
 
-const loraMethod = (name: string, scaleOf: (options: MethodOptions) => number): LinearMethod => ({
-  kind: "linear",
-  name,
-  // Of rsLoRA buildAdapter reads the third, which says there what the method says already.
-  reads: { ...lowRankReads, alpha: true, rankStabilized: true, dropout: true },
+/** The options of LoRA and its kin. */
+export const loraGroups = [
+  rankOptions,
+  initializationOptions,
+  alphaOptions,
+  stabilizationOptions,
+  dropoutOptions,
+] as const;
+
+/** What the flags say of LoRA. */
+export type LoraOptions = LowRankOptions & ScaleOptions & (typeof dropoutOptions)["defaults"];
+
+/** How LoRA and its kin compute, with their scale. */
+export const loraFormulas = (
+  scaleOf: (options: LoraOptions) => number,
+): Pick<
+  LinearMethod<LoraOptions>,
+  "parameters" | "linear" | "lowRankScale" | "mergedWeight" | "embedding"
+> => ({
   parameters: lowRankParameters,
   lowRankScale: scaleOf,
   linear: (g, x, { weight, bias }, parameters, options, dropout) =>
@@ -100,17 +111,29 @@ const loraMethod = (name: string, scaleOf: (options: MethodOptions) => number): 
 });
 
 /**
+ * rsLoRA: LoRA with the scale alpha / sqrt(rank), under which large ranks go on learning.
+ *
+ * Source: Kalajdzievski, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA".
+ */
+export const rslora = defineLinear({
+  kind: "linear",
+  name: "rslora",
+  // Its scale is what --use_rslora asks for: saying so changes nothing.
+  groups: loraGroups,
+  ...loraFormulas(({ alpha, rank }) => alpha / Math.sqrt(rank)),
+});
+
+/**
  * LoRA: y = x W0^T + bias + alpha / rank * x A^T B^T. A [rank, in], B [out, rank].
  *
  * B starts at zero, so an untrained adapter leaves the model as it was. No gradient of the size of W0 is formed. Dropout acts
  * on the x that A sees. On the embedding W = W0 + alpha / rank * A^T B^T, A [rank, vocab], B [hidden, rank], and nothing is dropped.
  * Source: Hu et al., "LoRA", ICLR 2022; Embedding of tuners/lora/layer.py of peft 0.21.2.
  */
-export const lora = loraMethod("lora", loraScale);
-
-/**
- * rsLoRA: LoRA with the scale alpha / sqrt(rank), under which large ranks go on learning.
- *
- * Source: Kalajdzievski, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA".
- */
-export const rslora = loraMethod("rslora", ({ alpha, rank }) => alpha / Math.sqrt(rank));
+export const lora = defineLinear({
+  kind: "linear",
+  name: "lora",
+  groups: loraGroups,
+  ...loraFormulas(loraScale),
+  variant: ({ rankStabilized }) => (rankStabilized ? rslora : undefined),
+});

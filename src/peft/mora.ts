@@ -4,12 +4,37 @@ import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import type { LinearModule } from "../models/model.js";
 import { zeros } from "./init.js";
-import type { LinearMethod, MethodOptions, MoraType } from "./method.js";
+import { defineLinear } from "./method.js";
+import { defineOptions } from "./option-group.js";
+import { dropoutOptions } from "./options/dropout.js";
+import { rankOptions, type RankOptions } from "./options/rank.js";
+
+/** 1 shares rows and columns, for large ranks; 6 tells chunks apart by rotation, for small ones. */
+export type MoraType = 1 | 6;
+
+const typeOptions = defineOptions({
+  phase: "trained",
+  flags: {
+    mora_type: {
+      ours: true,
+      kind: "integer",
+      group: "Model and method",
+      default: 6,
+      choices: [1, 6],
+      help: "How mora cuts the input: 6 rotates its pieces (small ranks), 1 adds them up (large ranks)",
+    },
+  },
+  read: ({ mora_type: type }) => ({ moraType: type as MoraType }),
+  valuesOf: ({ moraType }) => ({ mora_type: moraType }),
+});
+
+/** What the flags say of M. */
+export type MoraOptions = RankOptions & (typeof typeOptions)["defaults"];
 
 /** The side of M, which has about as many elements as LoRA's A and B of this rank together; even for type 6. */
 export const moraSide = (
   { inFeatures, outFeatures }: Pick<LinearModule, "inFeatures" | "outFeatures">,
-  { rank, moraType }: Pick<MethodOptions, "rank" | "moraType">,
+  { rank, moraType }: MoraOptions,
 ): number => {
   const side = Math.floor(Math.sqrt((inFeatures + outFeatures) * rank) + 0.5);
   return moraType === 6 ? Math.floor(side / 2) * 2 : side;
@@ -97,13 +122,13 @@ const identity = (g: Graph, size: number, dtype: DType): Value => {
  * W0 plus the update of the identity matrix. M starts at zero, so an untrained adapter leaves the model as it was.
  * Source: Jiang et al., "MoRA", equations 6 and 9; _apply_mora of kongds/MoRA. The scale is 1 there, whatever alpha.
  */
-export const mora: LinearMethod = {
+export const mora = defineLinear({
   kind: "linear",
   name: "mora",
-  reads: { rank: true, moraType: true, dropout: true },
+  groups: [rankOptions, typeOptions, dropoutOptions],
   parameters(module, options) {
     const side = moraSide(module, options);
-    return { M: { shape: [side, side], init: zeros, trainable: true } };
+    return { M: { shape: [side, side], ownAxes: [0, 1], init: zeros, trainable: true } };
   },
   unfit: (module, options) =>
     options.rank < 1 || moraSide(module, options) > module.inFeatures
@@ -124,4 +149,4 @@ export const mora: LinearMethod = {
     const columns = update(g, every, M as Value, { outFeatures, type: moraType }); // [in, out]
     return g.add(weight, g.transpose(columns, [1, 0]));
   },
-};
+});

@@ -3,12 +3,50 @@ import type { Value } from "../graph/op.js";
 import { linearLayer, linearParameters } from "./encoder-layers.js";
 import { normal } from "./init.js";
 import { lstm, lstmParameters } from "./lstm.js";
-import type {
-  MethodOptions,
-  ParameterSpec,
-  ParameterValues,
-  VirtualTokenMethod,
-} from "./method.js";
+import { defineVirtual, type ParameterSpec, type ParameterValues } from "./method.js";
+import { defineOptions } from "./option-group.js";
+import { encoderOptions, virtualTokenOptions } from "./options/virtual-tokens.js";
+
+/** The encoders by peft's names. */
+const encoderTypes = ["MLP", "LSTM"] as const;
+type EncoderType = (typeof encoderTypes)[number];
+
+const typeOptions = defineOptions({
+  phase: "start",
+  flags: {
+    encoder_reparameterization_type: {
+      ours: true,
+      kind: "text",
+      group: "Model and method",
+      placeholder: "type",
+      default: "MLP",
+      choices: encoderTypes,
+      help: "p-tuning: what makes the virtual tokens, three linear layers or a bidirectional LSTM with two behind it",
+    },
+    encoder_num_layers: {
+      ours: true,
+      kind: "integer",
+      group: "Model and method",
+      default: null,
+      min: 1,
+      help: "p-tuning: layers of the LSTM; if not given, 2",
+    },
+  },
+  read(values, { faults }): { readonly encoderType: EncoderType; readonly encoderLayers: number } {
+    const encoderType = values.encoder_reparameterization_type as EncoderType;
+    const layers = values.encoder_num_layers;
+    if (layers !== null && encoderType !== "LSTM")
+      faults.push({
+        what: "--encoder_num_layers",
+        found: `${String(layers)} with --encoder_reparameterization_type ${encoderType}`,
+        expected: "LSTM: the MLP always has three layers",
+      });
+    return { encoderType, encoderLayers: layers ?? 2 };
+  },
+});
+
+/** What the flags say of the encoder. */
+export type PromptEncoderOptions = (typeof typeOptions)["defaults"];
 
 const LAYERS = ["encoder.0", "encoder.2", "encoder.4"] as const;
 const LSTM = "encoder.lstm";
@@ -43,7 +81,7 @@ const lstmRows = (
   g: Graph,
   embedding: Value,
   parameters: ParameterValues,
-  { encoderLayers }: Pick<MethodOptions, "encoderLayers">,
+  { encoderLayers }: Pick<PromptEncoderOptions, "encoderLayers">,
 ): Value => {
   const [first, second] = LAYERS;
   const states = lstm(g, embedding, parameters, { name: LSTM, layers: encoderLayers });
@@ -58,16 +96,11 @@ const lstmRows = (
  * linear layers with ReLU between them (LSTM).
  * Source: Liu et al., "GPT Understands, Too", section 3.2; PromptEncoder of peft 0.21.2.
  */
-export const pTuning: VirtualTokenMethod = {
+export const pTuning = defineVirtual({
   kind: "virtual",
   name: "p-tuning",
-  reads: {
-    virtualTokens: true,
-    encoderHiddenSize: true,
-    encoderType: true,
-    encoderLayers: { option: "encoderType", is: "LSTM" },
-    masksPadding: true,
-  },
+  groups: [virtualTokenOptions, encoderOptions, typeOptions],
+  onlyWith: { encoder_num_layers: { flag: "encoder_reparameterization_type", is: "LSTM" } },
   form: "embeddings",
   result: "embedding",
   parameters({ hiddenSize }, { virtualTokens, encoderHiddenSize, encoderType, encoderLayers }) {
@@ -90,4 +123,4 @@ export const pTuning: VirtualTokenMethod = {
       ? lstmRows(g, embedding, parameters, options)
       : mlpRows(g, embedding, parameters);
   },
-};
+});

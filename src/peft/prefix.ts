@@ -1,7 +1,22 @@
 import { normal } from "./init.js";
-import type { VirtualTokenMethod } from "./method.js";
+import { defineVirtual } from "./method.js";
 import { linearLayer, linearParameters } from "./encoder-layers.js";
-import { rowWidth } from "./virtual-tokens.js";
+import { defineOptions } from "./option-group.js";
+import { encoderOptions, virtualTokenOptions } from "./options/virtual-tokens.js";
+import { rowWidth } from "./row-width.js";
+
+const projectionOptions = defineOptions({
+  phase: "start",
+  flags: {
+    prefix_projection: {
+      ours: true,
+      kind: "switch",
+      group: "Model and method",
+      help: "A small network makes the prefix in training",
+    },
+  },
+  read: ({ prefix_projection: prefixProjection }) => ({ prefixProjection }),
+});
 
 /**
  * Prefix tuning: keys and values of virtual tokens in front of every layer's own, [virtual tokens, layers * 2 * kvHeads *
@@ -11,15 +26,11 @@ import { rowWidth } from "./virtual-tokens.js";
  * are tanh(E W1^T + b1) W2^T + b2, and E, W1, b1, W2, b2 train: files then hold the result.
  * Source: Li and Liang, "Prefix-Tuning"; tuners/prefix_tuning of peft 0.21.2.
  */
-export const prefix: VirtualTokenMethod = {
+export const prefix = defineVirtual({
   kind: "virtual",
   name: "prefix",
-  reads: {
-    virtualTokens: true,
-    prefixProjection: true,
-    encoderHiddenSize: { option: "prefixProjection", is: true },
-    masksPadding: true,
-  },
+  groups: [virtualTokenOptions, projectionOptions, encoderOptions],
+  onlyWith: { encoder_hidden_size: { flag: "prefix_projection", is: true } },
   form: "keys-values",
   result: "table",
   parameters(model, { virtualTokens, prefixProjection, encoderHiddenSize }) {
@@ -41,4 +52,4 @@ export const prefix: VirtualTokenMethod = {
     const hidden = g.tanh(linearLayer(g, embedding, parameters, "encoder.0"));
     return linearLayer(g, hidden, parameters, "encoder.2");
   },
-};
+});

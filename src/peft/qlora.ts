@@ -6,4 +6,11 @@
  * Source: Dettmers et al., "QLoRA", NeurIPS 2023, section 3.
  */
 export const qloraAdapters = ["lora", "dora", "hira"] as const;
+/** One of them. */
 export type QloraAdapter = (typeof qloraAdapters)[number];
+
+/** The value of --peft_type. */
+export const qloraType = "qlora";
+
+/** Whether a --peft_type holds its base in 4 bits without being asked to. */
+export const isQloraType = (peftType: unknown): boolean => peftType === qloraType;

@@ -6,21 +6,13 @@ import type { WeightAccess } from "../models/weights/frozen-weights.js";
 import { plainLinear, type Adapter, type AdapterParameter } from "./adapter.js";
 import { zeros } from "./init.js";
 import {
-  defaultMethodOptions,
-  type MethodOptions,
+  defaultsOf,
   type ParameterSpec,
   type VirtualTokenMethod,
   type VirtualTokens,
 } from "./method.js";
-
-/** The width of a row: keys and values of all layers, or an embedding. */
-export const rowWidth = (
-  form: VirtualTokenMethod["form"],
-  model: Pick<Model, "layers" | "kvHeads" | "headDim" | "embedding">,
-): number =>
-  form === "embeddings"
-    ? model.embedding.inFeatures
-    : model.layers * 2 * model.kvHeads * model.headDim;
+import type { VirtualTokenOptions } from "./options/virtual-tokens.js";
+import { rowWidth } from "./row-width.js";
 
 /**
  * An adapter of virtual tokens.
@@ -28,13 +20,13 @@ export const rowWidth = (
  * @throws {UserError} if they leave no position for the text
  * @param options.baked true gives what a folder holds: the rows themselves, without the encoder that made them
  */
-export const createVirtualAdapter = (
-  method: VirtualTokenMethod,
-  given: Partial<MethodOptions>,
+export const createVirtualAdapter = <Options extends VirtualTokenOptions>(
+  method: VirtualTokenMethod<Options>,
+  given: Partial<Options>,
   model: Model,
   { baked = false }: { readonly baked?: boolean } = {},
 ): Adapter => {
-  const options: MethodOptions = { ...defaultMethodOptions, ...given };
+  const options = { ...defaultsOf(method), ...given } as Options;
   const { form, result } = method;
   if (options.virtualTokens >= model.maxPositionEmbeddings)
     throw new UserError(
@@ -72,6 +64,8 @@ export const createVirtualAdapter = (
     method,
     options,
     optionsOf: () => options,
+    drops: false,
+    pruning: undefined,
     targets: [],
     parameters,
     virtual,

@@ -10,7 +10,6 @@ import { createFullAdapter } from "../peft/adapter.js";
 import { readAdapter, readAdapterConfig } from "../peft/adapter-files.js";
 import { adapterBaseOf, adapterOfDescription } from "../peft/build-adapter.js";
 import { fft } from "../peft/fft.js";
-import { zeros } from "../peft/init.js";
 import type { PeftMethod } from "../peft/method.js";
 import type { ProgressUi } from "../report/progress.js";
 import { readRunFlags } from "../report/run-json.js";
@@ -233,19 +232,7 @@ const openFull = async (
 ): Promise<TrainedModel> => {
   const base = await loadBase(folder, options, ui);
   const shapes = base.folder.model.tensors;
-  const adapter = createFullAdapter(
-    fft,
-    {
-      rank: 1,
-      initA: zeros,
-      initB: zeros,
-      trainA: true,
-      trainB: true,
-      randomR: false,
-      biasTwice: false,
-    },
-    shapes,
-  );
+  const adapter = createFullAdapter(fft, shapes);
   const { weights } = await loadModelFolder(folder);
   const values = await readTensorsAsFloat32(weights);
   const tensors = [...shapes].map(([name, shape]) => {

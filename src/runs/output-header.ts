@@ -3,17 +3,18 @@ import type { JsonObject } from "../core/json-file.js";
 import type { Adapter } from "../peft/adapter.js";
 import { adapterConfig } from "../peft/adapter-files.js";
 import { adapterBaseOf, describeAdapter } from "../peft/build-adapter.js";
+import { hira, type HiraOptions } from "../peft/hira.js";
 import { originalHiraConfig, type OutputFile } from "../report/output-jsonl.js";
 import type { PythonValue } from "../report/python-format.js";
 import type { BaseModel } from "../train/load-base.js";
 
 /** What the flags of the training run say of A and B; HiRA's line has them in words. */
 export interface HiraFlags {
-  readonly initA: string;
-  readonly initB: string;
+  /** Of --init_ab. */
+  readonly init: string;
+  /** Of --train_ab. */
+  readonly train: string;
   readonly targetModules: readonly string[];
-  readonly trainA: boolean;
-  readonly trainB: boolean;
 }
 
 /**
@@ -28,9 +29,20 @@ export const outputConfigOf = (
 ): OutputFile["adapterConfig"] => {
   const description = adapter && describeAdapter(adapter, modelName);
   if (!adapter || !description) return undefined;
-  const { rank, randomR } = adapter.options;
-  if (adapter.method.name === "hira")
-    return originalHiraConfig({ modelName, randR: randomR, rank, ...flags });
+  if (adapter.method.name === hira.name) {
+    const { rank, randomR } = adapter.options as HiraOptions;
+    const [initA = "", initB = ""] = flags.init.split(",").map((name) => name.trim());
+    return originalHiraConfig({
+      modelName,
+      randR: randomR,
+      rank,
+      initA,
+      initB,
+      trainA: flags.train.startsWith("y"),
+      trainB: flags.train.endsWith("y"),
+      targetModules: flags.targetModules,
+    });
+  }
   const config: JsonObject = adapterConfig(description, adapterBaseOf(base.folder.model));
   return config as { readonly [key: string]: PythonValue };
 };

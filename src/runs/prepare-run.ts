@@ -255,8 +255,7 @@ const choosesCheckpoint = (
   const plan = planTraining(options, train.length);
   const steps = Array.from({ length: plan.totalSteps }, (_, i) => i + 1);
   const candidates = steps.filter(
-    (step) =>
-      isEvaluationStep(plan, step) && isPruned(adapter.options.sparsity, step, plan.totalSteps),
+    (step) => isEvaluationStep(plan, step) && isPruned(adapter.pruning, step, plan.totalSteps),
   );
   return candidates.length > 1;
 };

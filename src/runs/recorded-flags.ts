@@ -1,29 +1,22 @@
 import type { JsonObject } from "../core/json-file.js";
 import { quoteJson } from "../core/json-file.js";
 import type { AdapterDescription, LowRankAdapter } from "../peft/formats/format.js";
-import type { MethodOptions, PeftMethod } from "../peft/method.js";
-import { qloraAdapters } from "../peft/qlora.js";
-import { methodOf, peftMethods, peftTypes } from "../peft/registry.js";
+import { defaultsOf, type PeftMethod } from "../peft/method.js";
+import type { OptionGroup } from "../peft/option-group.js";
+import { isQloraType, qloraAdapters } from "../peft/qlora.js";
+import { chosenMethod, optionGroups, peftMethods } from "../peft/registry.js";
 
 /** The flags that somebody wrote, by their names, with their effective values; no default is among them. */
 export type GivenFlags = Readonly<Record<string, unknown>>;
 
-/** The flags that set options of a method, those that decide what a trained adapter computes. */
-const optionFlags = {
-  r_ab: "rank",
-  lora_alpha: "alpha",
-  use_rslora: "rankStabilized",
-  r_lora: "additiveRank",
-  mora_type: "moraType",
-  rand_R: "randomR",
-  virtual_tokens: "virtualTokens",
-} as const satisfies Readonly<Record<string, keyof MethodOptions>>;
+/** The groups of options that decide what a trained adapter computes. */
+const trainedGroups = optionGroups.filter(({ phase }) => phase === "trained");
+
+const flagNames = (groups: readonly OptionGroup[]): readonly string[] =>
+  groups.flatMap(({ flags }) => Object.keys(flags));
 
 /** The flags that choose layers. */
 const layerFlags = ["target_modules", "layers", "rank_pattern", "modules_to_save"];
-
-const reads = (method: PeftMethod, flag: keyof typeof optionFlags): boolean =>
-  method.reads[optionFlags[flag]] !== undefined;
 
 const storageFlags = ["load_bit", "quant_type", "double_quant"];
 
@@ -39,11 +32,8 @@ const faultOf = (name: string, found: unknown, expected: unknown): string =>
   `--${name}: found ${quoteJson(found)}, expected ${quoteJson(expected)}`;
 
 /** The method that a run has trained with, which qlora's name does not tell; undefined for one that is not known here. */
-const methodOfRun = (run: JsonObject): PeftMethod | undefined => {
-  const peftType = peftTypes.find((known) => known === run.peft_type);
-  const adapter = qloraAdapters.find((known) => known === run.qlora_adapter) ?? "lora";
-  return peftType && methodOf(peftType, adapter);
-};
+const methodOfRun = (run: JsonObject): PeftMethod | undefined =>
+  chosenMethod(run.peft_type, run.qlora_adapter);
 
 /** The flags of `typed` that set what a loaded model's method, or a plain model, does not have. */
 export const flagsWithoutEffect = (
@@ -51,15 +41,13 @@ export const flagsWithoutEffect = (
   typed: Iterable<string>,
 ): readonly string[] => {
   const known = new Set(flagsOf(method));
-  const ofMethods = new Set([...Object.keys(optionFlags), ...layerFlags]);
+  const ofMethods = new Set([...flagNames(trainedGroups), ...layerFlags]);
   return [...typed].filter((name) => ofMethods.has(name) && !known.has(name));
 };
 
 const flagsOf = (method: PeftMethod | undefined): readonly string[] => {
   if (!method) return [];
-  const ofOptions = (Object.keys(optionFlags) as (keyof typeof optionFlags)[]).filter((flag) =>
-    reads(method, flag),
-  );
+  const ofOptions = flagNames(method.groups.filter((group) => trainedGroups.includes(group)));
   return [...ofOptions, ...(method.kind === "linear" ? layerFlags : [])];
 };
 
@@ -70,13 +58,18 @@ export const runFlagFaults = (run: JsonObject, given: GivenFlags): readonly stri
   const names = [
     "peft_type",
     "use_input",
-    ...(run.peft_type === "qlora" ? ["qlora_adapter"] : []),
+    ...(isQloraType(run.peft_type) ? ["qlora_adapter"] : []),
     ...flagsOf(method),
     // Beside floats the base may be held otherwise than in the run; an adapter beside codes has learned these very numbers.
     ...(isQuantized ? storageFlags : []),
   ];
   // What null, a flag that was not given, has meant in the run.
-  const meant: JsonObject = { r_lora: run.r_ab, quant_type: "nf4", double_quant: true };
+  const others = trainedGroups.flatMap(({ nullMeans = {} }) => Object.entries(nullMeans));
+  const meant: JsonObject = {
+    ...Object.fromEntries(others.map(([name, other]) => [name, run[other]])),
+    quant_type: "nf4",
+    double_quant: true,
+  };
   // Runs of earlier versions, and the original's, have dropped a row's input.
   const unrecorded: JsonObject = { use_input: false };
   return names.flatMap((name) => {
@@ -113,38 +106,25 @@ export const adapterFlagFaults = (
     if (name in given && !fits) faults.push(faultOf(name, given[name], expected));
   };
   const { method: name } = adapter;
-  const method = peftMethods[name];
-  const isQlora = given.peft_type === "qlora" && qloraAdapters.some((known) => known === name);
+  const method: PeftMethod = peftMethods[name];
+  const isQlora = isQloraType(given.peft_type) && qloraAdapters.some((known) => known === name);
   check("peft_type", name, given.peft_type === name || isQlora);
-  if ("virtualTokens" in adapter) {
-    check("virtual_tokens", adapter.virtualTokens);
-    return faults;
+  const owners = "modules" in adapter ? [...adapter.modules.values()] : [{}];
+  const groups = method.groups.filter((group) => trainedGroups.includes(group));
+  for (const group of groups) {
+    const found = owners.map((own): Readonly<Record<string, unknown>> => {
+      const options = { ...defaultsOf(method), ...adapter.options, ...own };
+      return group.valuesOf?.(options) ?? {};
+    });
+    for (const flag of Object.keys(group.flags)) {
+      const values = found.map((each) => each[flag]);
+      if (flag in given && !values.includes(given[flag]))
+        faults.push(
+          `--${flag}: found ${quoteJson(given[flag])}, expected ${[...new Set(values)].join(" or ")}`,
+        );
+    }
   }
-  const modules = [...adapter.modules.values()];
-  const among = (name: string, values: readonly unknown[]): void => {
-    if (name in given && !values.includes(given[name]))
-      faults.push(
-        `--${name}: found ${quoteJson(given[name])}, expected ${[...new Set(values)].join(" or ")}`,
-      );
-  };
-  among(
-    "r_ab",
-    modules.map(({ rank }) => rank),
-  );
-  check("target_modules", lastParts(adapter).join(), namesTargets(given.target_modules, adapter));
-  if (reads(method, "rand_R")) check("rand_R", adapter.randomR);
-  if (reads(method, "lora_alpha"))
-    among(
-      "lora_alpha",
-      modules.map(({ alpha }) => alpha),
-    );
-  if (reads(method, "use_rslora"))
-    check("use_rslora", name === "rslora" || (adapter.rankStabilized ?? false));
-  if (reads(method, "r_lora"))
-    among(
-      "r_lora",
-      modules.map(({ additiveRank }) => additiveRank),
-    );
-  if (reads(method, "mora_type")) check("mora_type", adapter.moraType);
+  if ("modules" in adapter)
+    check("target_modules", lastParts(adapter).join(), namesTargets(given.target_modules, adapter));
   return faults;
 };

@@ -311,16 +311,12 @@ const hiraFlagsOf = ({ adapted, runFlags }: TrainedModel): HiraFlags => {
     return typeof value === "string" ? value : fallback;
   };
   const names = (list: string) => list.split(",").map((name) => name.trim());
-  const [initA = "", initB = ""] = names(text("init_ab", "kaiming,zero"));
   const targets = adapted?.adapter.targets ?? [];
   const adaptedNames = new Set(targets.map(({ path }) => path.split(".").at(-1) ?? path));
-  const trained = text("train_ab", "yy");
   return {
-    initA,
-    initB,
+    init: text("init_ab", "kaiming,zero"),
+    train: text("train_ab", "yy"),
     targetModules: names(text("target_modules", [...adaptedNames].join(","))),
-    trainA: trained.startsWith("y"),
-    trainB: trained.endsWith("y"),
   };
 };
 

@@ -172,8 +172,7 @@ const exportAdapter = async (
     throw refuse("a plain model", "a LoRA adapter", "Leave --adapter_only out: it is a model");
   const { adapter, values } = adapted;
   const { method, targets, parameters } = adapter;
-  const scaleOf = method.kind === "linear" ? method.lowRankScale : undefined;
-  if (!scaleOf)
+  if (method.kind !== "linear" || !method.lowRankScale)
     throw refuse(
       `${method.name}, whose update of a weight is no scale * B A of low rank`,
       "LoRA and its kin, whose update is that and nothing else",
@@ -193,17 +192,18 @@ const exportAdapter = async (
     if (!tensor) throw new RangeError(`Cannot export ${folder}: found no value of ${name}`);
     return { shape: tensor.shape, data: tensor.data as Float32Array };
   };
-  const layers = targets.map((module): LoraToExport => {
-    const own = adapter.optionsOf(module);
-    return {
+  const layers: LoraToExport[] = [];
+  for (const module of targets) {
+    const A = valueOf(`${module.path}.A`);
+    layers.push({
       weight: weightOf(module),
       table: module.table,
-      rank: own.rank,
-      scale: scaleOf(own),
-      A: valueOf(`${module.path}.A`),
+      rank: A.shape[0] ?? 0,
+      scale: method.lowRankScale(adapter.optionsOf(module)),
+      A,
       B: valueOf(`${module.path}.B`),
-    };
-  });
+    });
+  }
   const file = planAdapterGguf(
     { path: base.folder.path, model, title: titleOf(folder), outType: options.outType ?? "f32" },
     layers,

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { requireWritableFolder } from "../core/atomic-file.js";
 import { findDataset, hasAnswers } from "../datasets/registry.js";
 import { isClassifier } from "../models/classifier.js";
-import type { AdapterSettings } from "../peft/build-adapter.js";
+import { initializationWords } from "../peft/options/initialization.js";
 import { writeOutputJsonl, type OutputFile, type PredictionRow } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { trainableLine } from "../report/python-format.js";
@@ -83,11 +83,12 @@ export const runTraining = async (
 ): Promise<string> => {
   const options = { ...unnamed, modelName: requireModelName(unnamed.modelName) };
   const peftType = requirePeftType(options.peftType);
+  const words = initializationWords(options);
   const name: RunFolderOptions = {
     ...options,
     peftType,
-    initAb: `${options.initAb.A},${options.initAb.B}`,
-    trainAb: trainLetters(options),
+    initAb: words.init,
+    trainAb: words.train,
   };
   const { resumeFromCheckpoint: asked, outputFolder } = options;
   const resumed =
@@ -144,11 +145,8 @@ const finishRun = async (
     writeOutputJsonl(path, {
       flags: record.originalFlags,
       adapterConfig: outputConfigOf(base, adapter, options.modelName, {
-        initA: options.initAb.A,
-        initB: options.initAb.B,
+        ...initializationWords(options),
         targetModules: options.targetModules.split(",").map((name) => name.trim()),
-        trainA: options.trainAb.A,
-        trainB: options.trainAb.B,
       }),
       summary: { memUsedMiB, trainSeconds: result.trainSeconds },
       parameters: countParameters(base, adapter),
@@ -190,9 +188,6 @@ const classify = async ({
     throw error;
   }
 };
-
-const trainLetters = ({ trainAb }: AdapterSettings): string =>
-  (trainAb.A ? "y" : "n") + (trainAb.B ? "y" : "n");
 
 const answerTest = async (
   questions: Questions,

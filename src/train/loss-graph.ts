@@ -63,7 +63,7 @@ export const dropoutWidth = (
   const targets = adapter?.targets.filter(({ table }) => table !== "embedding") ?? [];
   const rates = dropoutRates(options);
   const widths = [
-    ...(adapter && adapter.options.dropout > 0 ? targets.map(({ inFeatures }) => inFeatures) : []),
+    ...(adapter?.drops ? targets.map(({ inFeatures }) => inFeatures) : []),
     ...(rates.hidden > 0 || rates.head > 0 ? [model.hiddenSize] : []),
     ...(rates.attention > 0 ? [columnsOf(options)] : []),
   ];

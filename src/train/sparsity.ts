@@ -1,5 +1,5 @@
 import quickselect from "quickselect";
-import type { SparsitySettings } from "../peft/method.js";
+import type { Pruning } from "../peft/pruning.js";
 import type { ParameterStore } from "./parameters.js";
 
 /**
@@ -9,7 +9,7 @@ import type { ParameterStore } from "./parameters.js";
  * Source: Zhu and Gupta, "To Prune, or Not to Prune", equation 1.
  */
 export const sparsityAt = (
-  { sparsity, schedule, startStep, endStep }: SparsitySettings,
+  { sparsity, schedule, startStep, endStep }: Pruning,
   step: number,
   totalSteps: number,
 ): number => {
@@ -22,7 +22,7 @@ export const sparsityAt = (
 
 /** Whether an adapter that is to be pruned is, after `step` updates: before that it is no result, however low its loss. */
 export const isPruned = (
-  settings: SparsitySettings | undefined,
+  settings: Pruning | undefined,
   step: number,
   totalSteps: number,
 ): boolean => !settings || sparsityAt(settings, step, totalSteps) === settings.sparsity;
@@ -69,7 +69,7 @@ const prune = (
   }
 };
 
-/** The masks of a run of Sparse LoRA: 1 where an element of A or B lives, 0 where it is pruned for good. */
+/** The masks of a run whose method prunes: 1 where an element of A or B lives, 0 where it is pruned for good. */
 export interface Sparsifier {
   /** To be called on finished gradients: adds the l1 penalty's, and clears those of pruned elements. */
   prepareGradients(): void;
@@ -85,7 +85,7 @@ export interface Sparsifier {
  * A pruned element is exactly zero from then on: so are its gradient and both of its moments, and AdamW leaves it there.
  */
 export const createSparsifier = (
-  settings: SparsitySettings,
+  settings: Pruning,
   store: ParameterStore,
   totalSteps: number,
 ): Sparsifier => {

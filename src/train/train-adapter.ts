@@ -193,7 +193,7 @@ const openTrainer = async (
       settings.threads,
     ),
   );
-  const { sparsity } = adapter.options;
+  const { pruning: sparsity } = adapter;
   const sparsifier = sparsity && createSparsifier(sparsity, store, totalSteps);
   if (resumeFrom) await restoreParameters(resumeFrom, store, job.readWeights);
   const { runFolder, writeWeights } = job;
@@ -275,7 +275,7 @@ const evaluate = async (
 ): Promise<TrainingState> => {
   if (!evaluator) return state;
   const { step } = state;
-  const { sparsity } = job.adapter.options;
+  const { pruning: sparsity } = job.adapter;
   const { rows, batch } = evaluator.options;
   const epoch = step / plan.stepsPerEpoch;
   const begun = performance.now();

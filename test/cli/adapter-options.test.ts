@@ -1,6 +1,11 @@
 import test from "ava";
-import { readEncoder, readLayers, readRankPattern } from "../../src/cli/adapter-options.js";
-import type { FlagFault } from "../../src/core/flag.js";
+import { readLayers, readRankPattern } from "../../src/cli/adapter-options.js";
+import { defaultOf, type FlagFault, type Flags } from "../../src/core/flag.js";
+import { methodFlags, readMethodOptions } from "../../src/peft/registry.js";
+
+const defaults = Object.fromEntries(
+  Object.entries(methodFlags as Flags).map(([name, flag]) => [name, defaultOf(flag)]),
+);
 
 test("readLayers reads numbers and ranges, each layer once and rising", (t) => {
   const faults: FlagFault[] = [];
@@ -51,11 +56,16 @@ for (const text of [
     );
   });
 
-test("readEncoder refuses a number of layers for the MLP", (t) => {
+test("p-tuning's encoder refuses a number of layers for the MLP", (t) => {
   const faults: FlagFault[] = [];
-  const lstm = { encoder_reparameterization_type: "LSTM", encoder_num_layers: 3 };
-  t.deepEqual(readEncoder(lstm, faults), { encoderType: "LSTM", encoderLayers: 3 });
+  const read = (type: string) =>
+    readMethodOptions(
+      { ...defaults, encoder_reparameterization_type: type, encoder_num_layers: 3 },
+      undefined,
+      { compat: new Set(), faults },
+    );
+  t.like(read("LSTM"), { encoderType: "LSTM", encoderLayers: 3 });
   t.deepEqual(faults, []);
-  readEncoder({ ...lstm, encoder_reparameterization_type: "MLP" }, faults);
+  read("MLP");
   t.is(faults[0]?.what, "--encoder_num_layers");
 });

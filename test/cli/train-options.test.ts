@@ -1,3 +1,4 @@
+import { kaimingUniform, zeros } from "../../src/peft/init.js";
 import test from "ava";
 import { flags, originalFlagNames } from "../../src/cli/options.js";
 import { originalFlags } from "../../src/cli/train-options.js";
@@ -121,8 +122,10 @@ test("hira train without flags of ours has our defaults", async (t) => {
     topK: 40,
     topP: 0.75,
     logSteps: 10,
-    initAb: { A: "kaiming", B: "zero" },
-    trainAb: { A: true, B: true },
+    initA: kaimingUniform,
+    initB: zeros,
+    trainA: true,
+    trainB: true,
     seed: undefined,
   });
   t.is(options?.compat.size, 0);
@@ -159,7 +162,7 @@ test("--compat=reference switches every behaviour on, a list some of them", asyn
 
 test("--compat=init makes --init_ab a part of the name alone", async (t) => {
   const { options } = await runTrain(["--peft=hira", "--init_ab=zero,kaiming", "--compat=init"]);
-  t.deepEqual(options?.initAb, { A: "kaiming", B: "zero" });
+  t.deepEqual([options?.initA, options?.initB], [kaimingUniform, zeros]);
   t.is(options?.flags.init_ab, "zero,kaiming");
 });
 

@@ -263,7 +263,7 @@ test("openEngine widens half precision where memory allows, with the same texts"
 
 test("mergeAdapter of full fine-tuning takes the trained tensors as they are", async (t) => {
   const { weights } = await loadTiny();
-  const adapter = createFullAdapter(fft, methodOptions, new Map([["model.norm.weight", [32]]]));
+  const adapter = createFullAdapter(fft, new Map([["model.norm.weight", [32]]]));
   const trained = Tensor.zeros("float32", [32]);
   const merged = await mergeAdapter(weights, adapter, new Map([["model.norm.weight", trained]]));
   t.is(merged.tensor("model.norm.weight"), trained);

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import test, { type ExecutionContext } from "ava";
 import { elementCount } from "../../src/core/dtype.js";
 import { readSafetensorsHeader, readTensorData } from "../../src/models/weights/safetensors.js";
-import { defaultSparsity } from "../../src/peft/method.js";
+import { defaultPruning } from "../../src/peft/sparse-lora.js";
 import { sparsityAt, zeroCount } from "../../src/train/sparsity.js";
 import { copyAsKilled, prepareRuns, resultsOf, runFolderIn } from "../support/resumed-runs.js";
 import { runHira } from "../support/run-hira.js";
@@ -184,7 +184,7 @@ test("a resumed run of Sparse LoRA has its exact count of zeros in every matrix,
   const whole = await succeed(t, ...argv);
   const killed = await copyAsKilled(whole, join(folder, "killed"), 3);
   await succeed(t, ...argv, `--resume_from_checkpoint=${killed}`);
-  const schedule = { ...defaultSparsity, sparsity: 0.6, startStep: 2, endStep: 9 };
+  const schedule = { ...defaultPruning, sparsity: 0.6, startStep: 2, endStep: 9 };
   for (const step of [3, 6, 9]) {
     const checkpoint = join(killed, `checkpoint-${String(step)}`);
     const weights = await readSafetensorsHeader(join(checkpoint, "adapter_model.safetensors"));

@@ -147,7 +147,7 @@ for (const family of readdirSync(fixtures))
             trained.saved,
             model,
           )
-        : createFullAdapter(fft, {}, model.tensors);
+        : createFullAdapter(fft, model.tensors);
       const store = createParameterStore(
         adapter,
         1,

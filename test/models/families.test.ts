@@ -70,7 +70,7 @@ for (const family of readdirSync(fixtures)) {
     hira: onTargets(hira),
     lora: onTargets(lora),
     dora: onTargets(dora),
-    full: (model: Model) => createFullAdapter(fft, {}, model.tensors),
+    full: (model: Model) => createFullAdapter(fft, model.tensors),
   };
   for (const [name, adapter] of Object.entries(adapters))
     test(`${family}: losses and gradients are PyTorch's: ${name}`, async (t) => {

@@ -62,7 +62,7 @@ test("a layer stored [in, out] is multiplied as it lies: no graph of the plain m
   const targets = selectTargets(model.linears, "c_attn,c_proj");
   const adapters = {
     lora: createLinearAdapter(lora, { rank: 2 }, targets),
-    fft: createFullAdapter(fft, {}, model.tensors),
+    fft: createFullAdapter(fft, model.tensors),
   };
   const turned = (graph: Graph): number =>
     countOps(graph, ({ inputs }) => inputs[0]?.shape.length === 2).Transpose ?? 0;

@@ -117,7 +117,7 @@ test("readAdapter reads the rank_pattern of HiRA both as meant and as peft 0.21.
   const path = "model.layers.1.self_attn.v_proj";
   // The fixture's config says rank 3 for this layer; peft made it with rank 2.
   const asPeft = (await readAdapter(peftFixture("hira"), base)).adapter as LowRankAdapter;
-  t.is(asPeft.modules.get(path)!.rank, 2);
+  t.like(asPeft.modules.get(path), { rank: 2 });
 
   const modules = new Map([...asPeft.modules].map(([p, m]) => [p, p === path ? { rank: 3 } : m]));
   const mixed = { ...asPeft, modules };
@@ -165,7 +165,11 @@ test("readAdapter reads virtual tokens", async (t) => {
     ["prompt-tuning", "embedding", [3, 8]],
   ] as const) {
     const { adapter, values } = await readAdapter(peftFixture(name), base);
-    t.deepEqual(adapter, { method: name, baseModel: "tiny-base", virtualTokens: 3 });
+    t.deepEqual(adapter, {
+      method: name,
+      baseModel: "tiny-base",
+      options: { virtualTokens: 3 },
+    });
     t.deepEqual(values.get(parameter)!.shape, shape);
   }
 });
@@ -219,8 +223,7 @@ test("writeAdapter and readAdapter keep HiRA's R, under a type that peft refuses
     method: "hira",
     baseModel: undefined,
     modules: new Map([[path, { rank: 2 }]]),
-    dropout: 0.1,
-    randomR: true,
+    options: { dropout: 0.1, randomR: true },
   };
   const values = new Map([
     [`${path}.A`, new Float32Array(16).fill(1)],
@@ -360,16 +363,16 @@ test("readAdapter reads modules_to_save, layers_to_transform and an LSTM's confi
   t.true(hira.modules.has("model.layers.1.mlp.down_proj"));
   const layers = (await readAdapter(peftFixture("lora-layers"), base)).adapter as LowRankAdapter;
   t.deepEqual(
-    [...layers.modules].map(([path, { rank }]) => [path, rank]),
+    [...layers.modules].map(([path, own]) => [path, (own as { readonly rank: number }).rank]),
     [
       ["model.layers.1.self_attn.q_proj", 2],
       ["model.layers.1.self_attn.v_proj", 3],
       ["model.layers.1.mlp.down_proj", 2],
     ],
   );
-  t.is(layers.dropout, 0.1);
+  t.like(layers.options, { dropout: 0.1 });
   const lstm = await readAdapter(peftFixture("p-tuning-lstm"), base);
-  t.like(lstm.adapter, { encoder: "LSTM", encoderLayers: 2, virtualTokens: 3 });
+  t.like(lstm.adapter.options, { encoderType: "LSTM", encoderLayers: 2, virtualTokens: 3 });
 });
 
 test("readAdapter refuses virtual tokens of another model", async (t) => {
@@ -381,7 +384,7 @@ test("readAdapter refuses virtual tokens of another model", async (t) => {
 
 test("readAdapter refuses unknown types, targets without a match and missing files, each with a hint", async (t) => {
   const type = await errorOf(t, await copyOf(t, "hira", { peft_type: "SHIRA" }));
-  t.regex(type.message, /found peft_type "SHIRA", expected one of HIRA, LORA,/);
+  t.regex(type.message, /found peft_type "SHIRA", expected one of HIRA, HIRA_RAND_R, LORA,/);
   t.is(type.hint, 'Did you mean "HIRA"?');
   const none = await errorOf(t, await copyOf(t, "hira", { target_modules: ["qkv_proj"] }));
   t.regex(none.message, /found target_modules \["qkv_proj"\], which match no linear layer/);
@@ -442,8 +445,7 @@ testWithShared(
       modules: new Map(
         base.modules.filter(({ path: p }) => targets.has(p)).map(({ path: p }) => [p, { rank: 8 }]),
       ),
-      dropout: 0,
-      randomR: false,
+      options: { dropout: 0, randomR: false },
     };
     const folder = await makeTempFolder(t);
     await writeAdapter(folder, adapter, base, values);

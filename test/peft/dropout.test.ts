@@ -15,8 +15,8 @@ import {
   type Dropout,
   type DropoutDraw,
 } from "../../src/models/blocks/dropout.js";
-import { defaultMethodOptions, type LinearMethod } from "../../src/peft/method.js";
-import { peftMethods } from "../../src/peft/registry.js";
+import type { LinearMethod } from "../../src/peft/method.js";
+import { defaultMethodOptions, peftMethods } from "../../src/peft/registry.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 import { defaultAdapterSettings } from "../support/adapter-settings.js";
 import { float32, runGraph } from "../support/run-graph.js";
@@ -246,8 +246,7 @@ test("--lora_dropout is refused where nothing drops: HiRA, virtual tokens, full 
   );
   for (const peftType of ["hira", "prefix", "fft"] as const)
     t.throws(
-      () =>
-        buildAdapter(peftType, model, { ...defaultAdapterSettings, loraDropout: 0.1 }, new Set()),
+      () => buildAdapter(peftType, model, { ...defaultAdapterSettings, dropout: 0.1 }, new Set()),
       { instanceOf: UserError, message: /Cannot use --lora_dropout=0.1 with --peft_type=/ },
     );
 });

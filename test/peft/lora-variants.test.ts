@@ -24,7 +24,12 @@ const messageOf = async (t: ExecutionContext, name: string, changes: object): Pr
 
 const open = async (peftType: PeftType) => {
   const { model } = await loadTinyBase();
-  return buildAdapter(peftType, model, { ...defaultAdapterSettings, useRslora: true }, new Set());
+  return buildAdapter(
+    peftType,
+    model,
+    { ...defaultAdapterSettings, rankStabilized: true },
+    new Set(),
+  );
 };
 
 test("variants of peft's LoRA that are not built are refused by their field, each alone (9.21)", async (t) => {
@@ -56,7 +61,7 @@ test("variants of peft's LoRA that are not built are refused by their field, eac
 test("readAdapter reads DoRA with rsLoRA's scale (9.21)", async (t) => {
   const base = await loadAdapterBase();
   const { adapter } = await readAdapter(peftFixture("dora-rslora"), base);
-  t.like(adapter, { method: "dora", rankStabilized: true, dropout: 0.1 });
+  t.like(adapter, { method: "dora", options: { rankStabilized: true, dropout: 0.1 } });
   const { modules } = adapter as LowRankAdapter;
   t.deepEqual(modules.get("model.layers.1.self_attn.v_proj"), { rank: 3, alpha: 4 });
   t.deepEqual(modules.get("model.layers.0.mlp.down_proj"), { rank: 2, alpha: 5 });
@@ -74,7 +79,7 @@ test("--use_rslora is lora's and dora's, and says so to the others (9.21)", asyn
   for (const peftType of ["lora", "rslora", "dora"] as const) {
     const { method, options } = await open(peftType);
     names.push(method.name);
-    t.true(options.rankStabilized);
+    t.like(options, { rankStabilized: true });
   }
   t.deepEqual(names, ["rslora", "rslora", "dora"]);
   for (const peftType of ["hira", "mora", "prefix", "fft"] as const) {

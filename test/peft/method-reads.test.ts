@@ -3,12 +3,17 @@ import { Graph } from "../../src/graph/graph.js";
 import type { Value } from "../../src/graph/op.js";
 import { noDropout } from "../../src/models/blocks/dropout.js";
 import {
-  defaultMethodOptions,
+  defaultsOf,
   type LinearMethod,
-  type MethodOptions,
+  type PeftMethod,
   type VirtualTokenMethod,
 } from "../../src/peft/method.js";
-import { peftMethods } from "../../src/peft/registry.js";
+import {
+  defaultMethodOptions,
+  peftMethods,
+  virtualMethods,
+  type MethodOptions,
+} from "../../src/peft/registry.js";
 import { loadTinyBase } from "../support/adapted-model.js";
 
 type OptionName = keyof MethodOptions;
@@ -35,7 +40,7 @@ const parametersIn = (
     Object.entries(specs).map(([name, { shape }]) => [name, g.input(name, "float32", shape)]),
   );
 
-const useLinear = (method: LinearMethod, options: MethodOptions): void => {
+const useLinear = (method: LinearMethod<MethodOptions>, options: MethodOptions): void => {
   const g = new Graph();
   const parameters = parametersIn(g, method.parameters(module, options));
   const frozen = {
@@ -49,60 +54,61 @@ const useLinear = (method: LinearMethod, options: MethodOptions): void => {
   method.unfit?.(module, options);
 };
 
-const useVirtual = async (method: VirtualTokenMethod, options: MethodOptions): Promise<void> => {
+const useVirtual = async (
+  method: VirtualTokenMethod<MethodOptions>,
+  options: MethodOptions,
+): Promise<void> => {
   const { model } = await loadTinyBase();
   const g = new Graph();
   method.rows(g, parametersIn(g, method.parameters(model, options)), options);
 };
 
 /** Options that others than the method's own functions look at, for it. */
-const readElsewhere: readonly OptionName[] = ["dropout", "sparsity", "masksPadding"];
+const readElsewhere: readonly OptionName[] = [
+  "dropout",
+  "sparsity",
+  "masksPadding",
+  "promptInitText",
+];
 
-/** The same, of one method: buildAdapter takes lora with --use_rslora for rslora, which has this scale in any case. */
+/** The same, of single methods: with rsLoRA's scale buildAdapter takes lora for rslora, which has it in any case. */
 const readForIt: Partial<Record<string, readonly OptionName[]>> = { rslora: ["rankStabilized"] };
 
-/** HiLoRA makes its first part as HiRA does, where buildAdapter refuses R. */
-const withoutEffect: Partial<Record<string, readonly OptionName[]>> = {
-  hilora: ["randomR", "biasTwice"],
+/** Values of options beside which a method reads others. */
+const asked: Readonly<Record<string, Partial<MethodOptions>>> = {
+  prefix: { prefixProjection: true },
+  "p-tuning": { encoderType: "LSTM" },
 };
 
-for (const [name, method] of Object.entries(peftMethods))
+for (const [name, method] of Object.entries<PeftMethod>(peftMethods))
   test(`a method reads the options that it declares, and no others: ${name} (9.2)`, async (t) => {
     const seen = new Set<OptionName>();
-    // Every value that another option is asked for beside, and the defaults.
-    const asked = Object.values(method.reads).flatMap((read) =>
-      read === true ? [] : [{ [read.option]: read.is }],
-    );
-    for (const given of [{}, { randomR: name === "hira" }, ...asked]) {
+    for (const given of [{}, { randomR: name === "hira" }, asked[name] ?? {}]) {
       const options = watched(given, seen);
       if (method.kind === "linear") useLinear(method, options);
       else if (method.kind === "virtual") await useVirtual(method, options);
     }
-    const idle = withoutEffect[name] ?? [];
-    const found = [...seen].filter((option) => !idle.includes(option));
     const elsewhere = [...readElsewhere, ...(readForIt[name] ?? [])];
-    const declared = Object.keys(method.reads) as OptionName[];
-    t.deepEqual(found.sort(), declared.filter((option) => !elsewhere.includes(option)).sort());
+    const declared = Object.keys(defaultsOf(method)) as OptionName[];
+    t.deepEqual([...seen].sort(), declared.filter((option) => !elsewhere.includes(option)).sort());
   });
 
-test("an option that a method reads beside a value of another changes nothing without it (9.2)", async (t) => {
+test("a flag that a method reads beside a value of another changes nothing without it (9.2)", async (t) => {
   const { model } = await loadTinyBase();
-  for (const method of Object.values(peftMethods)) {
-    if (method.kind !== "virtual") continue;
-    for (const [name, read] of Object.entries(method.reads)) {
-      if (read === true) continue;
-      t.not(defaultMethodOptions[read.option], read.is);
+  const options = { encoder_hidden_size: "encoderHiddenSize", encoder_num_layers: "encoderLayers" };
+  for (const method of Object.values<VirtualTokenMethod<MethodOptions>>(virtualMethods))
+    for (const flag of Object.keys(method.onlyWith ?? {})) {
+      const option = (options as Readonly<Record<string, string>>)[flag] ?? "";
       const parameters = (given: Partial<MethodOptions>) =>
         Object.entries(method.parameters(model, { ...defaultMethodOptions, ...given })).map(
           ([parameter, { shape }]) => [parameter, shape],
         );
-      t.deepEqual(parameters({ [name]: 3 }), parameters({ [name]: 5 }), name);
-      const asked = { [read.option]: read.is };
+      t.deepEqual(parameters({ [option]: 3 }), parameters({ [option]: 5 }), flag);
+      const beside = asked[method.name];
       t.notDeepEqual(
-        parameters({ ...asked, [name]: 3 }),
-        parameters({ ...asked, [name]: 5 }),
-        name,
+        parameters({ ...beside, [option]: 3 }),
+        parameters({ ...beside, [option]: 5 }),
+        flag,
       );
     }
-  }
 });

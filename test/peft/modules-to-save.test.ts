@@ -96,9 +96,9 @@ test("Sparse LoRA prunes A and B alone, not what is saved whole", async (t) => {
     { peftType: "sparse-lora" },
   );
   const store = drawnStore(adapter, model);
-  const { sparsity } = adapter.options;
-  if (!sparsity) return t.fail();
-  const sparsifier = createSparsifier({ ...sparsity, schedule: "oneshot" }, store, 5);
+  const { pruning } = adapter;
+  if (!pruning) return t.fail();
+  const sparsifier = createSparsifier({ ...pruning, schedule: "oneshot" }, store, 5);
   sparsifier.afterUpdate(5);
   t.false(store.masks.has("lm_head.weight"));
   t.false((store.values.get("lm_head.weight")?.data as Float32Array).includes(0));

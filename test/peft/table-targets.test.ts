@@ -54,7 +54,7 @@ test("an adapter starts on the embedding as peft's does: A zero, B normal (9.20)
 });
 
 test("the head's dropout is the same however many parts its rows are computed in (9.20)", async (t) => {
-  const { model, adapter } = await open("lora", "base", { loraDropout: 0.4 });
+  const { model, adapter } = await open("lora", "base", { dropout: 0.4 });
   const store = drawnStore(adapter, model);
   const [batch, seq] = [2, 12];
   const tokens = Array.from({ length: batch * seq }, (_, i) => (7 * i + 3) % 16);

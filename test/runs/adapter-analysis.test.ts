@@ -14,8 +14,8 @@ import { fft } from "../../src/peft/fft.js";
 import { hira } from "../../src/peft/hira.js";
 import { lora } from "../../src/peft/lora.js";
 import { normal, ones, zeros } from "../../src/peft/init.js";
-import type { LinearMethod, MethodOptions } from "../../src/peft/method.js";
-import { peftMethods } from "../../src/peft/registry.js";
+import type { LinearMethod } from "../../src/peft/method.js";
+import { linearMethods, type MethodOptions } from "../../src/peft/registry.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 import { makeTempFolder } from "../support/temp-folder.js";
 
@@ -116,7 +116,7 @@ for (const [method, element, rank] of [
     });
   });
 
-for (const method of Object.values(peftMethods).filter((m) => m.kind === "linear"))
+for (const method of Object.values<LinearMethod<MethodOptions>>(linearMethods))
   test(`analyseAdapter computes the update of ${method.name} in float64`, async (t) => {
     const adapter = createLinearAdapter(method, options, modules);
     const values = adapter.parameters.map(({ name, shape }) => {
@@ -181,7 +181,7 @@ test("analyseAdapter reads bfloat16 weights, and computes only what is asked for
 });
 
 test("analyseAdapter says that full fine-tuning has no targets", async (t) => {
-  const adapter = createFullAdapter(fft, options, new Map());
+  const adapter = createFullAdapter(fft, new Map());
   const error = await t.throwsAsync(analyse({ adapter, values: new Map() }), {
     instanceOf: UserError,
   });

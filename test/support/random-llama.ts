@@ -7,7 +7,6 @@ import { createFullAdapter, createLinearAdapter, type Adapter } from "../../src/
 import { fft } from "../../src/peft/fft.js";
 import { hira } from "../../src/peft/hira.js";
 import { normal } from "../../src/peft/init.js";
-import { defaultMethodOptions } from "../../src/peft/method.js";
 import { selectTargets } from "../../src/peft/targets.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 import { LossSession } from "../../src/train/loss-session.js";
@@ -72,13 +71,13 @@ export const randomWeights = (config: DecoderConfig): FrozenWeights => {
 export const hiraOn = (config: DecoderConfig, targets: string, rank = 2): Adapter =>
   createLinearAdapter(
     hira,
-    { ...defaultMethodOptions, rank, initA: normal(0.4), initB: normal(0.4) },
+    { rank, initA: normal(0.4), initB: normal(0.4) },
     selectTargets(decoderModel(config).linears, targets),
   );
 
 /** Every tensor of the model trains. */
 export const fullAdapter = (config: DecoderConfig): Adapter =>
-  createFullAdapter(fft, defaultMethodOptions, decoderModel(config).tensors);
+  createFullAdapter(fft, decoderModel(config).tensors);
 
 /** A session with gradients, and what it trains: full fine-tuning starts from the weights. */
 export const openTiny = async (

@@ -63,7 +63,7 @@ for (const family of families)
       const batch = await readBatch(folder);
       let adapter: Adapter;
       let start: (name: string) => Float32Array | undefined = () => undefined;
-      if (method === "fft") adapter = createFullAdapter(fft, {}, model.tensors);
+      if (method === "fft") adapter = createFullAdapter(fft, model.tensors);
       else {
         const read = await readAdapter(join(folder, method), adapterBaseOf(model));
         adapter = adapterOfDescription(read.adapter, model, new Set());

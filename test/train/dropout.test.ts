@@ -41,7 +41,7 @@ const open = async ({
 } = {}) => {
   const base = await loadTinyBase();
   const model = { ...base, model: { ...base.model, attentionDropout: attention } };
-  const settings = { ...defaultAdapterSettings, loraDropout };
+  const settings = { ...defaultAdapterSettings, dropout: loraDropout };
   const adapter = buildAdapter(peftType, model.model, settings, new Set());
   const store = drawnStore(adapter, model);
   const options = { model: model.model, adapter, maxPositions: 6, chunks: 1, gradients: true };

@@ -7,7 +7,8 @@ import { fft } from "../../src/peft/fft.js";
 import { hilora } from "../../src/peft/hilora.js";
 import { hira } from "../../src/peft/hira.js";
 import { lora, rslora } from "../../src/peft/lora.js";
-import type { LinearMethod, MethodOptions } from "../../src/peft/method.js";
+import type { LinearMethod } from "../../src/peft/method.js";
+import type { MethodOptions } from "../../src/peft/registry.js";
 import { addSavedModules } from "../../src/peft/modules-to-save.js";
 import { mora } from "../../src/peft/mora.js";
 import { pTuning } from "../../src/peft/p-tuning.js";
@@ -19,12 +20,15 @@ import { checkGolden, checkLogits, goldenTargets, type GoldenCase } from "../sup
 import { testWithShared } from "../support/shared.js";
 
 const onTargets =
-  (method: LinearMethod, options: Partial<MethodOptions> = {}) =>
+  (method: LinearMethod<MethodOptions>, options: Partial<MethodOptions> = {}) =>
   (model: Model): Adapter =>
     createLinearAdapter(method, { rank: 8, alpha: 16, ...options }, goldenTargets(model));
 
 /** The method with some of its parameters frozen. */
-const frozen = (method: LinearMethod, names: readonly string[]): LinearMethod => ({
+const frozen = (
+  method: LinearMethod<MethodOptions>,
+  names: readonly string[],
+): LinearMethod<MethodOptions> => ({
   ...method,
   parameters: (module, options) =>
     Object.fromEntries(
@@ -39,7 +43,7 @@ const ownNumbers = {
   numbers: fileURLToPath(new URL("../fixtures/train/peft-goldens", import.meta.url)),
   places: ["start"],
 } as const;
-const onTables = (method: LinearMethod, name: string): GoldenCase => ({
+const onTables = (method: LinearMethod<MethodOptions>, name: string): GoldenCase => ({
   ...ownNumbers,
   name,
   adapter: (model) =>
@@ -153,7 +157,7 @@ const cases: Readonly<Record<string, GoldenCase>> = {
   ...peftCases,
   "full fine-tuning": {
     name: "full",
-    adapter: (model) => createFullAdapter(fft, {}, model.tensors),
+    adapter: (model) => createFullAdapter(fft, model.tensors),
     places: ["start"],
   },
 };

@@ -1,3 +1,5 @@
+import type { LinearMethod } from "../../src/peft/method.js";
+import type { MethodOptions } from "../../src/peft/registry.js";
 import test from "ava";
 import { mergeAdapter } from "../../src/decode/merge-adapter.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
@@ -39,7 +41,7 @@ const packings: Readonly<Record<string, Packing>> = {
 };
 
 for (const [name, packing] of Object.entries(packings))
-  for (const method of [lora, dora, hira])
+  for (const method of [lora, dora, hira] as readonly LinearMethod<MethodOptions>[])
     test(`loss and gradients of ${method.name} on packed weights are those on the unpacked ones: ${name}`, async (t) => {
       const packed = await openPacked(packing);
       // Half of the layers are targets; the gradient passes through the others.

@@ -1,9 +1,9 @@
 import test from "ava";
-import { defaultSparsity, type SparsitySettings } from "../../src/peft/method.js";
+import type { Pruning } from "../../src/peft/pruning.js";
 import { createLinearAdapter } from "../../src/peft/adapter.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import { lora } from "../../src/peft/lora.js";
-import { sparseLora } from "../../src/peft/sparse-lora.js";
+import { defaultPruning, sparseLora } from "../../src/peft/sparse-lora.js";
 import { selectTargets } from "../../src/peft/targets.js";
 import { AdamW, defaultAdamW } from "../../src/train/adamw.js";
 import { LossSession } from "../../src/train/loss-session.js";
@@ -25,13 +25,15 @@ const batch = {
 
 /** Trains (Sparse) LoRA on one batch; `after` looks on behind every update. */
 const train = async (
-  sparsity: SparsitySettings | undefined,
+  sparsity: Pruning | undefined,
   after: (step: number, store: ParameterStore) => void = () => undefined,
 ): Promise<ParameterStore> => {
   const base = await loadTinyBase();
   const { model, weights } = base;
   const targets = selectTargets(model.linears, "q_proj,down_proj");
-  const adapter = createLinearAdapter(sparsity ? sparseLora : lora, { rank: 3, sparsity }, targets);
+  const adapter = sparsity
+    ? createLinearAdapter(sparseLora, { rank: 3, sparsity }, targets)
+    : createLinearAdapter(lora, { rank: 3 }, targets);
   const store = startStore(adapter, base);
   const session = await LossSession.create(
     { model, adapter, maxPositions: 6, chunks: 1, gradients: true, recomputeLayers: false },
@@ -57,10 +59,7 @@ const zeros = (data: unknown, start = 0, end?: number): number =>
   Array.from((data as Float32Array).subarray(start, end)).filter((x) => x === 0).length;
 
 test("Sparse LoRA at sparsity 0 is LoRA bit for bit", async (t) => {
-  const [dense, sparse] = [
-    await train(undefined),
-    await train({ ...defaultSparsity, sparsity: 0 }),
-  ];
+  const [dense, sparse] = [await train(undefined), await train({ ...defaultPruning, sparsity: 0 })];
   for (const [name, { data }] of dense.values) t.deepEqual(sparse.values.get(name)?.data, data);
 });
 
@@ -68,7 +67,7 @@ for (const method of ["magnitude", "topk", "l1"] as const) {
   for (const schedule of ["oneshot", "gradual"] as const) {
     test(`zeros are exact in every matrix and stay zero, moments too: ${method}, ${schedule}`, async (t) => {
       const settings = {
-        ...defaultSparsity,
+        ...defaultPruning,
         sparsity: 0.6,
         method,
         schedule,
@@ -102,7 +101,7 @@ for (const method of ["magnitude", "topk", "l1"] as const) {
 }
 
 test("sparsity follows the cubic between its two steps", (t) => {
-  const settings = { ...defaultSparsity, sparsity: 0.8, startStep: 10, endStep: 20 };
+  const settings = { ...defaultPruning, sparsity: 0.8, startStep: 10, endStep: 20 };
   const at = (step: number) => sparsityAt(settings, step, 100);
   t.deepEqual([at(9), at(10), at(20), at(50)], [0, 0, 0.8, 0.8]);
   t.true(Math.abs(at(15) - 0.8 * (1 - 0.125)) < 1e-12);
@@ -115,7 +114,7 @@ test("sparsity follows the cubic between its two steps", (t) => {
 });
 
 test("the smallest elements go", async (t) => {
-  const settings = { ...defaultSparsity, schedule: "oneshot", startStep: TOTAL } as const;
+  const settings = { ...defaultPruning, schedule: "oneshot", startStep: TOTAL } as const;
   const [dense, sparse] = [await train(undefined), await train(settings)];
   for (const [name, { data }] of dense.values) {
     const before = Array.from(data as Float32Array, Math.abs);
@@ -128,10 +127,10 @@ test("the smallest elements go", async (t) => {
 
 test("masks survive saving and loading", async (t) => {
   const { model } = await loadTinyBase();
-  const store = await train({ ...defaultSparsity, startStep: 2, endStep: 4 });
+  const store = await train({ ...defaultPruning, startStep: 2, endStep: 4 });
   const adapter = createLinearAdapter(
     sparseLora,
-    { rank: 3, sparsity: defaultSparsity },
+    { rank: 3, sparsity: defaultPruning },
     selectTargets(model.linears, "q_proj,down_proj"),
   );
   const base = { folder: await loadModelFolder(peftFixture("base")) };

@@ -2,7 +2,8 @@ import type { JsonFields } from "../../core/json-fields.js";
 import type { JsonObject } from "../../core/json-file.js";
 import { parseHubName } from "../../models/hub/hub-name.js";
 import type { LinearModule } from "../../models/model.js";
-import type { MoraType } from "../method.js";
+import type { VirtualTokenOptions } from "../options/virtual-tokens.js";
+import type { LinearMethodName, VirtualMethodName } from "../registry.js";
 
 /** Language models, and classifiers of texts. */
 export type PeftTaskType = "CAUSAL_LM" | "SEQ_CLS";
@@ -24,45 +25,28 @@ export interface AdapterBase {
   readonly saveable: ReadonlyMap<string, readonly number[]>;
 }
 
-export interface AdaptedModule {
-  readonly rank: number;
-  /** LoRA and its kin only: the update is scaled by alpha / rank, rsLoRA's by alpha / sqrt(rank). */
-  readonly alpha?: number;
-  /** HiLoRA only: the rank of its additive part, whose scale is alpha / additiveRank. */
-  readonly additiveRank?: number;
-}
-
 /** An adapter of small matrices beside linear layers. */
 export interface LowRankAdapter {
-  readonly method: "hira" | "lora" | "rslora" | "dora" | "mora" | "hilora" | "sparse-lora";
+  readonly method: LinearMethodName;
   /** Where the base model was when the adapter was made, if the files say so. */
   readonly baseModel: string | undefined;
-  /** By module path. */
-  readonly modules: ReadonlyMap<string, AdaptedModule>;
-  /** DoRA and Sparse LoRA only: the scale is alpha / sqrt(rank). */
-  readonly rankStabilized?: true;
-  /** On the layer's input, in training. */
-  readonly dropout: number;
-  /** HiRA with a frozen random matrix R in place of W0 (--rand_R). */
-  readonly randomR: boolean;
+  /** The method's options, as far as they are known. */
+  readonly options: object;
+  /** By module path, the options in which the module may differ from others: its rank, its alpha. */
+  readonly modules: ReadonlyMap<string, object>;
   /** Ends of the paths of modules that trained in full beside it; their tensors go by the model's names. */
   readonly modulesToSave?: readonly string[];
-  /** MoRA only. */
-  readonly moraType?: MoraType;
-  /** Sparse LoRA only: the share of zeros that it was trained for. */
-  readonly sparsity?: number;
 }
 
 /** An adapter of virtual tokens; what trained them (an encoder, a projection) is not in peft's files. */
 export interface PromptAdapter {
-  readonly method: "prefix" | "p-tuning" | "prompt-tuning";
+  readonly method: VirtualMethodName;
   readonly baseModel: string | undefined;
-  readonly virtualTokens: number;
-  /** p-tuning's encoder, where it was not the MLP: of no consequence for the tokens that it made. */
-  readonly encoder?: "LSTM";
-  readonly encoderLayers?: number;
+  /** The method's options, as far as they are known. */
+  readonly options: Pick<VirtualTokenOptions, "virtualTokens">;
 }
 
+/** What an adapter's files say. */
 export type AdapterDescription = LowRankAdapter | PromptAdapter;
 
 /** One tensor of an adapter's file, and whose value it is. */
@@ -79,6 +63,8 @@ export interface AdapterTensor {
 export interface AdapterFormat<D extends AdapterDescription = AdapterDescription> {
   /** For errors: whose files these are. */
   readonly title: string;
+  /** peft_type in the config. */
+  readonly peftType: string;
   /** Whether a config is of this format; the first format that says so reads it. */
   reads(config: JsonObject): boolean;
   /** Whether it can hold an adapter; the first format that says so writes it. Absent: only read. */

@@ -8,11 +8,16 @@ import {
   type AdapterFormat,
   type LowRankAdapter,
 } from "./format.js";
-import { aliasesOf, lowRankFormat, lowRankTensors } from "./low-rank.js";
+import { hira, type HiraOptions } from "../hira.js";
+import { defaultsOf } from "../method.js";
+import { aliasesOf, lowRankFormat, lowRankTensors, rankOf } from "./low-rank.js";
+
+const hiraOptions = ({ options }: LowRankAdapter): HiraOptions =>
+  ({ ...defaultsOf(hira), ...options }) as HiraOptions;
 
 /** Mixed ranks are written as peft means them; a later release may read them. */
 const mixedRanksNote = ({ modules }: LowRankAdapter): string | undefined =>
-  new Set([...modules.values()].map(({ rank }) => rank)).size > 1
+  new Set([...modules.values()].map(rankOf)).size > 1
     ? "the peft package (0.21.2) makes every HiRA layer with rank r, whatever rank_pattern says, and does not load this"
     : undefined;
 
@@ -32,13 +37,14 @@ const hiraFormat = ({
 }): AdapterFormat<LowRankAdapter> =>
   lowRankFormat({
     title,
+    peftType,
     reads: (config) => config.peft_type === peftType,
-    writes: (adapter) => adapter.method === "hira" && adapter.randomR === randomR,
+    writes: (adapter) => adapter.method === hira.name && hiraOptions(adapter).randomR === randomR,
     suffixes: { A: "hira_A", B: "hira_B", ...(randomR && { R: "hira_R" }) },
     dropoutField: "hira_dropout",
     // It says how training began, and the weights are here.
     ownFields: ["init_weights"],
-    parseOwn: () => ({ method: "hira", randomR }),
+    parseOwn: () => ({ method: hira.name, options: { randomR } }),
     // peft 0.21.2 reads rank_pattern, but makes every HiRA layer with rank r (dispatch_default of tuners/hira/layer.py).
     otherReading: (config) =>
       isEmpty(config.rank_pattern ?? null) ? undefined : { ...config, rank_pattern: {} },
@@ -69,6 +75,7 @@ const authorsSuffixes = { A: "lora_A", B: "lora_B", R: "lora_R" };
  */
 export const authorsHira: AdapterFormat<LowRankAdapter> = {
   title: "the authors' HiRA",
+  peftType: "LORA",
   reads: (config) => config.peft_type === "LORA" && "r_ab" in config,
   parse(config, base, faults) {
     const fields = new JsonFields(config, "", faults);
@@ -90,11 +97,10 @@ export const authorsHira: AdapterFormat<LowRankAdapter> = {
       fields,
     );
     return {
-      method: "hira",
+      method: hira.name,
       baseModel: baseModelOf(config),
       modules: new Map(targets.map(({ path }) => [path, { rank }])),
-      dropout: 0,
-      randomR: fields.optional("rand_R", flag, false),
+      options: { dropout: 0, randomR: fields.optional("rand_R", flag, false) },
     };
   },
   configOf() {

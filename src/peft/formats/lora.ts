@@ -1,15 +1,23 @@
 import { flag, positive, share } from "../../core/json-fields.js";
 import { peftPattern } from "../adapter-targets.js";
-import { lowRankFormat, splitPattern } from "./low-rank.js";
+import { dora } from "../dora.js";
+import { lora, rslora, type LoraOptions } from "../lora.js";
+import { defaultPruning, sparseLora } from "../sparse-lora.js";
+import type { Pruning } from "../pruning.js";
+import { lowRankFormat, rankOf, splitPattern } from "./low-rank.js";
 
 /** Start values that leave the base model as it is; PiSSA, OLoRA, CorDA and LoftQ change it. */
 const harmlessInits: readonly unknown[] = [undefined, true, false, "gaussian", "eva", "orthogonal"];
 
+/** What is known of the options of LoRA and its kin. */
+type SomeOptions = Partial<LoraOptions> & { readonly sparsity?: Pruning };
+
 /** LoRA, rsLoRA and DoRA of the peft package; Sparse LoRA as LoRA with a note. Source: peft 0.21.2, tuners/lora. */
 export const peftLora = lowRankFormat({
   title: "peft's LoRA",
+  peftType: "LORA",
   reads: (config) => config.peft_type === "LORA",
-  writes: ({ method }) => ["lora", "rslora", "dora", "sparse-lora"].includes(method),
+  writes: ({ method }) => [lora, rslora, dora, sparseLora].some(({ name }) => name === method),
   suffixes: {
     A: "lora_A.weight",
     B: "lora_B.weight",
@@ -38,28 +46,39 @@ export const peftLora = lowRankFormat({
       );
     const isSparse = fields.value("hira_sparsity") !== undefined;
     return {
-      method: isDora ? "dora" : isSparse ? "sparse-lora" : isRsLora ? "rslora" : "lora",
+      method: (isDora ? dora : isSparse ? sparseLora : isRsLora ? rslora : lora).name,
       ofModule: (path) => ({ alpha: alphaOf(path) }),
-      ...((isDora || isSparse) && isRsLora && { rankStabilized: true }),
-      ...(isSparse && { sparsity: fields.optional("hira_sparsity", share, 0) }),
+      options: {
+        rankStabilized: isRsLora,
+        ...(isSparse &&
+          !isDora && {
+            sparsity: { ...defaultPruning, sparsity: fields.optional("hira_sparsity", share, 0) },
+          }),
+      },
     };
   },
-  ownConfig({ method, modules, rankStabilized = false, sparsity }) {
+  ownConfig({ method, modules, options }) {
+    const { rankStabilized = false, sparsity }: SomeOptions = options;
     const alphas = splitPattern(
-      new Map([...modules].map(([path, { rank, alpha }]) => [path, alpha ?? rank])),
+      new Map(
+        [...modules].map(([path, own]: readonly [string, SomeOptions]) => [
+          path,
+          own.alpha ?? rankOf(own),
+        ]),
+      ),
     );
     return {
       alpha_pattern: alphas.pattern,
       bias: "none",
-      ...(method === "sparse-lora" && {
+      ...(method === sparseLora.name && {
         hira_note: "LoRA with this share of zeros in A and B; the peft package reads it as LoRA",
-        hira_sparsity: sparsity ?? 0,
+        hira_sparsity: sparsity?.sparsity ?? 0,
       }),
       init_lora_weights: true,
       lora_alpha: alphas.common,
       peft_type: "LORA",
-      use_dora: method === "dora",
-      use_rslora: method === "rslora" || rankStabilized,
+      use_dora: method === dora.name,
+      use_rslora: method === rslora.name || rankStabilized,
     };
   },
 });

@@ -3,47 +3,34 @@ import type { JsonObject } from "../../core/json-file.js";
 import type { LinearModule } from "../../models/model.js";
 import { namePeftTargets, peftPattern, peftTargets } from "../adapter-targets.js";
 import { classifierNames, namesToSave, savedTensors, withoutSaved } from "../modules-to-save.js";
-import { moraSide } from "../mora.js";
+import { defaultsOf, formOf, type LinearMethod, type ParameterSpec } from "../method.js";
+import { dropoutOptions } from "../options/dropout.js";
+import { rankOptions } from "../options/rank.js";
+import { linearMethods } from "../registry.js";
 import {
   baseModelOf,
   checkOtherFields,
   checkTask,
   commonConfig,
-  type AdaptedModule,
   type AdapterBase,
   type AdapterFormat,
   type AdapterTensor,
   type LowRankAdapter,
 } from "./format.js";
 
-/** The shapes of one module's tensors by their short names: what the method's `parameters` says, from an adapter's files. */
-const shapesOf = (
-  { method, randomR, moraType = 6 }: LowRankAdapter,
-  { rank, additiveRank = rank }: AdaptedModule,
+/** What the method asks of one module's parameters, by their short names; from an adapter's files. */
+const parametersOf = (
+  { method: name, options, modules }: LowRankAdapter,
   module: LinearModule,
-): Readonly<Record<string, readonly number[]>> => {
-  const { inFeatures, outFeatures } = module;
-  if (module.table === "embedding")
-    return {
-      A: [rank, outFeatures],
-      B: [inFeatures, rank],
-      ...(method === "dora" && { magnitude: [inFeatures] }),
-    };
-  if (method === "mora") {
-    const side = moraSide(module, { rank, moraType });
-    return { M: [side, side] };
-  }
-  return {
-    A: [rank, inFeatures],
-    B: [outFeatures, rank],
-    ...(randomR && { R: [outFeatures, inFeatures] }),
-    ...(method === "dora" && { magnitude: [outFeatures] }),
-    ...(method === "hilora" && {
-      loraA: [additiveRank, inFeatures],
-      loraB: [outFeatures, additiveRank],
-    }),
-  };
+): Readonly<Record<string, ParameterSpec>> => {
+  const method: LinearMethod = linearMethods[name];
+  const own = { ...defaultsOf(method), ...options, ...modules.get(module.path) };
+  return formOf(method, module).parameters(module, own);
 };
+
+/** A module's own rank, as its files say. */
+export const rankOf = (options: object | undefined): number =>
+  ({ ...rankOptions.defaults, ...options }).rank;
 
 /** Short names of a layer's parameters -> ends of their names in the file. */
 export interface TensorSuffixes {
@@ -51,15 +38,6 @@ export interface TensorSuffixes {
   /** Those of an embedding, for methods that have a form for it. */
   readonly embeddingSuffixes?: Readonly<Record<string, string>>;
 }
-
-/** The axes of a module's tensor that are as long as its rank says. */
-const rankAxes: Readonly<Record<string, readonly number[]>> = {
-  A: [0],
-  B: [1],
-  loraA: [0],
-  loraB: [1],
-  M: [0, 1],
-};
 
 /** The tensors of an adapter's modules, by their ends in the file, then those of the modules that it saves whole. */
 export const lowRankTensors = (
@@ -69,16 +47,16 @@ export const lowRankTensors = (
 ): readonly AdapterTensor[] => {
   const ofLayers = base.modules.flatMap((module) => {
     const { path } = module;
-    const adapted = adapter.modules.get(path);
-    if (adapted === undefined) return [];
-    const shapes = shapesOf(adapter, adapted, module);
+    if (!adapter.modules.has(path)) return [];
     const ends = module.table === "embedding" ? embeddingSuffixes : suffixes;
-    return Object.entries(shapes).map(([short, shape]) => ({
-      name: `${path}.${short}`,
-      fileName: `base_model.model.${path}.${ends[short] ?? short}`,
-      shape,
-      ownAxes: rankAxes[short] ?? [],
-    }));
+    return Object.entries(parametersOf(adapter, module)).map(
+      ([short, { shape, ownAxes = [] }]) => ({
+        name: `${path}.${short}`,
+        fileName: `base_model.model.${path}.${ends[short] ?? short}`,
+        shape,
+        ownAxes,
+      }),
+    );
   });
   const saved = savedTensors(adapter.modulesToSave ?? [], base.saveable);
   return [
@@ -111,7 +89,9 @@ export const splitPattern = (
 };
 
 const targetConfig = (adapter: LowRankAdapter, base: AdapterBase): JsonObject => {
-  const ranks = splitPattern(new Map([...adapter.modules].map(([path, { rank }]) => [path, rank])));
+  const ranks = splitPattern(
+    new Map([...adapter.modules].map(([path, options]) => [path, rankOf(options)])),
+  );
   return {
     exclude_modules: null,
     // What peft says of layers whose weights lie [in, out].
@@ -172,18 +152,15 @@ const parseTargets = (
 };
 
 /** What a config says of an adapter beside its layers, their ranks and its dropout. */
-interface OwnReading extends Pick<
-  LowRankAdapter,
-  "method" | "moraType" | "rankStabilized" | "sparsity"
-> {
-  readonly randomR?: boolean;
+interface OwnReading extends Pick<LowRankAdapter, "method"> {
+  readonly options?: object;
   /** What else is said of one layer. */
-  readonly ofModule?: (path: string) => Omit<AdaptedModule, "rank">;
+  readonly ofModule?: (path: string) => object;
 }
 
 /** How a layout of small matrices differs from the others. */
 interface LowRankLayout
-  extends Pick<AdapterFormat, "title" | "reads" | "otherReading">, TensorSuffixes {
+  extends Pick<AdapterFormat, "title" | "peftType" | "reads" | "otherReading">, TensorSuffixes {
   readonly writes: (adapter: LowRankAdapter) => boolean;
   readonly dropoutField: "hira_dropout" | "lora_dropout";
   /** The other fields that may stand in the config: read, or without an effect on the numbers. */
@@ -196,6 +173,7 @@ interface LowRankLayout
 /** The format of a layout: base model, target modules, ranks, dropout and saved modules stand in all of them alike. */
 export const lowRankFormat = ({
   title,
+  peftType,
   reads,
   otherReading,
   writes,
@@ -206,6 +184,7 @@ export const lowRankFormat = ({
   ...ends
 }: LowRankLayout): AdapterFormat<LowRankAdapter> => ({
   title,
+  peftType,
   reads,
   ...(otherReading && { otherReading }),
   writes: (adapter): adapter is LowRankAdapter => "modules" in adapter && writes(adapter),
@@ -213,9 +192,9 @@ export const lowRankFormat = ({
     const fields = new JsonFields(config, "", faults);
     const rankOf = peftPattern(fields, "rank_pattern", fields.number("r", size));
     const { targets, saved } = parseTargets(config, fields, base);
-    const { ofModule, ...own } = parseOwn(fields);
+    const { ofModule, method, options } = parseOwn(fields);
     const tables = targets.filter(({ table }) => table !== undefined).map(({ path }) => path);
-    if (tables.length > 0 && !(ends.embeddingSuffixes && own.method !== "sparse-lora"))
+    if (tables.length > 0 && !linearMethods[method].embedding)
       faults.push(
         `"target_modules": found ${tables.join(" and ")}, expected other modules: only LoRA, rsLoRA and DoRA adapt embedding and head here`,
       );
@@ -226,16 +205,15 @@ export const lowRankFormat = ({
       modules: new Map(
         targets.map(({ path }) => [path, { rank: rankOf(path), ...ofModule?.(path) }]),
       ),
-      dropout: fields.optional(dropoutField, share, 0),
       ...saved,
-      randomR: false,
-      ...own,
+      method,
+      options: { dropout: fields.optional(dropoutField, share, 0), ...options },
     };
   },
   configOf: (adapter, base) => ({
     ...commonConfig(adapter, base),
     ...targetConfig(adapter, base),
-    [dropoutField]: adapter.dropout,
+    [dropoutField]: { ...dropoutOptions.defaults, ...adapter.options }.dropout,
     ...ownConfig(adapter),
   }),
   tensors: (adapter, base) => lowRankTensors(adapter, base, ends),

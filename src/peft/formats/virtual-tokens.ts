@@ -10,28 +10,33 @@ import {
   type PromptAdapter,
 } from "./format.js";
 
+import { prefix } from "../prefix.js";
+import { pTuning, type PromptEncoderOptions } from "../p-tuning.js";
+import { promptTuning } from "../prompt-tuning.js";
+import type { virtualMethods } from "../registry.js";
+import { rowWidth } from "../row-width.js";
+
 /**
  * Methods of virtual tokens: one tensor, `prompt_embeddings` [virtual tokens, width], which is what the encoder gave.
  *
  * Source: peft 0.21.2, tuners/{prefix_tuning,p_tuning,prompt_tuning} and BasePromptEncoder.
  */
 const promptFormat = (entry: {
-  readonly method: PromptAdapter["method"];
+  readonly method: (typeof virtualMethods)[PromptAdapter["method"]];
   readonly peftType: string;
   readonly title: string;
-  readonly parameter: string;
-  readonly widthOf: (base: AdapterBase) => number;
   /** token_dim and num_attention_heads as peft works them out. */
   readonly sizesOf: (base: AdapterBase) => readonly [tokenDim: number, heads: number];
   /** Fields that shaped training only. */
   readonly trainingFields: readonly string[];
-  readonly ownConfig: (adapter: PromptAdapter) => JsonObject;
-  /** What else than the number of tokens is read. */
-  readonly parseOwn?: (fields: JsonFields) => Partial<PromptAdapter>;
+  readonly ownConfig: (options: object) => JsonObject;
+  /** The options that are read beside the number of tokens. */
+  readonly parseOwn?: (fields: JsonFields) => object;
 }): AdapterFormat<PromptAdapter> => ({
   title: entry.title,
+  peftType: entry.peftType,
   reads: (config) => config.peft_type === entry.peftType,
-  writes: (adapter): adapter is PromptAdapter => adapter.method === entry.method,
+  writes: (adapter): adapter is PromptAdapter => adapter.method === entry.method.name,
   parse(config, base, faults) {
     const fields = new JsonFields(config, "", faults);
     const [tokenDim, heads] = entry.sizesOf(base);
@@ -51,43 +56,43 @@ const promptFormat = (entry: {
       fields,
     );
     return {
-      method: entry.method,
+      method: entry.method.name,
       baseModel: baseModelOf(config),
-      virtualTokens: fields.number("num_virtual_tokens", size),
-      ...entry.parseOwn?.(fields),
+      options: {
+        virtualTokens: fields.number("num_virtual_tokens", size),
+        ...entry.parseOwn?.(fields),
+      },
     };
   },
   configOf(adapter, base) {
     const [tokenDim, heads] = entry.sizesOf(base);
     return {
       ...commonConfig(adapter, base),
-      ...entry.ownConfig(adapter),
+      ...entry.ownConfig(adapter.options),
       num_attention_heads: heads,
       num_layers: base.layers,
       num_transformer_submodules: 1,
-      num_virtual_tokens: adapter.virtualTokens,
+      num_virtual_tokens: adapter.options.virtualTokens,
       peft_type: entry.peftType,
       token_dim: tokenDim,
     };
   },
-  tensors: ({ virtualTokens }, base) => [
+  tensors: ({ options: { virtualTokens } }, base) => [
     {
-      name: entry.parameter,
+      name: entry.method.result,
       fileName: "prompt_embeddings",
-      shape: [virtualTokens, entry.widthOf(base)],
+      shape: [virtualTokens, rowWidth(entry.method.form, base)],
       ownAxes: [0],
     },
   ],
-  aliases: { prompt_embeddings: entry.parameter },
+  aliases: { prompt_embeddings: entry.method.result },
 });
 
 /** Prefix tuning: row v of the table is [layer, key | value, key/value head, headDim], flattened. */
 export const peftPrefix = promptFormat({
-  method: "prefix",
+  method: prefix,
   peftType: "PREFIX_TUNING",
   title: "peft's prefix tuning",
-  parameter: "table",
-  widthOf: ({ layers, kvHeads, headDim }) => layers * 2 * kvHeads * headDim,
   sizesOf: ({ kvHeads, headDim }) => [kvHeads * headDim, kvHeads],
   trainingFields: ["encoder_hidden_size", "init_weights", "prefix_projection"],
   ownConfig: () => ({ encoder_hidden_size: null, prefix_projection: false }),
@@ -95,11 +100,9 @@ export const peftPrefix = promptFormat({
 
 /** p-tuning: what its encoder gave at the end. */
 export const peftPTuning = promptFormat({
-  method: "p-tuning",
+  method: pTuning,
   peftType: "P_TUNING",
   title: "peft's p-tuning",
-  parameter: "embedding",
-  widthOf: ({ hiddenSize }) => hiddenSize,
   sizesOf: ({ hiddenSize, heads }) => [hiddenSize, heads],
   trainingFields: [
     "encoder_dropout",
@@ -109,22 +112,20 @@ export const peftPTuning = promptFormat({
   ],
   parseOwn: (fields) =>
     fields.value("encoder_reparameterization_type") === "LSTM"
-      ? { encoder: "LSTM", encoderLayers: fields.optional("encoder_num_layers", size, 2) }
+      ? { encoderType: "LSTM", encoderLayers: fields.optional("encoder_num_layers", size, 2) }
       : {},
-  ownConfig: ({ encoder = "MLP", encoderLayers = 2 }) => ({
+  ownConfig: ({ encoderType = "MLP", encoderLayers = 2 }: Partial<PromptEncoderOptions>) => ({
     encoder_dropout: 0,
     encoder_hidden_size: null,
     encoder_num_layers: encoderLayers,
-    encoder_reparameterization_type: encoder,
+    encoder_reparameterization_type: encoderType,
   }),
 });
 
 export const peftPromptTuning = promptFormat({
-  method: "prompt-tuning",
+  method: promptTuning,
   peftType: "PROMPT_TUNING",
   title: "peft's prompt tuning",
-  parameter: "embedding",
-  widthOf: ({ hiddenSize }) => hiddenSize,
   sizesOf: ({ hiddenSize, heads }) => [hiddenSize, heads],
   trainingFields: [
     "prompt_tuning_init",
