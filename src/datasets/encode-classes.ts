@@ -1,6 +1,5 @@
 import { UserError } from "../core/errors.js";
-import { parseJson } from "../core/json.js";
-import { isJsonObject } from "../core/json.js";
+import { isJsonObject, parseJson } from "../core/json.js";
 import { encodeTexts, type EncodeTextsOptions } from "../tokenizer/encode-texts.js";
 import {
   readSpecialTokens,
@@ -15,6 +14,8 @@ export interface EncodedClasses {
   readonly rows: readonly EncodedRow[];
   /** Numbers of the rows that lost their end at the limit. */
   readonly cut: readonly number[];
+  /** Tokens of every row before any is cut, special tokens included. */
+  readonly wholeLengths: readonly number[];
 }
 
 const specialTokensOf = ({ source }: Pick<Tokenizer, "source">): SpecialTokens => {
@@ -82,6 +83,7 @@ export const encodeClassRows = async (
   );
   const hasTypes = template.some(({ type }) => type !== 0);
   const cut: number[] = [];
+  const wholeLengths: number[] = [];
   let at = 0;
   const encoded = kept.map(({ pair, label }, i): EncodedRow => {
     const row = numbers[i] ?? i;
@@ -89,6 +91,7 @@ export const encodeClassRows = async (
     const second = pair === undefined ? new Int32Array() : table.at(at++);
     const [a, b] = fitLongestFirst(first.length, second.length, room);
     if (a + b < first.length + second.length) cut.push(row);
+    wholeLengths.push(maxLength - room + first.length + second.length);
     const parts = template.map((piece) => {
       if (piece.kind === "tokens") return { ids: piece.ids, type: piece.type };
       const ids = piece.of === "first" ? first.subarray(0, a) : second.subarray(0, b);
@@ -105,5 +108,5 @@ export const encodeClassRows = async (
       }),
     };
   });
-  return { rows: encoded, cut };
+  return { rows: encoded, cut, wholeLengths };
 };

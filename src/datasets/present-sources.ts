@@ -6,7 +6,7 @@ import type { DataSource } from "./source.js";
 /** What names of files say of their split; the publishers' own names are among them. */
 const splitNames: Readonly<Record<Split, RegExp>> = {
   train: /^(?:wiki\.)?train[._]/,
-  validation: /^(?:wiki\.)?(?:validation|valid|val)[._]/,
+  validation: /^(?:wiki\.)?(?:validation|valid|val|dev)[._]/,
   test: /^(?:wiki\.)?test[._]/,
 };
 

@@ -308,6 +308,34 @@ export const dataSources = {
     byHand:
       "hira does not unpack 7z: run 7z x corpus.7z in that folder (Debian: apt install 7zip), then this command once more, which checks the three files.",
   },
+  sst2: {
+    title: "SST-2 as GLUE has it: sentences of film reviews, negative or positive",
+    page: "https://gluebenchmark.com/tasks",
+    licence: {
+      name: "none stated",
+      url: "https://nlp.stanford.edu/sentiment/",
+      isRead: false,
+    },
+    files: [
+      {
+        url: "https://dl.fbaipublicfiles.com/glue/data/SST-2.zip",
+        path: "sst2/SST-2.zip",
+        archive: "zip",
+        members: [
+          {
+            from: "SST-2/train.tsv",
+            path: "sst2/train.tsv",
+            hash: ofCopy("48eac26399f8456935f81dd9e3a745c1430adb6c62e233ccfe22db4a0d15d1d1"),
+          },
+          {
+            from: "SST-2/dev.tsv",
+            path: "sst2/dev.tsv",
+            hash: ofCopy("54a9c12c77e402fc14d6a66a506f24d999f596b0176eb777c972cccc2f9cc4b0"),
+          },
+        ],
+      },
+    ],
+  },
   wikitext2: {
     title: "WikiText-2: tokens as PyTorch's examples have them, and the raw text",
     page: "https://huggingface.co/datasets/Salesforce/wikitext",

@@ -20,6 +20,8 @@ import { tokenCacheFolder } from "../tokenizer/token-cache.js";
 import { unknownTokensOfRows } from "../train/known-tokens.js";
 import { refuseTextFlags } from "../train/own-texts.js";
 import { blockSizeOf, readTextBlocks } from "../train/text-data.js";
+import { learnsClasses } from "../train/training-data.js";
+import { checkClasses } from "./check-classes.js";
 import { checkFile } from "./check-file.js";
 import {
   withFaults,
@@ -179,6 +181,7 @@ export const checkData = async (
   const { dataset, datasetFile, modelName } = options;
   const open = (needsTokenizer: boolean): Promise<CheckCoder> =>
     openCoder(modelName, needsTokenizer, ui);
+  if (learnsClasses(options)) return [await checkClasses(await open(true), options)];
   if (datasetFile !== undefined) return [await checkFile(datasetFile, open, options)];
   refuseTextFlags(options, `the set ${dataset}, which has its own form`);
   if (options.validation !== undefined)

@@ -23,9 +23,15 @@ type ClassSettings = Pick<
   "dataset" | "validation" | "dataDir" | "datasetRatio" | "numWorkers" | "maxLength" | "showRows"
 >;
 
-/** @throws {UserError} if the model has fewer positions than --max_length asks for */
-const lengthOf = ({ maxLength }: Pick<ClassSettings, "maxLength">, base: BaseModel): number => {
-  const positions = base.folder.model.maxPositionEmbeddings;
+/**
+ * Tokens of a row, at most: --max_length, else 512, or the model's positions where those are fewer.
+ *
+ * @throws {UserError} if the model has fewer positions than --max_length asks for
+ */
+export const classLength = (
+  { maxLength }: Pick<ClassSettings, "maxLength">,
+  positions: number,
+): number => {
   if (maxLength !== undefined && maxLength > positions)
     throw new UserError(
       `Cannot use --max_length ${String(maxLength)}: the model has ${String(positions)} positions`,
@@ -55,7 +61,7 @@ const encodeFile = async (
   settings: ClassSettings,
   base: BaseModel,
 ) => {
-  const maxLength = lengthOf(settings, base);
+  const maxLength = classLength(settings, base.folder.model.maxPositionEmbeddings);
   const encoded = await encodeClassRows(classes.rows, {
     tokenizer: tokenizerOf(base, file.path),
     maxLength,

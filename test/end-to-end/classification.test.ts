@@ -120,6 +120,19 @@ test("a file of texts with labels trains, goes on to the same bits, is tested, s
   t.regex(asText.err, /found a classifier of 2 labels, expected a model that predicts the next/);
 });
 
+test("hira data check counts the labels, the rows that are cut, and those that stand in both splits", async (t) => {
+  const folder = await makeTempFolder(t);
+  const rows = await writeRows(folder);
+  const { code, out, err } = await runHira(
+    ...["data", "check", rows, `--model=${demo}`, "--task=sequence-classification"],
+    ...["--validation=0.25", "--max_length=4"],
+  );
+  t.is(code, 1, err);
+  t.regex(out, /sentence with 2 labels: good 24, poor 24/);
+  t.regex(out, /over 4 tokens, cut: they lose their end/);
+  t.regex(out, /in train|train has/);
+});
+
 test("full fine-tuning of a classifier writes a model folder that is one", async (t) => {
   const folder = await makeTempFolder(t);
   const rows = await writeRows(folder);

@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import test from "ava";
 import { elementCount } from "../../src/core/dtype.js";
+import { UserError } from "../../src/core/errors.js";
+import { fitLongestFirst } from "../../src/datasets/encode-classes.js";
 import { classifierModel, headTensors, isClassifier } from "../../src/models/classifier.js";
 import { loadModelFolder, parseConfig } from "../../src/models/model-folder.js";
 import { float32Tensors, openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
@@ -11,6 +13,7 @@ import { createFullAdapter, type Adapter } from "../../src/peft/adapter.js";
 import { readAdapter } from "../../src/peft/adapter-files.js";
 import { adapterBaseOf, adapterOfDescription, buildAdapter } from "../../src/peft/build-adapter.js";
 import { fft } from "../../src/peft/fft.js";
+import { readSpecialTokens } from "../../src/tokenizer/special-tokens.js";
 import { AdamW, clipFactor } from "../../src/train/adamw.js";
 import { classFigures, likeliestClass } from "../../src/train/class-figures.js";
 import { LossSession } from "../../src/train/loss-session.js";
@@ -132,6 +135,54 @@ test("DistilBERT's config alone says how much trains: 739,586 numbers with LoRA 
       .reduce((sum, { shape }) => sum + elementCount(shape), 0);
   t.is(count("lora", 8, "q_lin,v_lin"), 739_586);
   t.is(count("hira", 32, "q_lin,k_lin,v_lin,lin1,lin2"), 2_951_426);
+});
+
+test("two texts over the limit lose tokens as with transformers' truncation=True", (t) => {
+  // Kept tokens of MiniLM's tokenizer, transformers 5.24: first text, second text, room, and what is kept of each.
+  const cases = [
+    ...[[10, 10, 9, 4, 5] as const, [3, 20, 9, 3, 6] as const, [20, 3, 9, 6, 3] as const],
+    ...[[7, 8, 10, 5, 5] as const, [8, 7, 10, 5, 5] as const, [1, 30, 7, 1, 6] as const],
+    ...[[30, 1, 7, 6, 1] as const, [12, 4, 11, 7, 4] as const, [5, 5, 27, 5, 5] as const],
+    ...[[2, 9, 5, 2, 3] as const, [9, 2, 5, 3, 2] as const],
+  ];
+  for (const [first, second, room, ...kept] of cases)
+    t.deepEqual(fitLongestFirst(first, second, room), kept);
+});
+
+test("special tokens stand where the tokenizer's post_processor puts them; another kind of it is refused", (t) => {
+  const special = (id: string, type_id: number) => ({ SpecialToken: { id, type_id } });
+  const text = (id: string, type_id: number) => ({ Sequence: { id, type_id } });
+  const [cls, sep] = [special("[CLS]", 0), special("[SEP]", 0)];
+  const template = {
+    type: "TemplateProcessing",
+    single: [cls, text("A", 0), sep],
+    pair: [cls, text("A", 0), sep, text("B", 1), special("[SEP]", 1)],
+    special_tokens: { "[CLS]": { ids: [101] }, "[SEP]": { ids: [102] } },
+  };
+  const expected = readSpecialTokens(
+    { type: "BertProcessing", sep: ["[SEP]", 102], cls: ["[CLS]", 101] },
+    "x",
+  );
+  t.deepEqual(readSpecialTokens(template, "x"), expected);
+  const wrapped = { type: "Sequence", processors: [{ type: "ByteLevel" }, template] };
+  t.deepEqual(readSpecialTokens(wrapped, "x"), expected);
+  t.deepEqual(
+    expected.pair.map((piece) => [piece.type, piece.kind === "tokens" ? piece.ids[0] : piece.of]),
+    [
+      [0, 101],
+      [0, "first"],
+      [0, 102],
+      [1, "second"],
+      [1, 102],
+    ],
+  );
+  t.deepEqual(readSpecialTokens(null, "x").single, [{ kind: "text", of: "first", type: 0 }]);
+  t.throws(() => readSpecialTokens({ type: "Odd" }, "tokenizer.json"), {
+    message: /post_processor of tokenizer\.json: found .*Odd/,
+  });
+  t.throws(() => readSpecialTokens({ ...template, special_tokens: {} }, "x"), {
+    instanceOf: UserError,
+  });
 });
 
 test("the last token of a row is the last that is no pad token, as transformers looks for it", (t) => {

@@ -2,6 +2,8 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import { UserError, didYouMean } from "../../core/errors.js";
 import { datasetNames as rowSetNames, isDatasetFile } from "../../datasets/registry.js";
+import { classSetNames } from "../../datasets/class-sets.js";
+import type { TaskName } from "../../train/tasks/task.js";
 import { textSetNames } from "../../datasets/wikitext.js";
 import type { ProgressUi } from "../../report/progress.js";
 import type { CheckDataOptions, CheckedData } from "../../runs/checked-data.js";
@@ -16,7 +18,7 @@ import { flags, pickFlags } from "../options.js";
 import { always } from "../reads.js";
 import { trainFlags } from "../train-flags.js";
 
-const datasetNames: readonly string[] = [...rowSetNames, ...textSetNames];
+const datasetNames: readonly string[] = [...rowSetNames, ...textSetNames, ...classSetNames];
 
 const checkFlags = {
   model_name: {
@@ -26,6 +28,7 @@ const checkFlags = {
   },
   ...pickFlags([
     "data_dir",
+    "task",
     "validation",
     "prompt_field",
     "target_field",
@@ -113,6 +116,7 @@ export const dataCheckCommand = (
     reads: {
       model_name: always,
       data_dir: always,
+      task: always,
       validation: always,
       prompt_field: always,
       target_field: always,
@@ -152,6 +156,7 @@ export const dataCheckCommand = (
             {
               dataset,
               datasetFile: isDatasetFile(dataset) ? dataset : undefined,
+              task: (values.task ?? undefined) as TaskName | undefined,
               validation: values.validation ?? undefined,
               promptField: values.prompt_field ?? undefined,
               targetField: values.target_field ?? undefined,
