@@ -37,34 +37,62 @@ const weightedMean = (values: readonly number[], weights: ArrayLike<number>): nu
   return sum / total;
 };
 
+/** Whether a text is shorter than others that are matched at the same time. */
+export interface Padded {
+  readonly prediction: boolean;
+  readonly reference: boolean;
+}
+
 /**
  * BERTScore of one prediction and one reference: each token's best cosine in the other text, averaged over the prediction
  * (precision) and over the reference (recall), and their harmonic mean. Without baseline.
  *
- * Tokens of weight 0 can be best as well, as in bert-score 0.3.13 (greedy_cos_idf). A text of no weight has 0.
+ * As in bert-score 0.3.13 (greedy_cos_idf), tokens of weight 0 can be best as well, and so can the padding of a text that is `padded`,
+ * with a cosine of 0: it matters where all others are negative. A text of no weight has 0.
  * Source: Zhang et al., "BERTScore: Evaluating Text Generation with BERT", ICLR 2020.
  */
-export const bertScoreOfPair = (prediction: EncodedText, reference: EncodedText): BertScore => {
+export const bertScoreOfPair = (
+  prediction: EncodedText,
+  reference: EncodedText,
+  padded: Padded = { prediction: false, reference: false },
+): BertScore => {
   const [left, right] = [normalize(prediction), normalize(reference)];
   const cosines = left.map((a) => right.map((b) => cosine(a, b)));
+  const least = (isPadded: boolean): number => (isPadded ? 0 : -Infinity);
   const precision = weightedMean(
-    cosines.map((row) => Math.max(...row)),
+    cosines.map((row) => Math.max(least(padded.reference), ...row)),
     prediction.weights,
   );
   const recall = weightedMean(
-    right.map((_, j) => Math.max(...cosines.map((row) => row[j] ?? -Infinity))),
+    right.map((_, j) =>
+      Math.max(least(padded.prediction), ...cosines.map((row) => row[j] ?? -Infinity)),
+    ),
     reference.weights,
   );
   const f1 = (2 * precision * recall) / (precision + recall);
   return Number.isFinite(f1) ? { precision, recall, f1 } : { precision: 0, recall: 0, f1: 0 };
 };
 
+/** How many pairs bert-score matches at a time, of the whole list in its order. */
+export const bertBatch = 64;
+
+/** Scores of pairs that are matched at the same time, each padded to the longest one. */
+export const bertScoresOfBatch = (
+  pairs: readonly Readonly<Record<keyof Padded, EncodedText>>[],
+): readonly BertScore[] => {
+  const longest = (side: keyof Padded): number =>
+    Math.max(...pairs.map((pair) => pair[side].weights.length));
+  const [predictions, references] = [longest("prediction"), longest("reference")];
+  return pairs.map(({ prediction, reference }) =>
+    bertScoreOfPair(prediction, reference, {
+      prediction: prediction.weights.length < predictions,
+      reference: reference.weights.length < references,
+    }),
+  );
+};
+
 /** BERTScore against several references: the highest of each of the three figures, whichever reference has it, as in bert-score 0.3.13. */
-export const bestBertScore = (
-  prediction: EncodedText,
-  references: readonly EncodedText[],
-): BertScore => {
-  const scores = references.map((reference) => bertScoreOfPair(prediction, reference));
+export const bestBertScore = (scores: readonly BertScore[]): BertScore => {
   const best = (figure: keyof BertScore): number =>
     Math.max(...scores.map((score) => score[figure]));
   return { precision: best("precision"), recall: best("recall"), f1: best("f1") };

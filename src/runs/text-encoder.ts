@@ -121,7 +121,7 @@ export const openTextEncoder = async (
   };
   return {
     description: `${name} (${model.modelType}), layer ${String(layer)} of ${String(model.layers)}`,
-    progress: (items) => ui.decoding(items, "BERTScore", "items"),
+    progress: (pairs) => ui.decoding(pairs, "BERTScore", "pairs"),
     async encode(texts) {
       session ??= await open();
       const rows = texts.map(makeRow);

@@ -1,4 +1,10 @@
-import { bestBertScore, type BertScore, type EncodedText } from "../metrics/bert-score.js";
+import {
+  bertBatch,
+  bertScoresOfBatch,
+  bestBertScore,
+  type BertScore,
+  type EncodedText,
+} from "../metrics/bert-score.js";
 import { ciderPerPair } from "../metrics/cider.js";
 import { openMeteorData } from "../metrics/meteor-data.js";
 import { meteor } from "../metrics/meteor.js";
@@ -46,17 +52,18 @@ const bertFigures = [
   ["BERT Precision", "precision"],
 ] as const;
 
-/** Items whose texts are vectors at a time. */
-const bertItems = 64;
+/** A prediction with one of its references. */
+interface TextPair {
+  readonly prediction: string;
+  readonly reference: string;
+}
 
-/** A score an item; each text is encoded once. */
-const bertScores = async (
-  items: readonly Pair[],
+/** A score a pair; each text is encoded once. */
+const scorePairs = async (
+  pairs: readonly TextPair[],
   { encode }: Pick<TextEncoder, "encode">,
 ): Promise<readonly BertScore[]> => {
-  const texts = [
-    ...new Set(items.flatMap(({ prediction, references }) => [prediction, ...references])),
-  ];
+  const texts = [...new Set(pairs.flatMap(({ prediction, reference }) => [prediction, reference]))];
   const encoded = await encode(texts);
   const vectors = new Map(encoded.map((vector, i) => [texts[i], vector]));
   const of = (text: string): EncodedText => {
@@ -64,8 +71,36 @@ const bertScores = async (
     if (!found) throw new RangeError("The encoder gave fewer vectors than it had texts");
     return found;
   };
-  return items.map(({ prediction, references }) =>
-    bestBertScore(of(prediction), references.map(of)),
+  return bertScoresOfBatch(
+    pairs.map(({ prediction, reference }) => ({
+      prediction: of(prediction),
+      reference: of(reference),
+    })),
+  );
+};
+
+/** A score an item, the best of its references. */
+const bertScores = async (
+  items: readonly Pair[],
+  encoder: TextEncoder,
+): Promise<readonly BertScore[]> => {
+  const pairs = items.flatMap(({ prediction, references }) =>
+    references.map((reference): TextPair => ({ prediction, reference })),
+  );
+  const scores: BertScore[] = [];
+  const progress = encoder.progress(pairs.length);
+  try {
+    for (let start = 0; start < pairs.length; start += bertBatch) {
+      const some = pairs.slice(start, start + bertBatch);
+      scores.push(...(await scorePairs(some, encoder)));
+      progress.advance(some.length);
+    }
+  } finally {
+    progress.done();
+  }
+  let next = 0;
+  return items.map(({ references }) =>
+    bestBertScore(scores.slice(next, (next += references.length))),
   );
 };
 
@@ -87,17 +122,7 @@ export const bertDrafts = async (
     }));
     return { drafts, remarks: [] };
   }
-  const scores: BertScore[] = [];
-  const progress = encoder.progress(items.length);
-  try {
-    for (let start = 0; start < items.length; start += bertItems) {
-      const some = items.slice(start, start + bertItems);
-      scores.push(...(await bertScores(some, encoder)));
-      progress.advance(some.length);
-    }
-  } finally {
-    progress.done();
-  }
+  const scores = await bertScores(items, encoder);
   return {
     drafts: bertFigures.map(([key, figure]) =>
       meanDraft(

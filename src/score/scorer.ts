@@ -84,8 +84,8 @@ export interface TextEncoder {
   readonly description: string;
   /** Texts as vectors, in their order. */
   readonly encode: (texts: readonly string[]) => Promise<readonly EncodedText[]>;
-  /** Shows how many of so many items are done. */
-  readonly progress: (items: number) => WorkProgress;
+  /** Shows how many of so many pairs are done. */
+  readonly progress: (pairs: number) => WorkProgress;
 }
 
 /** What a scorer may read beside the rows. */

@@ -2,7 +2,12 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import test from "ava";
 import { UserError } from "../../src/core/errors.js";
-import { bestBertScore, bertScoreOfPair, type EncodedText } from "../../src/metrics/bert-score.js";
+import {
+  bertScoreOfPair,
+  bertScoresOfBatch,
+  bestBertScore,
+  type EncodedText,
+} from "../../src/metrics/bert-score.js";
 import { openTextEncoder } from "../../src/runs/text-encoder.js";
 import { convai2 } from "../../src/score/convai2.js";
 
@@ -54,12 +59,18 @@ test("with an encoder and one of its layers, scores are bert-score's: many refer
     const texts = items.flatMap(([prediction, references]) => [prediction, ...references]);
     const vectors = await encoder.encode(texts);
     encoder.dispose();
+    const of = new Map(vectors.map((vector, i) => [texts[i], vector]));
+    const scores = bertScoresOfBatch(
+      items.flatMap(([prediction, references]) =>
+        references.map((reference) => ({
+          prediction: of.get(prediction)!,
+          reference: of.get(reference)!,
+        })),
+      ),
+    );
     let at = 0;
     for (const [prediction, references, ...expected] of items) {
-      const own = vectors[at++];
-      const others = vectors.slice(at, (at += references.length));
-      if (!own) return t.fail("too few vectors");
-      const { precision, recall, f1 } = bestBertScore(own, others);
+      const { precision, recall, f1 } = bestBertScore(scores.slice(at, (at += references.length)));
       for (const [i, value] of [precision, recall, f1].entries())
         t.true(
           Math.abs(value - (expected[i] ?? NaN)) < 2e-6,
@@ -67,6 +78,23 @@ test("with an encoder and one of its layers, scores are bert-score's: many refer
         );
     }
   }
+});
+
+test("the padding of a shorter text counts as a cosine of 0, as in bert-score", (t) => {
+  const one = (x: number): EncodedText => ({
+    ...{ vectors: Float32Array.of(x, 1), width: 2 },
+    weights: [1],
+  });
+  const two = (x: number): EncodedText => ({
+    ...{ vectors: Float32Array.of(x, 1, x, 1), width: 2 },
+    weights: [1, 1],
+  });
+  const far = { prediction: one(-3), reference: one(3) };
+  const [alone] = bertScoresOfBatch([far]);
+  t.true((alone?.precision ?? NaN) < -0.7 && (alone?.recall ?? NaN) < -0.7);
+  const [beside] = bertScoresOfBatch([far, { prediction: one(1), reference: two(1) }]);
+  t.is(beside?.precision, 0);
+  t.is(beside?.recall, alone?.recall);
 });
 
 test("convai2's bert figures are means over its items, and a remark names encoder and layer", async (t) => {
