@@ -1,5 +1,10 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { readFileSync } from "node:fs";
 import test from "ava";
+import { digestOfAnswers, madeUpLetters, madeUpTexts } from "../support/made-up-answers.js";
+import { runHira } from "../support/run-hira.js";
+import { makeTempFolder } from "../support/temp-folder.js";
 import { convai2 } from "../../src/score/convai2.js";
 import { cutAtMarks, itemsOf } from "../../src/score/text-items.js";
 import { convai2Rows, digestOf } from "../support/scored-rows.js";
@@ -83,4 +88,46 @@ test("an empty prediction counts, and what cannot be computed is said in words, 
     value: undefined,
     missing: "BERTScore needs an encoder (--bert_model)",
   });
+});
+
+test("hira score's figures of 600 rows each of samsum, e2e and mmlu are those of the reference packages", async (t) => {
+  const stored = JSON.parse(
+    await readFile(new URL("../fixtures/score/made-up-rows.json", import.meta.url), "utf8"),
+  ) as Readonly<
+    Record<
+      string,
+      {
+        readonly digest: string;
+        readonly figures: Readonly<Record<string, number>>;
+        readonly groups?: Readonly<Record<string, number>>;
+      }
+    >
+  >;
+  const folder = await makeTempFolder(t);
+  const close = (found: unknown, expected: number, what: string): void => {
+    t.true(Math.abs(Number(found) - expected) < 1e-6, `${what}: ${String(found)}`);
+  };
+  for (const [set, answers] of [
+    ["samsum", madeUpTexts(1, 1)],
+    ["e2e_nlg", madeUpTexts(2, 3)],
+    ["mmlu", madeUpLetters(3)],
+  ] as const) {
+    const { digest, figures, groups = {} } = stored[set] ?? { digest: "", figures: {} };
+    t.is(digestOfAnswers(answers), digest, `the rows of ${set} are those of the script`);
+    const path = join(folder, `output_-1_${set}_eval.jsonl`);
+    const lines = [{ dataset: set }, {}, {}, {}, ...answers];
+    await writeFile(path, lines.map((row) => JSON.stringify(row)).join("\n"));
+    const { code, out, err } = await runHira("score", path, "--json");
+    t.is(code, 0, err);
+    const [scored] = JSON.parse(out) as readonly {
+      readonly rows: number;
+      readonly figures: Readonly<Record<string, number | null>>;
+      readonly groups: readonly { readonly name: string; readonly accuracy: number }[];
+    }[];
+    t.is(scored?.rows, 600);
+    for (const [key, value] of Object.entries(figures))
+      close(scored?.figures[key], value, `${set} ${key}`);
+    for (const [name, value] of Object.entries(groups))
+      close(scored?.groups.find((group) => group.name === name)?.accuracy, value, name);
+  }
 });
