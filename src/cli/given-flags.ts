@@ -3,16 +3,20 @@ import type { GivenFlags } from "../runs/recorded-flags.js";
 import { effectiveLoadBit } from "./storage-options.js";
 
 /**
- * The model that --model names. A default that nobody wrote counts only where a model is needed that no --ckpt brings with it,
+ * The model that --model names. A default that nobody wrote counts only where a model is needed that no --ckpt or --adapter brings with it,
  * and a folder of that name is there; else undefined.
  */
 export const chosenModel = (
-  values: { readonly model_name: string | null; readonly ckpt?: string | null },
+  values: {
+    readonly model_name: string | null;
+    readonly ckpt?: string | null;
+    readonly adapter?: string | null;
+  },
   given: ReadonlySet<string>,
 ): string | undefined => {
-  const { model_name: name, ckpt = null } = values;
+  const { model_name: name, ckpt = null, adapter = null } = values;
   if (name === null || given.has("model_name")) return name ?? undefined;
-  return ckpt === null && existsSync(name) ? name : undefined;
+  return (ckpt ?? adapter) === null && existsSync(name) ? name : undefined;
 };
 
 /** The flags that somebody wrote with their effective values, by their names. */

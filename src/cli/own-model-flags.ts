@@ -4,6 +4,14 @@ import type { Flag } from "../core/flag.js";
 
 /** The flags of ours that say what the model is and where a method goes, each marked `ours`; a method declares its own. */
 export const ownModelFlags = {
+  adapter: {
+    ours: true,
+    kind: "text",
+    group: "Model and method",
+    placeholder: "folder",
+    default: null,
+    help: "Go on training an adapter, with a fresh optimizer: a run's folder, one of its checkpoints, or a peft adapter, which may be on the Hub; it says method, ranks and layers",
+  },
   adapter_init: {
     ours: true,
     kind: "text",

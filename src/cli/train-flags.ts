@@ -23,6 +23,7 @@ export const trainFlags = pickFlags([
   "block_size",
   "shuffle",
   ...modelFlagNames,
+  "adapter",
   "optim",
   "model_dropout",
   "max_grad_norm",
@@ -48,7 +49,8 @@ export const crossFaults = (values: TrainFlagValues, datasetFile: boolean): Flag
   const faults: FlagFault[] = [];
   const trains = values.ckpt === null && !values.dataset_analysis;
   const { choices } = flags.peft_type;
-  if (values.peft_type === null && values.ckpt === null && !values.dataset_analysis)
+  const { peft_type: peftType, ckpt, adapter } = values;
+  if (peftType === null && ckpt === null && adapter === null && !values.dataset_analysis)
     faults.push({
       what: "--peft_type",
       found: "nothing",

@@ -53,6 +53,7 @@ export interface DeviceOptions {
 export interface TrainOptions extends ModelOptions, DataOptions, DeviceOptions, TrainingSettings {
   /** Where the model of this name is, as the --config file of a run says. */
   readonly modelFolder?: string | undefined;
+  readonly adapter: string | undefined;
   readonly ckpt: string | undefined;
   readonly loadOrder: number;
   readonly computeRank: boolean;
@@ -190,6 +191,7 @@ export const readTrainOptions = (
     evalSteps: values.eval_steps,
     saveTotalLimit: values.save_total_limit,
     earlyStopPatience: values.early_stop_patience,
+    adapter: values.adapter ?? undefined,
     ckpt: values.ckpt ?? undefined,
     loadOrder: values.load_order,
     scoring: values.scoring as TrainOptions["scoring"],

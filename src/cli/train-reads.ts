@@ -44,6 +44,9 @@ const inModes = (...modes: readonly Mode[]): Requirement<ModeValues> => ({
     })[modeOf(values)],
 });
 
+/** Parameters have start values of their own. */
+const fromStart = notWith<"adapter", string | null>("adapter", (path) => path !== null);
+
 const inTraining = inModes("training");
 const inEvaluation = inModes("evaluation");
 const notInAnalysis = inModes("training", "evaluation");
@@ -183,6 +186,7 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   compute_rank: [inEvaluation],
   compute_norm: [inEvaluation],
   load_order: [inEvaluation],
+  init_ab: [...inTrainingOf("init_ab"), fromStart],
   // Without one it is 42 in training; in evaluation it is that of what is drawn.
   seed: [notInAnalysis, ...whereDrawn.map((requirement) => where(evaluatesOnly, requirement))],
   do_sample: adjustsDecoding,
@@ -211,7 +215,8 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   layers: ofLayers,
   modules_to_save: ofLayers,
   rank_pattern: ofLayers,
-  adapter_init: [inTraining],
+  adapter: [inTraining],
+  adapter_init: [inTraining, fromStart],
   optim: [inTraining],
   model_dropout: [inTraining],
   max_grad_norm: [inTraining],

@@ -45,7 +45,7 @@ export interface AdapterSettings extends MethodOptions, TargetSettings {
 }
 
 /** @throws {UserError} if an option is set that the method has no use for */
-const refuseMisplaced = (peftType: PeftType, method: PeftMethod, settings: object): void => {
+export const refuseMisplaced = (peftType: PeftType, method: PeftMethod, settings: object): void => {
   for (const group of optionGroups) {
     if (method.groups.includes(group)) continue;
     const suitable = Object.values<PeftMethod>(peftMethods)
@@ -149,11 +149,16 @@ export const describeAdapter = (
   };
 };
 
-/** The same way back: the adapter that a folder describes. */
+/**
+ * The same way back: the adapter that a folder describes.
+ *
+ * @param training options in place of those that the files say, where it is to train on
+ */
 export const adapterOfDescription = (
   description: AdapterDescription,
   model: Model,
   compat: Compat,
+  training?: (method: LinearMethod) => object,
 ): Adapter => {
   if (!("modules" in description)) {
     const method: VirtualTokenMethod = peftMethods[description.method];
@@ -163,7 +168,11 @@ export const adapterOfDescription = (
   const { modules, modulesToSave = [] } = description;
   const method: LinearMethod = peftMethods[description.method];
   const targets = adaptableModules(model).filter(({ path }) => modules.has(path));
-  const options = { ...description.options, ...optionsOfCompat(method, compat) };
+  const options = {
+    ...description.options,
+    ...optionsOfCompat(method, compat),
+    ...training?.(method),
+  };
   const adapter = createLinearAdapter(method, options, targets, ({ path }) => ({
     ...modules.get(path),
   }));

@@ -27,7 +27,7 @@ export interface OptionGroup<Table extends Flags = Flags, Options extends object
   read(values: ValuesOf<Table>, context: ReadContext): Options;
   /** What --compat makes of the options. */
   ofCompat?(compat: Compat): Partial<Options>;
-  /** Of a trained adapter's options, what its flags would have said: for phase "trained". */
+  /** Of a trained adapter's options, what its flags would have said: for phase "trained", and where an adapter's files tell more. */
   valuesOf?(options: Options): ValuesOf<Table>;
   /** A flag -> the flag that a value of null leaves it to. */
   readonly nullMeans?: Readonly<Record<string, string>>;

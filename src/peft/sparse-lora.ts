@@ -82,6 +82,14 @@ const pruningOptions = defineOptions({
       },
     };
   },
+  valuesOf: ({ sparsity: pruning = defaultPruning }) => ({
+    sparsity: pruning.sparsity,
+    sparse_method: pruning.method,
+    sparse_schedule: pruning.schedule,
+    sparse_start: pruning.startStep ?? null,
+    sparse_end: pruning.endStep ?? null,
+    l1_weight: pruning.l1Weight,
+  }),
 });
 
 /** The flags' defaults. */

@@ -10,7 +10,7 @@ import { createFullAdapter } from "../peft/adapter.js";
 import { readAdapter, readAdapterConfig } from "../peft/adapter-files.js";
 import { adapterBaseOf, adapterOfDescription } from "../peft/build-adapter.js";
 import { fft } from "../peft/fft.js";
-import type { PeftMethod } from "../peft/method.js";
+import type { LinearMethod, PeftMethod } from "../peft/method.js";
 import type { ProgressUi } from "../report/progress.js";
 import { readRunFlags } from "../report/run-json.js";
 import { Tensor } from "../runtime/tensor.js";
@@ -40,6 +40,8 @@ export interface TrainedModelOptions extends BaseStorage {
   readonly typed?: ReadonlySet<string>;
   readonly compat: Compat;
   readonly tokenizer: "required" | "optional";
+  /** Where an adapter is to train on: options that only training reads, in place of those that its files say. */
+  readonly training?: (method: LinearMethod) => object;
   /** Whether what writes no text, an encoder or a classifier, will do. Default: refused. */
   readonly encoder?: "allowed" | "refused";
 }
@@ -55,6 +57,8 @@ export interface TrainedModel {
   readonly folder: string;
   /** The flags of the run that trained it; undefined for a peft adapter. */
   readonly runFlags: JsonObject | undefined;
+  /** How the base's weights are held. */
+  readonly storage: BaseStorage;
 }
 
 /**
@@ -136,6 +140,10 @@ const storageOf = (runFlags: JsonObject | undefined, given: BaseStorage): BaseSt
   };
 };
 
+const onlyStorage = ({ loadBit, quantType, doubleQuant }: BaseStorage): BaseStorage => ({
+  ...{ loadBit, quantType, doubleQuant },
+});
+
 /**
  * Opens what was trained: of a run folder the best checkpoint (see pickCheckpoint), one checkpoint, a peft adapter, or a plain model.
  *
@@ -152,7 +160,10 @@ export const openTrained = async (
     await requirePlain(folder, options, ui);
     tellUnread(undefined, options, ui);
     const base = await loadBase(folder, options, ui);
-    return { base, adapted: undefined, modelName: folder, folder, runFlags };
+    return {
+      ...{ base, adapted: undefined, modelName: folder, folder, runFlags },
+      storage: onlyStorage(options),
+    };
   }
   if (holds === "trained model") {
     const faults = flagFaults(trained, options);
@@ -176,12 +187,15 @@ export const openTrained = async (
   });
   const faults = run ? [] : adapterFlagFaults(description, options.givenFlags ?? {});
   if (faults.length > 0) throw contradiction(trained, faults);
-  const adapter = adapterOfDescription(description, model, options.compat);
+  const adapter = adapterOfDescription(description, model, options.compat, options.training);
   tellUnread(adapter.method, options, ui);
   const tensors = [...values].map(
     ([name, { shape, data }]) => [name, Tensor.fromArray("float32", shape, data)] as const,
   );
-  return { base, adapted: { adapter, values: new Map(tensors) }, modelName, folder, runFlags };
+  return {
+    ...{ base, adapted: { adapter, values: new Map(tensors) }, modelName, folder, runFlags },
+    storage: onlyStorage(storage),
+  };
 };
 
 /** The base as the adapter was trained on it: a classifier where it says so. @throws {UserError} without a head in the adapter */
@@ -246,5 +260,6 @@ const openFull = async (
     modelName: folder,
     folder,
     runFlags,
+    storage: onlyStorage(options),
   };
 };

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { UserError } from "../core/errors.js";
 import type { JsonObject } from "../core/json-file.js";
@@ -35,6 +36,8 @@ import {
 import { DEFAULT_SEED, planTraining, type TrainingSettings } from "../train/training-settings.js";
 import { announceDecoding, type PredictionSettings } from "./predict.js";
 import { loadQuestions, type Questions } from "./questions.js";
+import type { GivenFlags } from "./recorded-flags.js";
+import type { AdapterStart } from "./start-adapter.js";
 
 /** All that a training run is asked for; cli/train-options.ts makes it from the flags. */
 export interface TrainingRunOptions
@@ -45,6 +48,12 @@ export interface TrainingRunOptions
   /** Where the model of this name is; undefined: at its name. */
   readonly modelFolder?: string | undefined;
   readonly adapterInit: string | undefined;
+  /** A trained adapter to go on with: a run's folder, a checkpoint, a peft adapter, or one on the Hub. */
+  readonly adapter?: string | undefined;
+  /** Which of its run's checkpoints, see pickCheckpoint. */
+  readonly loadOrder?: number;
+  /** The flags that somebody wrote. */
+  readonly givenFlags?: GivenFlags;
   readonly outputFolder: string;
   /** A run's folder, one of its checkpoints, or "true" or "latest" for the newest run of this name that was stopped. */
   readonly resumeFromCheckpoint: string | undefined;
@@ -88,7 +97,10 @@ export const requirePeftType = (name: string | undefined): PeftType => {
 export const fillStore = async (
   base: BaseModel,
   adapter: Adapter,
-  options: Pick<TrainingRunOptions, "adapterInit" | "seed">,
+  options: Pick<TrainingRunOptions, "adapterInit" | "seed"> & {
+    /** Of an adapter that goes on, by the parameters' names. */
+    readonly startValues?: ReadonlyMap<string, Float32Array> | undefined;
+  },
   ui: ProgressUi,
   moments?: MomentAllocator,
 ): Promise<ParameterStore> => {
@@ -104,7 +116,7 @@ export const fillStore = async (
   return createParameterStore(
     adapter,
     options.seed ?? DEFAULT_SEED,
-    ({ name }) => given?.values.get(name),
+    ({ name }) => options.startValues?.get(name) ?? given?.values.get(name),
     float32Tensors(base.weights),
     moments,
   );
@@ -150,23 +162,26 @@ const modelOfTask = (
   return base;
 };
 
-/** Loads model and data, and makes the parameters at their start. @throws {UserError} on what the person can mend */
+/** Loads model and data, and makes the parameters at their start, which is `from` where an adapter goes on. @throws {UserError} on what the person can mend */
 export const prepareRun = async (
   peftType: PeftType,
   options: NamedOptions,
   record: RunRecord,
   ui: ProgressUi,
+  from?: AdapterStart,
 ): Promise<PreparedRun> => {
   const startedAt = new Date();
-  const bare = await loadBase(
-    options.modelName,
-    {
-      ...options,
-      tokenizer: options.datasetFile === undefined ? "required" : "optional",
-      encoder: learnsClasses(options) ? "allowed" : "refused",
-    },
-    ui,
-  );
+  const bare =
+    from?.base ??
+    (await loadBase(
+      options.modelName,
+      {
+        ...options,
+        tokenizer: options.datasetFile === undefined ? "required" : "optional",
+        encoder: learnsClasses(options) ? "allowed" : "refused",
+      },
+      ui,
+    ));
   const data = await loadTrainingData(options, bare);
   const base = modelOfTask(bare, data, options);
   const { model } = base.folder;
@@ -185,7 +200,8 @@ export const prepareRun = async (
   for (const warning of new Set([...data.warnings, ...(asked?.warnings ?? [])])) ui.warn(warning);
   requireSameLength(options, data.train.length);
   requireDropout(base, options.modelDropout);
-  const adapter = buildAdapter(peftType, model, options, options.compat, base.tokenizer);
+  const adapter =
+    from?.adapter ?? buildAdapter(peftType, model, options, options.compat, base.tokenizer);
   if (data.choiceWarning !== undefined && choosesCheckpoint(options, data, adapter))
     ui.warn(data.choiceWarning);
   const { tokenizer } = base;
@@ -199,7 +215,11 @@ export const prepareRun = async (
     );
   // A run that goes on has its values in the checkpoint; the file of its start may be gone.
   const { resumeFromCheckpoint: resumed, adapterInit } = options;
-  const start = { ...options, adapterInit: resumed === undefined ? adapterInit : undefined };
+  const start = {
+    ...options,
+    adapterInit: resumed === undefined ? adapterInit : undefined,
+    startValues: from?.values,
+  };
   const moments = momentAllocator(options.optimizer, options.outputFolder);
   const store = await fillStore(base, adapter, start, ui, moments);
   const seed = options.seed ?? DEFAULT_SEED;
@@ -274,11 +294,18 @@ export const foundPaths = async (
     if (isNoPath) return [];
     return typeof path === "string" ? [[name, resolve(path)] as const] : [];
   });
+  // A name on the Hub is no path.
+  const adapter = options.adapter !== undefined && existsSync(options.adapter);
   const data =
     options.datasetFile === undefined
       ? { data_dir: await resolveDataRoot({ dataDir: options.dataDir }) }
       : { dataset: resolve(options.datasetFile) };
-  return { model_name: model.folder, ...data, ...Object.fromEntries(named) };
+  return {
+    model_name: model.folder,
+    ...data,
+    ...Object.fromEntries(named),
+    ...(adapter && { adapter: resolve(options.adapter ?? "") }),
+  };
 };
 
 /** A schedule that a ds_config gives its own length must have the run's. */

@@ -30,17 +30,17 @@ export interface ResumedRun extends ResumePoint {
 }
 
 /** `--resume_from_checkpoint` that names no folder, but the newest run of the same name that has not ended. */
-const isNewestWanted = (asked: string): boolean => asked === "true" || asked === "latest";
+export const isNewestWanted = (asked: string): boolean => asked === "true" || asked === "latest";
 
 const hasEnded = (runFolder: string): boolean => existsSync(join(runFolder, "output.jsonl"));
 
 const locate = async (
   asked: string,
   outputFolder: string,
-  name: RunFolderOptions,
+  nameOf: () => RunFolderOptions,
 ): Promise<ResumableRun> => {
   if (isNewestWanted(asked)) {
-    const folders = await findRunFolders(outputFolder, name);
+    const folders = await findRunFolders(outputFolder, nameOf());
     const open = folders.find((folder) => !hasEnded(folder));
     if (open !== undefined) return locateRun(open);
     throw new UserError(
@@ -66,10 +66,10 @@ const locate = async (
 export const openResumedRun = async (
   asked: string,
   outputFolder: string,
-  name: RunFolderOptions,
+  nameOf: () => RunFolderOptions,
   ui: ProgressUi,
 ): Promise<ResumedRun> => {
-  const run = await locate(asked, outputFolder, name);
+  const run = await locate(asked, outputFolder, nameOf);
   const { runFolder } = run;
   const recorded = await readRecordedRun(runFolder);
   const release = await lockRunFolder(runFolder);
@@ -92,6 +92,7 @@ const freeFlags: ReadonlySet<string> = new Set([
   "model_name",
   "data_dir",
   "validation",
+  "adapter",
   "adapter_init",
   "save_total_limit",
   "max_shard_size",

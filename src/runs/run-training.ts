@@ -26,10 +26,12 @@ import {
   type TrainingRunOptions,
 } from "./prepare-run.js";
 import type { Questions } from "./questions.js";
+import { openAdapterStart, withAdapterFlags } from "./start-adapter.js";
 import { trainingSummary } from "./training-summary.js";
 import { trainWithReports, type ReportedTraining } from "./report-training.js";
 import {
   describeSurroundings,
+  isNewestWanted,
   openResumedRun,
   removeLaterCheckpoints,
   requireSameRun,
@@ -71,40 +73,51 @@ const continueRun = async (
  * A whole run: trains, loads the best checkpoint, answers the test split, writes the run folder. Where nothing is answered (see
  * hasAnswers) output.jsonl ends with its header.
  *
+ * With `adapter` the parameters start as they stand in one that was trained, and what it is counts in place of the flags.
  * With `resumeFromCheckpoint` a run that was stopped goes on in its folder, to the bits it would have had without the stop.
  * Resolves to the run folder. A signal ends the run with a checkpoint and without answers.
  * @throws {UserError} on what the person can mend; nothing is written before model, data and flags have been checked
  */
 export const runTraining = async (
-  unnamed: TrainingRunOptions,
-  record: RunRecord,
+  asked: TrainingRunOptions,
+  askedRecord: RunRecord,
   ui: ProgressUi,
   interrupt: InterruptSignal,
 ): Promise<string> => {
-  const options = { ...unnamed, modelName: requireModelName(unnamed.modelName) };
-  const peftType = requirePeftType(options.peftType);
-  const words = initializationWords(options);
-  const name: RunFolderOptions = {
-    ...options,
-    peftType,
-    initAb: words.init,
-    trainAb: words.train,
-  };
-  const { resumeFromCheckpoint: asked, outputFolder } = options;
+  const { resumeFromCheckpoint, outputFolder, adapter } = asked;
+  // A run that goes on has its adapter in its checkpoint: what it was started from may be gone.
+  const isNamed = resumeFromCheckpoint !== undefined && !isNewestWanted(resumeFromCheckpoint);
+  const first =
+    adapter === undefined || isNamed ? undefined : await openAdapterStart(adapter, asked, ui);
   const resumed =
-    asked === undefined ? undefined : await openResumedRun(asked, outputFolder, name, ui);
+    resumeFromCheckpoint === undefined
+      ? undefined
+      : await openResumedRun(
+          resumeFromCheckpoint,
+          outputFolder,
+          () => nameOf({ ...asked, ...first?.options }),
+          ui,
+        );
   let release = resumed?.release;
   try {
+    const start =
+      adapter !== undefined && isNamed && resumed
+        ? await openAdapterStart(resumed.checkpoint.folder, asked, ui)
+        : first;
+    const record = start ? withAdapterFlags(askedRecord, start) : askedRecord;
+    const unnamed = { ...asked, ...start?.options };
+    const options = { ...unnamed, modelName: requireModelName(unnamed.modelName) };
+    const peftType = requirePeftType(options.peftType);
     // Paged moments lie there also where a run goes on elsewhere.
     if (!resumed || options.optimizer === "paged_adamw_32bit")
       await requireWritableFolder(outputFolder);
     if (hasAnswers(options.dataset)) findDataset(options.dataset);
-    const prepared = await prepareRun(peftType, options, record, ui);
+    const prepared = await prepareRun(peftType, options, record, ui, start);
     const { trainable, all } = countParameters(prepared.base, prepared.adapter);
     ui.line(trainableLine(trainable, all));
     interrupt.throwIfRequested();
     if (resumed) await continueRun(resumed, prepared.facts, record, ui);
-    const opened = resumed ?? (await openNewRun(options, name, prepared.facts));
+    const opened = resumed ?? (await openNewRun(options, nameOf(options), prepared.facts));
     ({ release } = opened);
     const { runFolder } = opened;
     ui.line(`Run folder: ${runFolder}`);
@@ -114,6 +127,18 @@ export const runTraining = async (
   } finally {
     await release?.();
   }
+};
+
+/** What enters the name of a run's folder. @throws {UserError} without a model or a method */
+const nameOf = (options: TrainingRunOptions): RunFolderOptions => {
+  const { init, train } = initializationWords(options);
+  return {
+    ...options,
+    modelName: requireModelName(options.modelName),
+    peftType: requirePeftType(options.peftType),
+    initAb: init,
+    trainAb: train,
+  };
 };
 
 /** Trains, and unless a signal ends that, answers the test split and writes output.jsonl. */

@@ -52,7 +52,8 @@ const beginnings: Readonly<Record<string, string>> = {
   "--top": "ambiguous: --top_k, --top_p",
   "--prec": "--precision",
   "--compat": "--compat",
-  "--adapter": "--adapter_init",
+  "--adapter": "--adapter",
+  "--adapter_": "--adapter_init",
   "--he": "--help",
 };
 

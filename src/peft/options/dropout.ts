@@ -22,6 +22,7 @@ export const dropoutOptions = defineOptions({
       });
     return { dropout };
   },
+  valuesOf: ({ dropout }) => ({ lora_dropout: dropout }),
   misplaced: ({ dropout }, { peftType, suitable, lacks }) =>
     dropout > 0
       ? {
