@@ -78,14 +78,14 @@ const trainingOf =
   };
 
 /** The options that most of an adapter's layers have. */
-const commonOptions = ({ targets, options, optionsOf }: Adapter): object => {
+const commonOptions = (adapter: Adapter): object => {
   const counts = new Map<string, { count: number; readonly found: object }>();
-  for (const module of targets) {
-    const found = optionsOf(module);
+  for (const module of adapter.targets) {
+    const found = adapter.optionsOf(module);
     const entry = counts.get(JSON.stringify(found)) ?? { count: 0, found };
     counts.set(JSON.stringify(found), { ...entry, count: entry.count + 1 });
   }
-  return [...counts.values()].sort((a, b) => b.count - a.count)[0]?.found ?? options;
+  return [...counts.values()].sort((a, b) => b.count - a.count)[0]?.found ?? adapter.options;
 };
 
 /** The flags that describe an adapter. */
