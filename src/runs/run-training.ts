@@ -13,7 +13,7 @@ import { lockRunFolder } from "../report/run-lock.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
 import { activities, InterruptedError, type InterruptSignal } from "../train/interrupt.js";
 import { requireModelName } from "../train/model-name.js";
-import { classifyRows, classScoreLine } from "./classify.js";
+import { classifyRows } from "./classify.js";
 import { countParameters, outputConfigOf } from "./output-header.js";
 import { answerSet, openPredictor } from "./predict.js";
 import {
@@ -180,7 +180,6 @@ const finishRun = async (
   const rows = questions ? await answerTest(questions, job, { path, write }) : await classify(job);
   if (!questions) await write(rows);
   const { labels } = job.data;
-  if (labels && rows.length > 0) ui.line(await classScoreLine(options.dataset, rows));
   const run = { runFolder, result, adapter, options, rows, labels };
   for (const line of await trainingSummary(run)) ui.line(line);
 };

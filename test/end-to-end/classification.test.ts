@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import test from "ava";
@@ -118,6 +118,43 @@ test("a file of texts with labels trains, goes on to the same bits, is tested, s
   );
   t.is(asText.code, 2);
   t.regex(asText.err, /found a classifier of 2 labels, expected a model that predicts the next/);
+});
+
+test("sst2 is trained on as GLUE has it, tested on its dev rows with a warning, and scored by its run's folder", async (t) => {
+  const folder = await makeTempFolder(t);
+  await mkdir(join(folder, "data", "sst2"), { recursive: true });
+  const rows = Array.from(
+    { length: 12 },
+    (_, i) => `a ${i % 2 ? "warm" : "cold"} day \t${String(i % 2)}`,
+  );
+  for (const split of ["train", "dev"])
+    await writeFile(
+      join(folder, "data", "sst2", `${split}.tsv`),
+      `sentence\tlabel\n${rows.join("\n")}\n`,
+    );
+  const { code, out, err } = await runHira(
+    ...flags(folder, "--dataset=sst2", `--data_dir=${join(folder, "data")}`, "--max_steps=2"),
+    ...["--eval_strategy=steps", "--eval_steps=1"],
+  );
+  t.is(code, 0, err);
+  const said = out + err;
+  t.regex(said, /12 rows of sentence, 2 labels: negative, positive/);
+  t.regex(said, /sst2 is tested on its validation rows: they choose the best checkpoint/);
+  t.regex(said, /sst2: accuracy .*12 rows/);
+  const run = runFolderIn(said);
+  const answered = (await linesOf(join(run, "output.jsonl"))).filter((row) => "pred" in row);
+  t.deepEqual(
+    answered.map(({ gt }) => gt),
+    rows.map((row) => (row.endsWith("1") ? "positive" : "negative")),
+  );
+  const scored = await runHira("score", join(run, "output.jsonl"));
+  t.is(scored.code, 0, scored.err);
+  t.regex(scored.out + scored.err, /mcc/);
+  const asText = await runHira(
+    ...flags(folder, "--dataset=boolq").filter((flag) => !flag.startsWith("--max_length")),
+  );
+  t.is(asText.code, 2);
+  t.regex(asText.err, /Cannot use --task=sequence-classification with --dataset boolq/);
 });
 
 test("hira data check counts the labels, the rows that are cut, and those that stand in both splits", async (t) => {
