@@ -1,4 +1,7 @@
+import { readFileSync } from "node:fs";
 import test from "ava";
+import type { JsonObject } from "../../src/core/json-file.js";
+import { parseConfig } from "../../src/models/model-folder.js";
 import { buildAdapter } from "../../src/peft/build-adapter.js";
 import { buildLossGraph } from "../../src/train/loss-graph.js";
 import { LossSession } from "../../src/train/loss-session.js";
@@ -132,7 +135,40 @@ test("no mask of attention outlives its part of the pass: backward makes it agai
       ({ producer, shape }) => producer?.backward === false && shape.slice(1, 3).join() === scores,
     );
   // The probabilities themselves, which softmax's gradient reads.
-  t.deepEqual([...new Set(kept.map(({ producer }) => producer?.op))], ["Softmax"]);
+  t.deepEqual([...new Set(kept.map(({ producer }) => producer?.op.opType))], ["Softmax"]);
+});
+
+test("hidden states are dropped where transformers drops them, and attention once a layer", (t) => {
+  const droppedIn = (family: string, rates: JsonObject): number => {
+    const url = new URL(`../fixtures/models/families/${family}/model/config.json`, import.meta.url);
+    const raw = JSON.parse(readFileSync(url, "utf8")) as JsonObject;
+    const model = parseConfig({ ...raw, ...rates }, family);
+    const graph = buildLossGraph({
+      ...{ model, adapter: undefined, maxPositions: 6, chunks: 1 },
+      ...{ gradients: false, recomputeLayers: false, drops: true },
+      typeOf: (name) => ({ dtype: "float32", shape: model.tensors.get(name) ?? [] }),
+    });
+    // Of a mask, the product of row and column is compared.
+    return graph.nodes.filter(
+      ({ op, inputs }) => op.opType === "LessOrEqual" && inputs[0]?.dtype === "int32",
+    ).length;
+  };
+  const none = { attention_dropout: 0, attn_pdrop: 0 };
+  // Two places in each of the two layers, and GPT-2's embeddings.
+  t.is(droppedIn("opt", { dropout: 0.1, ...none }), 4);
+  t.is(droppedIn("phi3", { resid_pdrop: 0.1, ...none }), 4);
+  t.is(droppedIn("gpt2", { resid_pdrop: 0.1, embd_pdrop: 0.1, ...none }), 5);
+  for (const [family, rates] of Object.entries({
+    opt: { dropout: 0 },
+    phi3: {},
+    gpt2: { resid_pdrop: 0, embd_pdrop: 0 },
+    gemma2: {},
+  }))
+    t.is(
+      droppedIn(family, { ...rates, attention_dropout: 0.1, attn_pdrop: 0.1 }),
+      family === "gemma2" ? 3 : 2,
+      family,
+    );
 });
 
 const differences = {
