@@ -1,5 +1,6 @@
 import type { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
+import { turnedFrom } from "../graph/ops/transpose.js";
 import { uniform } from "./init.js";
 import { defineLinear, type FrozenLinear, type ParameterValues } from "./method.js";
 import { defineOptions } from "./option-group.js";
@@ -33,8 +34,16 @@ const randomOptions = defineOptions({
 /** What the flags say of HiRA. */
 export type HiraOptions = RankOptions & InitializationOptions & (typeof randomOptions)["defaults"];
 
-/** W0 * (1 + B A), element by element; with R in place of W0: W0 + R * (B A). */
+/**
+ * W0 * (1 + B A), element by element; with R in place of W0: W0 + R * (B A). Where W0 lies [in, out], the product is formed so too,
+ * and W is its transpose in name only: g.linear reads it as it lies.
+ */
 export const scaledWeight = (g: Graph, weight: Value, { A, B, R }: ParameterValues): Value => {
+  const stored = R ? undefined : turnedFrom(weight);
+  if (stored) {
+    const turned = g.matmul(A as Value, B as Value, { transA: true, transB: true }); // [in, out]
+    return g.turn(g.mul(stored, g.add(turned, g.scalar(1, weight.dtype))));
+  }
   const product = g.matmul(B as Value, A as Value); // [out, in]
   return R
     ? g.add(weight, g.mul(R, product))

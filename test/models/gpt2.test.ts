@@ -58,10 +58,11 @@ for (const [loadBit, packing] of Object.entries(storages))
     t.true(largestDifference(found, await logitsOf({ model, weights: merged }, ids)) < 1e-4);
   });
 
-test("a layer stored [in, out] is multiplied as it lies: no graph of the plain model, LoRA or full fine-tuning turns a weight", (t) => {
+test("a layer stored [in, out] is multiplied as it lies: no graph of the plain model, LoRA, HiRA or full fine-tuning turns a weight", (t) => {
   const targets = selectTargets(model.linears, "c_attn,c_proj");
   const adapters = {
     lora: createLinearAdapter(lora, { rank: 2 }, targets),
+    hira: createLinearAdapter(hira, { rank: 2 }, targets),
     fft: createFullAdapter(fft, model.tensors),
   };
   const turned = (graph: Graph): number =>
