@@ -91,6 +91,8 @@ export interface CheckOptions {
   readonly cutting?: Cutting;
   /** Rows of plain text to learn whole: they have no contexts. */
   readonly isText?: boolean;
+  /** Texts with classes: one that is cut keeps what is learnt of it. */
+  readonly hasClasses?: boolean;
 }
 
 const keyOf = ({ context, target }: RowKey): string =>
@@ -124,7 +126,15 @@ const sameKeys = (a: readonly RowKey[], b: readonly RowKey[]): boolean =>
  */
 export const checkRows = (
   bySplit: Partial<Readonly<Record<Split, CheckedSplit>>>,
-  { batch, limits, rowLimit, layout, cutting = "ours", isText = false }: CheckOptions,
+  {
+    batch,
+    limits,
+    rowLimit,
+    layout,
+    cutting = "ours",
+    isText = false,
+    hasClasses = false,
+  }: CheckOptions,
 ): DataCheck => {
   const findings: Finding[] = [];
   const present = splits.flatMap((split) => {
@@ -168,7 +178,8 @@ export const checkRows = (
       }
       if (rowLimit !== undefined) {
         const limit = `over ${String(rowLimit)} tokens`;
-        add("cut rows", encoded.cutTargets, `rows ${limit}, cut: they lose their end`, "many");
+        const wrong = hasClasses ? "never" : "many";
+        add("cut rows", encoded.cutTargets, `rows ${limit}, cut: they lose their end`, wrong);
         add("continued", continued, `texts ${limit}, which go on in further rows`, "never");
       }
     }

@@ -110,7 +110,7 @@ export const checkClasses = async (
     const kept = split === "test" ? numbers : keepRatio(numbers, datasetRatio, file.path);
     found[split] = await check(file, classes, kept);
   }
-  const checked = checkRows(found, { batch, layout, rowLimit: maxLength });
+  const checked = checkRows(found, { batch, layout, rowLimit: maxLength, hasClasses: true });
   const counts = labels.map((name, i) => {
     const rows = train.rows.filter(({ label }) => label === i).length;
     return `${name} ${String(rows)}`;
