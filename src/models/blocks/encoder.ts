@@ -1,5 +1,4 @@
 import { multiplyDims } from "../../core/dim.js";
-import { UserError } from "../../core/errors.js";
 import type { Graph } from "../../graph/graph.js";
 import type { Value } from "../../graph/op.js";
 import type {
@@ -12,7 +11,15 @@ import type {
   ModelTokenIds,
 } from "../model.js";
 import { activate, type ActivationName } from "./activations.js";
-import { cutRows, linearByPath, repeatLayers } from "./layers.js";
+import {
+  addLayerNorm,
+  addLinear,
+  cutRows,
+  layerNormByPath,
+  linearByPath,
+  repeatLayers,
+} from "./layers.js";
+import { requirePositions } from "./learned-positions.js";
 
 /** An encoder: learned positions, attention to the whole row, norms behind what they belong to. BERT and its kin. */
 export interface EncoderConfig extends Omit<ModelSizes, "tieWordEmbeddings">, ModelTokenIds {
@@ -93,13 +100,12 @@ const tensorsOf = (
   if (names.types !== undefined)
     tensors.set(`${names.prefix}${names.types}.weight`, [config.tokenTypes, hidden]);
   const norm = (path: string): void => {
-    tensors.set(`${path}.weight`, [hidden]);
-    tensors.set(`${path}.bias`, [hidden]);
+    addLayerNorm(tensors, path, hidden);
   };
   norm(`${names.prefix}${names.norm}`);
-  for (const { path, inFeatures, outFeatures } of linears) {
-    tensors.set(`${path}.weight`, [outFeatures, inFeatures]);
-    tensors.set(`${path}.bias`, [outFeatures]);
+  for (const module of linears) {
+    const { path } = module;
+    addLinear(tensors, module);
     for (const [behind, name] of [
       ["output", "attentionNorm"],
       ["outer", "norm"],
@@ -121,21 +127,12 @@ const buildEncoder = (
   { inputIds, positions, tokenTypes, maxPositions, recomputeLayers, layers }: ModelInputs,
   hooks: ModelHooks,
 ): Value => {
-  if (maxPositions > config.maxPositionEmbeddings)
-    throw new UserError(
-      `Cannot compute rows of up to ${String(maxPositions)} tokens: found a model with ${String(config.maxPositionEmbeddings)} learned positions, expected as many`,
-      "Give shorter rows, fewer --virtual_tokens, or another model",
-    );
+  requirePositions(maxPositions, config.maxPositionEmbeddings);
   const { hiddenSize: hidden, activation } = config;
   const [batch, seq] = inputIds.shape as [string, string];
   const rows = multiplyDims(batch, seq);
   const linear = linearByPath(g, linearsOf(config, names), hooks);
-  const norm = (x: Value, path: string): Value =>
-    g.cheap(() =>
-      g.layerNormalization(x, hooks.weight(`${path}.weight`), hooks.weight(`${path}.bias`), {
-        epsilon: config.epsilon,
-      }),
-    );
+  const norm = layerNormByPath(g, hooks, config.epsilon);
   const drop = (x: Value, place: string): Value => hooks.drop?.(x, place) ?? x;
   const count = layers ?? config.layers;
 

@@ -1,6 +1,6 @@
 import type { Graph } from "../../graph/graph.js";
 import type { Value } from "../../graph/op.js";
-import type { LinearModule, ModelHooks } from "../model.js";
+import { storedShape, type LinearModule, type ModelHooks } from "../model.js";
 
 /**
  * Applies the layers 0 ... count - 1 to x, one after the other; with `recomputeLayers` each is a part that the backward pass
@@ -51,3 +51,31 @@ export const cutRows = (
   { lastRows }: Pick<ModelHooks, "lastRows">,
   isLast: boolean,
 ): ((x: Value) => Value) => (isLast && lastRows ? lastRows : (x) => x);
+
+/** The layer norm whose gain and bias stand at a path; the backward pass computes it again. */
+export const layerNormByPath = (
+  g: Graph,
+  { weight }: Pick<ModelHooks, "weight">,
+  epsilon: number,
+): ((x: Value, path: string) => Value) => {
+  return (x, path) =>
+    g.cheap(() =>
+      g.layerNormalization(x, weight(`${path}.weight`), weight(`${path}.bias`), { epsilon }),
+    );
+};
+
+/** Adds the tensors of a layer norm of that width to a model's. */
+export const addLayerNorm = (
+  tensors: Map<string, readonly number[]>,
+  path: string,
+  width: number,
+): void => {
+  tensors.set(`${path}.weight`, [width]);
+  tensors.set(`${path}.bias`, [width]);
+};
+
+/** Adds the tensors of a linear layer to a model's, as its file lays them out. */
+export const addLinear = (tensors: Map<string, readonly number[]>, module: LinearModule): void => {
+  tensors.set(`${module.path}.weight`, storedShape(module));
+  if (module.bias) tensors.set(`${module.path}.bias`, [module.outFeatures]);
+};

@@ -4,12 +4,18 @@ import type { JsonObject } from "../../core/json-file.js";
 import type { Graph } from "../../graph/graph.js";
 import type { Value } from "../../graph/op.js";
 import { activate, readActivation, type ActivationName } from "../blocks/activations.js";
-import { cutRows, linearByPath, repeatLayers } from "../blocks/layers.js";
+import {
+  addLayerNorm,
+  addLinear,
+  cutRows,
+  layerNormByPath,
+  linearByPath,
+  repeatLayers,
+} from "../blocks/layers.js";
 import { requirePositions } from "../blocks/learned-positions.js";
 import { scoreHead } from "../blocks/score-head.js";
 import { defineFamily } from "../family.js";
 import {
-  storedShape,
   tokenTables,
   type LinearModule,
   type Model,
@@ -101,14 +107,11 @@ const tensorsOf = (
     [POSITIONS, [maxPositionEmbeddings, hidden]],
   ]);
   const norm = (path: string): void => {
-    tensors.set(`${path}.weight`, [hidden]);
-    tensors.set(`${path}.bias`, [hidden]);
+    addLayerNorm(tensors, path, hidden);
   };
   const linearsIn = (path: string): void => {
-    for (const module of linears.filter((each) => each.path.startsWith(`${path}.`))) {
-      tensors.set(`${module.path}.weight`, storedShape(module));
-      tensors.set(`${module.path}.bias`, [module.outFeatures]);
-    }
+    for (const module of linears.filter((each) => each.path.startsWith(`${path}.`)))
+      addLinear(tensors, module);
   };
   for (let layer = 0; layer < layers; layer++) {
     norm(`${layerPath(layer)}.ln_1`);
@@ -133,12 +136,7 @@ const build = (
   const [batch, seq] = inputIds.shape as [string, string];
   const rows = multiplyDims(batch, seq);
   const linear = linearByPath(g, linears, hooks);
-  const norm = (x: Value, path: string): Value =>
-    g.cheap(() =>
-      g.layerNormalization(x, hooks.weight(`${path}.weight`), hooks.weight(`${path}.bias`), {
-        epsilon,
-      }),
-    );
+  const norm = layerNormByPath(g, hooks, epsilon);
   const drop = (x: Value, place: string, rate: number): Value => hooks.drop?.(x, place, rate) ?? x;
 
   const block = (x: Value, layer: number): Value => {

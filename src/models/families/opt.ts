@@ -3,7 +3,14 @@ import { flag, JsonFields, share, size } from "../../core/json-fields.js";
 import type { JsonObject } from "../../core/json-file.js";
 import type { Graph } from "../../graph/graph.js";
 import type { Value } from "../../graph/op.js";
-import { cutRows, linearByPath, repeatLayers } from "../blocks/layers.js";
+import {
+  addLayerNorm,
+  addLinear,
+  cutRows,
+  layerNormByPath,
+  linearByPath,
+  repeatLayers,
+} from "../blocks/layers.js";
 import { requirePositions } from "../blocks/learned-positions.js";
 import { scoreHead } from "../blocks/score-head.js";
 import { defineFamily } from "../family.js";
@@ -123,15 +130,12 @@ const tensorsOf = (
     [POSITIONS, [maxPositionEmbeddings + POSITION_OFFSET, hidden]],
   ]);
   const norm = (path: string): void => {
-    tensors.set(`${path}.weight`, [hidden]);
-    tensors.set(`${path}.bias`, [hidden]);
+    addLayerNorm(tensors, path, hidden);
   };
   const modules = new Map(linears.map((module) => [module.path, module]));
   const linear = (path: string): void => {
     const module = modules.get(path);
-    if (!module) return;
-    tensors.set(`${path}.weight`, [module.outFeatures, module.inFeatures]);
-    if (module.bias) tensors.set(`${path}.bias`, [module.outFeatures]);
+    if (module) addLinear(tensors, module);
   };
   for (const name of ["project_out", "project_in"]) linear(`${ROOT}.${name}`);
   if (config.lastNorm) norm(`${ROOT}.final_layer_norm`);
@@ -159,12 +163,7 @@ const build = (
   const [batch, seq] = inputIds.shape as [string, string];
   const rows = multiplyDims(batch, seq);
   const linear = linearByPath(g, linears, hooks);
-  const norm = (x: Value, path: string): Value =>
-    g.cheap(() =>
-      g.layerNormalization(x, hooks.weight(`${path}.weight`), hooks.weight(`${path}.bias`), {
-        epsilon: EPSILON,
-      }),
-    );
+  const norm = layerNormByPath(g, hooks, EPSILON);
   const drop = (x: Value, place: string): Value => hooks.drop?.(x, place) ?? x;
 
   const decoderLayer = (x: Value, layer: number): Value => {
