@@ -5,6 +5,7 @@ import { UserError } from "../../src/core/errors.js";
 import { mergeAdapter } from "../../src/decode/merge-adapter.js";
 import { openMergedLayers } from "../../src/decode/merged-layers.js";
 import type { Graph } from "../../src/graph/graph.js";
+import { keepThreshold } from "../../src/models/blocks/dropout.js";
 import { loadModelFolder, parseConfig } from "../../src/models/model-folder.js";
 import { float32Tensors, openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
 import { packedCodec, packWeight, type Packing } from "../../src/models/weights/packed-weight.js";
@@ -170,4 +171,28 @@ test("rows longer than GPT-2's learned positions are refused", async (t) => {
     { instanceOf: UserError },
   );
   t.regex(error.message, /rows of up to 25 tokens: found a model with 24 learned positions/);
+});
+
+test("embeddings and blocks of GPT-2 drop at rates of their own, and --model_dropout takes the place of both", (t) => {
+  const masks = (rates: Record<string, number>, modelDropout?: number): readonly number[] => {
+    const dropping = parseConfig({ ...folder.rawConfig, attn_pdrop: 0, ...rates }, "config.json");
+    const graph = buildLossGraph({
+      ...{ model: dropping, adapter: undefined, maxPositions: 6, chunks: 1, modelDropout },
+      ...{ gradients: false, recomputeLayers: false, drops: true },
+      typeOf: (name) => weights.typeOf(name),
+    });
+    // Of a mask, the product of row and column is compared with the threshold of its rate.
+    const compared = graph.nodes.filter(({ op }) => op.opType === "LessOrEqual");
+    const thresholds = compared.map(({ inputs }) => inputs[1]?.id ?? -1);
+    return thresholds
+      .map((id) => graph.constants.get(id)?.data)
+      .filter((data) => data instanceof Int32Array)
+      .map((data) => data[0] ?? NaN);
+  };
+  const [low, high] = [keepThreshold(0.1), keepThreshold(0.3)];
+  t.deepEqual(masks({ embd_pdrop: 0.1, resid_pdrop: 0.3 }), [low, high, high, high, high]);
+  t.deepEqual(masks({ embd_pdrop: 0.1, resid_pdrop: 0 }), [low]);
+  t.deepEqual(masks({ embd_pdrop: 0, resid_pdrop: 0.1 }), [low, low, low, low]);
+  t.deepEqual(masks({ embd_pdrop: 0.1, resid_pdrop: 0 }, 0.3), [high, high, high, high, high]);
+  t.deepEqual(masks({ embd_pdrop: 0.1, resid_pdrop: 0.1 }, 0), []);
 });
