@@ -3,6 +3,7 @@ import { dirname, join, normalize, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import test from "ava";
 import ts from "typescript";
+import { defaultMethodOptions, methodFlags, peftTypes } from "../src/peft/registry.js";
 
 /** A folder of src may import from those before it. */
 const rooms = [
@@ -29,8 +30,6 @@ const longFiles: Readonly<Record<string, string>> = {};
 
 interface Import {
   readonly from: string;
-  /** Whether it vanishes when compiled. */
-  readonly typeOnly: boolean;
 }
 
 interface SourceFile {
@@ -49,36 +48,26 @@ const visit = (node: ts.Node, see: (node: ts.Node) => void): void => {
   ts.forEachChild(node, (child) => visit(child, see));
 };
 
-const isTypeOnly = ({ importClause }: ts.ImportDeclaration): boolean => {
-  if (!importClause) return false;
-  const { isTypeOnly: whole, name, namedBindings } = importClause;
-  if (whole) return true;
-  if (name || !namedBindings || !ts.isNamedImports(namedBindings)) return false;
-  return namedBindings.elements.every((element) => element.isTypeOnly);
-};
-
 /** Static imports, re-exports, import() in code and in types, and new URL("./x.js", import.meta.url), which starts workers. */
 const readImports = (tree: ts.SourceFile): readonly Import[] => {
   const found: Import[] = [];
-  const add = (specifier: ts.Node | undefined, typeOnly: boolean): void => {
-    if (specifier && ts.isStringLiteralLike(specifier))
-      found.push({ from: specifier.text, typeOnly });
+  const add = (specifier: ts.Node | undefined): void => {
+    if (specifier && ts.isStringLiteralLike(specifier)) found.push({ from: specifier.text });
   };
   visit(tree, (node) => {
-    if (ts.isImportDeclaration(node)) add(node.moduleSpecifier, isTypeOnly(node));
-    else if (ts.isExportDeclaration(node)) add(node.moduleSpecifier, node.isTypeOnly);
+    if (ts.isImportDeclaration(node)) add(node.moduleSpecifier);
+    else if (ts.isExportDeclaration(node)) add(node.moduleSpecifier);
     else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument))
-      add(node.argument.literal, true);
+      add(node.argument.literal);
     else if (ts.isCallExpression(node)) {
       const { expression } = node;
       const loads =
         expression.kind === ts.SyntaxKind.ImportKeyword ||
         (ts.isIdentifier(expression) && expression.text === "require");
-      if (loads) add(node.arguments[0], false);
+      if (loads) add(node.arguments[0]);
     } else if (ts.isNewExpression(node) && node.expression.getText(tree) === "URL") {
       const [target] = node.arguments ?? [];
-      if (target && ts.isStringLiteralLike(target) && target.text.endsWith(".js"))
-        add(target, false);
+      if (target && ts.isStringLiteralLike(target) && target.text.endsWith(".js")) add(target);
     }
   });
   return found;
@@ -143,12 +132,9 @@ test("every relative import is of a source file, by its compiled name", (t) => {
   t.deepEqual(missing, []);
 });
 
-test("no files import each other in a circle, types aside", (t) => {
+test("no files import each other in a circle, not even for types", (t) => {
   const next = new Map(
-    files.map((file) => [
-      file.path,
-      file.imports.flatMap((item) => (item.typeOnly ? [] : (resolve(file, item) ?? []))),
-    ]),
+    files.map((file) => [file.path, file.imports.flatMap((item) => resolve(file, item) ?? [])]),
   );
   const circles: string[] = [];
   const done = new Set<string>();
@@ -242,6 +228,117 @@ test("no file outside of models/families names a family, and the registry alone 
       const target = resolve(file, item) ?? "";
       const fits = file.path === "models/families.ts" || file.path.startsWith("models/families/");
       return target.startsWith("models/families/") && !fits ? [file.path] : [];
+    }),
+  );
+  t.deepEqual(importing, []);
+});
+
+/** The files that may name methods, their flags and their options: their own, and what several of them share. */
+const methodFiles = [
+  ...peftTypes.map((name) => `peft/${name}.ts`),
+  "peft/registry.ts",
+  "peft/options/",
+  "peft/formats/",
+];
+
+/** The texts of a file that stand for themselves, and the names of the properties that it knows. */
+const wordsOf = ({ tree }: SourceFile): ReadonlySet<string> => {
+  const words = new Set<string>();
+  visit(tree, (node) => {
+    if (ts.isStringLiteralLike(node)) words.add(node.text);
+    else if (ts.isPropertyAccessExpression(node)) words.add(node.name.text);
+    else if (ts.isPropertyAssignment(node) || ts.isPropertySignature(node))
+      words.add(node.name.getText(tree));
+    else if (ts.isBindingElement(node)) words.add((node.propertyName ?? node.name).getText(tree));
+  });
+  return words;
+};
+
+/** Which of the words stand in files other than those of methods and the given ones, as `path: word`. */
+const naming = (words: readonly string[], allowed: Readonly<Record<string, string>>) => {
+  const seen = files.flatMap((file) => {
+    const found = wordsOf(file);
+    return words.filter((word) => found.has(word)).map((word) => [file.path, word] as const);
+  });
+  const isAllowed = (path: string, places: readonly string[]): boolean =>
+    places.some((place) => path.startsWith(place));
+  return {
+    wrong: seen
+      .filter(([path]) => !isAllowed(path, [...methodFiles, ...Object.keys(allowed)]))
+      .map(([path, word]) => `${path}: ${word}`),
+    idle: Object.keys(allowed).filter((place) => !seen.some(([path]) => path.startsWith(place))),
+  };
+};
+
+/** Where a flag of a method is named outside of the methods' files, and why. */
+const namesMethodFlags: Readonly<Record<string, string>> = {
+  "cli/original-flags.ts": "the 37 flags of train_hira.py in its order",
+  "cli/flag-order.ts": "the order of the help",
+  "cli/foreign-names.ts": "other programs",
+  "report/output-jsonl.ts": "line 2 of output.jsonl as train_hira.py writes it",
+  "report/metrics.ts": "a column of metrics.jsonl is called as the flag whose effect it tells",
+  "runs/run-evaluation.ts": "lines 1 and 2 of output.jsonl, from what a run has recorded",
+  "train/": "sparsity, a share of zeros",
+  "peft/pruning.ts": "the same",
+};
+
+test("no file outside of the methods' own names a flag of a method", (t) => {
+  t.deepEqual(naming(Object.keys(methodFlags), namesMethodFlags), { wrong: [], idle: [] });
+});
+
+/** Options whose names are words of their own elsewhere, and where these come from. */
+const commonWords: Readonly<Record<string, string>> = {
+  rank: "a numerical rank; and --rank_pattern, which every method of linear layers takes",
+  alpha: "a factor of a product",
+  dropout: "the model's",
+  sparsity: "a share of zeros",
+};
+
+/** Where another option of a method is named outside of the methods' files, and why. */
+const namesMethodOptions: Readonly<Record<string, string>> = {
+  "report/": "line 2 of output.jsonl as train_hira.py writes it, and the name of its run folder",
+  "runs/output-header.ts": "the same",
+  "peft/virtual-tokens.ts": "what every method of virtual tokens has",
+  "peft/method.ts": "the same",
+  "train/loss-session.ts": "the same",
+};
+
+test("no file outside of the methods' own names an option of a method", (t) => {
+  const options = Object.keys(defaultMethodOptions).filter((name) => !(name in commonWords));
+  t.deepEqual(naming(options, namesMethodOptions), { wrong: [], idle: [] });
+});
+
+/** Where a method is named outside of its own files, and why. */
+const namesMethods: Readonly<Record<string, string>> = {
+  "report/run-folder.ts": "the name that train_hira.py gives to a run of HiRA",
+  "cli/foreign-names.ts": "other programs",
+  "models/gguf/export-gguf.ts": "llama.cpp's name of its adapters",
+  "peft/adapter-init.ts": "names of tensors in files",
+};
+
+/** Where the file of a method is imported outside of the methods' own, and why. */
+const importsMethods: Readonly<Record<string, string>> = {
+  "cli/": "--peft_type=qlora says how the base is held, and --qlora_adapter what is trained on it",
+  "peft/build-adapter.ts": "the same",
+  "runs/recorded-flags.ts": "the same",
+  "runs/merged-tensors.ts": "a model folder is what full fine-tuning leaves",
+  "runs/open-trained.ts": "the same",
+  "runs/output-header.ts":
+    "line 2 of output.jsonl as train_hira.py writes it, which knows HiRA alone",
+};
+
+test("no file outside of the registry and the methods' own names a method", (t) => {
+  // The program has the name of a method, and a prefix is a prefix.
+  const names = peftTypes.filter((name) => name !== "hira" && name !== "prefix");
+  t.deepEqual(naming(names, namesMethods).wrong, []);
+  const importing = files.flatMap((file) =>
+    file.imports.flatMap((item) => {
+      const target = resolve(file, item) ?? "";
+      const isMethod = peftTypes.some((name) => target === `peft/${name}.ts`);
+      const places = [...methodFiles, ...Object.keys(importsMethods)];
+      return isMethod && !places.some((place) => file.path.startsWith(place))
+        ? [`${file.path}: ${target}`]
+        : [];
     }),
   );
   t.deepEqual(importing, []);

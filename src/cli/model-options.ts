@@ -1,7 +1,7 @@
 import type { Compat } from "../core/compat.js";
 import type { GivenFlags } from "../runs/recorded-flags.js";
 import type { AdapterSettings } from "../peft/build-adapter.js";
-import { qloraAdapters, type QloraAdapter } from "../peft/qlora.js";
+import { isQloraType, qloraAdapters, qloraType, type QloraAdapter } from "../peft/qlora.js";
 import { chosenMethod, readMethodOptions } from "../peft/registry.js";
 import type { BaseStorage } from "../train/load-base.js";
 import { readLayers, readModulesToSave, readRankPattern } from "./adapter-options.js";
@@ -49,11 +49,11 @@ const readQloraAdapter = (
   { peft_type: peftType, qlora_adapter: name }: Pick<FlagValues, "peft_type" | "qlora_adapter">,
   faults: FlagFault[],
 ): QloraAdapter => {
-  if (name !== null && peftType !== "qlora")
+  if (name !== null && !isQloraType(peftType))
     faults.push({
       what: "--qlora_adapter",
       found: `${name} with --peft_type ${peftType ?? "missing"}`,
-      expected: "--peft_type qlora",
+      expected: `--peft_type ${qloraType}`,
       hint: `For ${name} on a quantized base, --peft_type ${name} --load_bit 4 says the same`,
     });
   return (name ?? qloraAdapters[0]) as QloraAdapter;

@@ -1,6 +1,8 @@
 import type { FourBitType } from "../models/weights/quantize.js";
 import type { BaseStorage } from "../train/load-base.js";
-import type { FlagFault } from "../core/flag.js";
+import { listed, type FlagFault } from "../core/flag.js";
+import { isQloraType, qloraAdapters, qloraType } from "../peft/qlora.js";
+import { chosenMethod } from "../peft/registry.js";
 import type { FlagValues } from "./options.js";
 
 /** The flags that say how a base model's weights are held. */
@@ -10,7 +12,7 @@ export const storageFlagNames = ["load_bit", "quant_type", "double_quant"] as co
 export const effectiveLoadBit = (
   peftType: string | null,
   { load_bit: given }: Pick<FlagValues, "load_bit">,
-): number => (peftType === "qlora" && given === 16 ? 4 : given);
+): number => (isQloraType(peftType) && given === 16 ? 4 : given);
 
 /**
  * How the base's weights are held, by the flags. What does not go together is added to `faults`.
@@ -23,17 +25,17 @@ export const readBaseStorage = (
   faults: FlagFault[],
 ): BaseStorage => {
   const loadBit = effectiveLoadBit(peftType, values);
-  if (peftType === "qlora" && loadBit !== 4)
+  if (isQloraType(peftType) && loadBit !== 4)
     faults.push({
       what: "--load_bit",
-      found: `${String(loadBit)} with --peft_type qlora`,
-      expected: "4, which qlora takes where the flag is left out",
-      hint: `For a base in other bits choose --peft_type lora, dora or hira with --load_bit ${String(loadBit)}`,
+      found: `${String(loadBit)} with --peft_type ${qloraType}`,
+      expected: `4, which ${qloraType} takes where the flag is left out`,
+      hint: `For a base in other bits choose --peft_type ${listed(qloraAdapters)} with --load_bit ${String(loadBit)}`,
     });
-  if (peftType === "fft" && loadBit < 16)
+  if (chosenMethod(peftType)?.kind === "full" && loadBit < 16)
     faults.push({
       what: "--load_bit",
-      found: `${String(loadBit)} with --peft_type fft`,
+      found: `${String(loadBit)} with --peft_type ${peftType ?? ""}`,
       expected: "16 or 32: full fine-tuning trains the weights themselves",
       hint: "Quantized weights stay frozen: choose a method that trains an adapter beside them",
     });
@@ -43,7 +45,7 @@ export const readBaseStorage = (
         what: `--${name}`,
         found: `${String(values[name])} with --load_bit ${String(loadBit)}`,
         expected: "4 bits beside it",
-        hint: "Add --load_bit 4, or choose --peft_type qlora",
+        hint: `Add --load_bit 4, or choose --peft_type ${qloraType}`,
       });
   return {
     loadBit,

@@ -1,10 +1,11 @@
 import { listRows } from "../core/row-names.js";
-import type { EncodedSet } from "./encode-rows.js";
+import type { EncodedSet } from "./encoding.js";
 import { columnsOfLimits, cutTexts, type Cutting } from "./cutting.js";
 import { planBatches } from "./plan-batches.js";
 import { measurePadding } from "./build-batch.js";
 import { questionOf, splits } from "./rows.js";
 import type { Row, Split } from "./rows.js";
+import type { LengthLimits } from "./cutting.js";
 
 /** Token counts of the rows of one split. */
 export interface LengthSummary {
@@ -31,12 +32,6 @@ export interface SplitAnalysis {
   readonly cutTargets: readonly number[];
   /** Numbers of the rows that have no label to learn, by an empty target or after cutting. */
   readonly unlabelled: readonly number[];
-}
-
-/** The most tokens that a row may have. */
-export interface LengthLimits {
-  readonly context: number;
-  readonly target: number;
 }
 
 export interface DatasetAnalysis {

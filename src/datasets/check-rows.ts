@@ -1,7 +1,8 @@
 import { measurePadding, type BatchLayout } from "./build-batch.js";
-import { summariseLengths, type LengthLimits, type LengthSummary } from "./analysis.js";
+import { summariseLengths, type LengthSummary } from "./analysis.js";
+import type { LengthLimits } from "./cutting.js";
 import { columnsOfLimits, cutTexts, type Cutting } from "./cutting.js";
-import type { EncodedSet } from "./encode-rows.js";
+import type { EncodedSet } from "./encoding.js";
 import { planBatches } from "./plan-batches.js";
 import { splits, type Split } from "./rows.js";
 

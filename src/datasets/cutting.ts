@@ -1,7 +1,12 @@
 import type { Compat } from "../core/compat.js";
-import type { LengthLimits } from "./analysis.js";
 import { isInOnePiece } from "./encode-one-piece.js";
 import type { Template } from "./templates.js";
+
+/** The most tokens that a row may have. */
+export interface LengthLimits {
+  readonly context: number;
+  readonly target: number;
+}
 
 /**
  * How rows lose what a limit cuts: "ours" in the middle of the context and at the end of the target; "front": likewise, but at the context's front; "original" (compat "tokens") at the

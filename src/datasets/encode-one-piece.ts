@@ -3,7 +3,7 @@ import { encodeTexts } from "../tokenizer/encode-texts.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { noLoss } from "./encoded-rows.js";
 import type { EncodedRow } from "./encoded-rows.js";
-import type { EncodedSet, EncodingOptions } from "./encode-rows.js";
+import type { EncodedSet, EncodingOptions } from "./encoding.js";
 import type { Row } from "./rows.js";
 import { contextText } from "./templates.js";
 import type { Template } from "./templates.js";

@@ -2,7 +2,6 @@ import type { Compat } from "../core/compat.js";
 import { UserError } from "../core/errors.js";
 import { listRows } from "../core/row-names.js";
 import { encodeTexts } from "../tokenizer/encode-texts.js";
-import type { EncodeTextsOptions } from "../tokenizer/encode-texts.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { noLoss } from "./encoded-rows.js";
 import type { EncodedRow } from "./encoded-rows.js";
@@ -11,30 +10,7 @@ import type { DatasetMember } from "./family.js";
 import type { Row } from "./rows.js";
 import { contextText } from "./templates.js";
 import type { Template } from "./templates.js";
-
-export interface EncodingOptions {
-  readonly tokenizer: Tokenizer;
-  readonly template: Template;
-  /** Of the context, BOS included. */
-  readonly maxContextTokens: number;
-  readonly compat?: Compat | undefined;
-  /** The rows' file, for error messages. */
-  readonly path: string;
-  /** Threads, cache and progress of the tokenizer. */
-  readonly encoding?: EncodeTextsOptions | undefined;
-}
-
-export interface EncodedSet {
-  readonly rows: readonly EncodedRow[];
-  /** Numbers of the rows whose context was longer than its limit. */
-  readonly cutContexts: readonly number[];
-  /** Numbers of the rows whose target (with its EOS) was longer than its limit. */
-  readonly cutTargets: readonly number[];
-  /** Numbers of the rows that have no labelled token. */
-  readonly unlabelled: readonly number[];
-  /** Tokens of every row before any is cut: BOS included where it is put in, and EOS. */
-  readonly wholeLengths: readonly { readonly context: number; readonly target: number }[];
-}
+import type { EncodingOptions, EncodedSet } from "./encoding.js";
 
 /**
  * The length of training targets, in tokens.

@@ -1,6 +1,24 @@
 import { UserError } from "../core/errors.js";
 import type { GenerationConfig } from "../models/generation-config.js";
-import type { TokenRuleSettings } from "./token-rules.js";
+
+/** What is forbidden or favoured, given the text so far; absent: no such rule. */
+export type TokenRuleSettings = Pick<
+  GenerationConfig,
+  | "repetitionPenalty"
+  | "encoderRepetitionPenalty"
+  | "encoderNoRepeatNgramSize"
+  | "badWordsIds"
+  | "sequenceBias"
+  | "minLength"
+  | "minNewTokens"
+  | "forcedBosTokenId"
+  | "forcedEosTokenId"
+  | "suppressTokens"
+  | "beginSuppressTokens"
+  | "exponentialDecayLengthPenalty"
+  | "removeInvalidValues"
+  | "renormalizeLogits"
+>;
 
 /**
  * How text is decoded. Names and meanings are those of transformers' GenerationConfig.

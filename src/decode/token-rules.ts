@@ -1,4 +1,3 @@
-import type { GenerationConfig } from "../models/generation-config.js";
 import {
   allowedCandidates,
   bannedByNgrams,
@@ -10,25 +9,6 @@ import {
 import type { CandidateRow } from "./search.js";
 import type { DecodeSettings } from "./settings.js";
 import type { Prompt } from "./step-engine.js";
-
-/** What is forbidden or favoured, given the text so far; absent: no such rule. */
-export type TokenRuleSettings = Pick<
-  GenerationConfig,
-  | "repetitionPenalty"
-  | "encoderRepetitionPenalty"
-  | "encoderNoRepeatNgramSize"
-  | "badWordsIds"
-  | "sequenceBias"
-  | "minLength"
-  | "minNewTokens"
-  | "forcedBosTokenId"
-  | "forcedEosTokenId"
-  | "suppressTokens"
-  | "beginSuppressTokens"
-  | "exponentialDecayLengthPenalty"
-  | "removeInvalidValues"
-  | "renormalizeLogits"
->;
 
 /** The rules for the next token of one text. */
 export interface StepRules {

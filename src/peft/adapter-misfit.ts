@@ -122,7 +122,7 @@ export const findMisfit = (
     isOfOtherModel: blocks !== undefined || ofModel.length > 0,
     configFields: [
       ...(ranks.length > 0 && ofModel.length === 0
-        ? ["virtualTokens" in adapter ? "num_virtual_tokens" : "its ranks (r, rank_pattern)"]
+        ? ["modules" in adapter ? "its ranks (r, rank_pattern)" : "num_virtual_tokens"]
         : []),
       ...(hasOthers ? ["its layers (target_modules, layers_to_transform, modules_to_save)"] : []),
     ],

@@ -8,7 +8,7 @@ import type { AnsweredSet, OwnDataset } from "../datasets/own-answers.js";
 import { readRecords } from "../datasets/read-records.js";
 import { readOutputHeader, readOutputJsonl } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
-import type { PredictionSettings } from "./predict.js";
+import type { PredictionSettings } from "./prediction-settings.js";
 
 type Asked = Pick<PredictionSettings, "compat" | "dataDir" | "datasetRatio" | "limit" | "useInput">;
 

@@ -2,7 +2,7 @@ import type { UnknownTokens, Vocabulary } from "../core/unknown-tokens.js";
 import type { DataCheck } from "../datasets/check-rows.js";
 import type { Split } from "../datasets/rows.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
-import type { DataSettings } from "../train/training-data.js";
+import type { DataSettings } from "../train/loaded-data.js";
 
 /** What is checked, as a run would be given it. */
 export interface CheckDataOptions extends DataSettings {

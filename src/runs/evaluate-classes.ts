@@ -10,7 +10,7 @@ import { loadClassQuestions } from "../train/class-data.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { requireKnownTokensOf } from "../train/known-tokens.js";
 import { createParameterStore } from "../train/parameters.js";
-import type { DataSettings } from "../train/training-data.js";
+import type { DataSettings } from "../train/loaded-data.js";
 import { requireAnswersOf } from "./answered-files.js";
 import { placeOfAnswers, type AnswersPlaceOptions } from "./answers-place.js";
 import { classifyRows, classScoreLine } from "./classify.js";

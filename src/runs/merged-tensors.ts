@@ -1,3 +1,4 @@
+import { fft } from "../peft/fft.js";
 import { dtypes, elementCount, type TypedArray } from "../core/dtype.js";
 import { UserError, userErrorOfFaults } from "../core/errors.js";
 import { narrowFloat32 } from "../core/half.js";
@@ -275,7 +276,7 @@ const openFineTuned = async (base: ModelFolder, folder: string): Promise<MergedT
     base,
     model,
     tokenizerFolder: base.path,
-    method: "fft",
+    method: fft.name,
     folder,
     changed: new Set(weights.keys()),
     unpacked: new Set(),

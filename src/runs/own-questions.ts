@@ -9,7 +9,7 @@ import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { unknownTokensOfRows, vocabularyOf } from "../train/known-tokens.js";
 import type { BaseModel } from "../train/load-base.js";
 import { openOwnCoder } from "../train/own-texts.js";
-import type { DataSettings } from "../train/training-data.js";
+import type { DataSettings } from "../train/loaded-data.js";
 import type { Questions } from "./questions.js";
 
 /** How the rows of a file are asked. */

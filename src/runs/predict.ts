@@ -24,28 +24,7 @@ import { answerByLetters, answersByLetters } from "./answer-letters.js";
 import { generateKeeping, type Answerer } from "./kept-answers.js";
 import { predictionText } from "./prediction-text.js";
 import type { Questions } from "./questions.js";
-
-/** The flags that decide how a split is answered; see cli/options.ts. */
-export interface PredictionSettings {
-  readonly batch: number;
-  readonly beamSize: number | undefined;
-  readonly maxNewTokens: number | undefined;
-  readonly doSample: boolean;
-  readonly decoding: "default" | "greedy";
-  readonly temperature: number;
-  readonly topK: number;
-  readonly topP: number;
-  readonly seed: number | undefined;
-  /** Only the first rows of the split. */
-  readonly limit: number | undefined;
-  readonly dataDir: string | undefined;
-  readonly datasetRatio: number;
-  /** Whether a row's input stands in its prompt. */
-  readonly useInput: boolean;
-  readonly numWorkers: number;
-  readonly threads: number | undefined;
-  readonly compat: Compat;
-}
+import type { PredictionSettings } from "./prediction-settings.js";
 
 /** A model that answers: its engine, and what turns text into tokens and back. */
 export interface Predictor {

@@ -27,14 +27,11 @@ import { validationShare } from "../train/own-texts.js";
 import { createParameterStore, type ParameterStore } from "../train/parameters.js";
 import { isEvaluationStep } from "../train/schedule.js";
 import { isPruned } from "../train/sparsity.js";
-import {
-  learnsClasses,
-  loadTrainingData,
-  type DataSettings,
-  type TrainingData,
-} from "../train/training-data.js";
+import { learnsClasses, loadTrainingData } from "../train/training-data.js";
+import type { DataSettings, TrainingData } from "../train/loaded-data.js";
 import { DEFAULT_SEED, planTraining, type TrainingSettings } from "../train/training-settings.js";
-import { announceDecoding, type PredictionSettings } from "./predict.js";
+import { announceDecoding } from "./predict.js";
+import type { PredictionSettings } from "./prediction-settings.js";
 import { loadQuestions, type Questions } from "./questions.js";
 import type { GivenFlags } from "./recorded-flags.js";
 import type { AdapterStart } from "./start-adapter.js";

@@ -11,7 +11,7 @@ import { tokenCacheFolder } from "../tokenizer/token-cache.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { unknownTokensOfRows, vocabularyOf } from "../train/known-tokens.js";
 import type { BaseModel } from "../train/load-base.js";
-import type { PredictionSettings } from "./predict.js";
+import type { PredictionSettings } from "./prediction-settings.js";
 
 /** The rows of a set that are to be answered, as text and as prompts. */
 export interface Questions {

@@ -19,7 +19,7 @@ import type { ParameterStore } from "../train/parameters.js";
 import { trainAdapter, type TrainingEvents, type TrainingResult } from "../train/train-adapter.js";
 import { countEvaluations } from "../train/schedule.js";
 import { readTrainedWeights, writeTrainedWeights } from "../train/trained-weights.js";
-import type { TrainingData } from "../train/training-data.js";
+import type { TrainingData } from "../train/loaded-data.js";
 import { planTraining, type TrainingSettings } from "../train/training-settings.js";
 import type { Classified } from "../train/class-figures.js";
 import { evaluationNames, isEvaluated, type EvaluationFigures } from "../train/training-state.js";

@@ -6,12 +6,7 @@ import { TokenTable } from "./token-table.js";
 import { readCachedTable, writeCachedTable } from "./token-cache.js";
 import { engineVersion } from "./tokenizer-library.js";
 import type { Tokenizer } from "./tokenizer.js";
-
-/** What a worker sends back for one list of texts. */
-export interface EncodedChunk {
-  readonly ids: Int32Array;
-  readonly lengths: Uint32Array;
-}
+import type { EncodedChunk } from "./token-table.js";
 
 export interface EncodeTextsOptions {
   /** Where results are kept between runs; undefined keeps none. See tokenCacheFolder. */

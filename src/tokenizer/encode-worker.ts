@@ -1,5 +1,5 @@
 import { parentPort, workerData } from "node:worker_threads";
-import type { EncodedChunk } from "./encode-texts.js";
+import type { EncodedChunk } from "./token-table.js";
 import { TokenTable } from "./token-table.js";
 import { makeTokenizer } from "./tokenizer.js";
 import type { TokenizerSource } from "./tokenizer.js";

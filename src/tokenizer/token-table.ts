@@ -1,3 +1,9 @@
+/** What a worker sends back for one list of texts. */
+export interface EncodedChunk {
+  readonly ids: Int32Array;
+  readonly lengths: Uint32Array;
+}
+
 /** Token ids of many texts in one block of memory: 4 bytes a token, where an array of arrays takes 8 and more. */
 export class TokenTable {
   private constructor(

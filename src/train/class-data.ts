@@ -13,7 +13,7 @@ import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { holdOutShare, validationShare } from "./own-texts.js";
 import { unknownTokensOfRows, vocabularyOf } from "./known-tokens.js";
 import type { BaseModel } from "./load-base.js";
-import type { DataSettings, TrainingData } from "./training-data.js";
+import type { DataSettings, TrainingData } from "./loaded-data.js";
 
 /** Rows are cut at so many tokens where --max_length says nothing, and at the model's positions if those are fewer. */
 const usualLength = 512;

@@ -17,7 +17,7 @@ import {
   validationShare,
   type OwnSplit,
 } from "./own-texts.js";
-import type { DataSettings, TrainingData } from "./training-data.js";
+import type { DataSettings, TrainingData } from "./loaded-data.js";
 
 /**
  * The rows of a --dataset that is a file, and of its --validation: token ids as they are, texts by their form.

@@ -12,7 +12,7 @@ import { parseOwnRows, type OwnForm, type OwnRow } from "../datasets/own-rows.js
 import { readRecords, type RecordFile } from "../datasets/read-records.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
-import type { DataSettings } from "./training-data.js";
+import type { DataSettings } from "./loaded-data.js";
 
 /** The share of the rows that --validation asks to hold out, or undefined where it names a file. */
 export const validationShare = (validation: string | undefined): number | undefined => {

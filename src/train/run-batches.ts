@@ -3,7 +3,7 @@ import type { BatchLayout } from "../datasets/build-batch.js";
 import type { Adapter } from "../peft/adapter.js";
 import type { EvaluationOptions } from "./evaluate-loss.js";
 import { planMicroBatches, type MicroBatches } from "./micro-batches.js";
-import type { TrainingData } from "./training-data.js";
+import type { TrainingData } from "./loaded-data.js";
 import { dataSeed, type TrainingSettings } from "./training-settings.js";
 
 /** The batches of a run. Its flags and rows alone decide them, so that another program can be given the same ones. */

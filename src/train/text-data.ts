@@ -10,7 +10,7 @@ import { tokenCacheFolder } from "../tokenizer/token-cache.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { unknownTokensOfRows, vocabularyOf } from "./known-tokens.js";
 import type { BaseModel } from "./load-base.js";
-import type { DataSettings, TrainingData } from "./training-data.js";
+import type { DataSettings, TrainingData } from "./loaded-data.js";
 
 /** Tokens in a block, where nothing says how many; less in a model of fewer positions. */
 const defaultBlockSize = 512;

@@ -28,7 +28,8 @@ import { isEvaluationStep, learningRate } from "./schedule.js";
 import { createSparsifier, isPruned } from "./sparsity.js";
 import { taskOf } from "./tasks/registry.js";
 import { checkpointName } from "./trainer-state.js";
-import { mostLabels, type TrainingData } from "./training-data.js";
+import { mostLabels } from "./training-data.js";
+import type { TrainingData } from "./loaded-data.js";
 import {
   DEFAULT_SEED,
   planTraining,

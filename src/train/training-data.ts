@@ -1,19 +1,14 @@
-import type { Compat } from "../core/compat.js";
 import { UserError } from "../core/errors.js";
 import { listRows } from "../core/row-names.js";
-import type { UnknownTokens } from "../core/unknown-tokens.js";
 import { countLabels, type EncodedRow } from "../datasets/encoded-rows.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
-import {
-  encodeTrainingRows,
-  trainingTargetTokens,
-  type EncodedSet,
-} from "../datasets/encode-rows.js";
+import { encodeTrainingRows, trainingTargetTokens } from "../datasets/encode-rows.js";
+import type { EncodedSet } from "../datasets/encoding.js";
 import { isInOnePiece } from "../datasets/encode-one-piece.js";
 import { inputWarning, loadSplit, remarkLines, type LoadedSplit } from "../datasets/load-split.js";
 import { findSingleDataset } from "../datasets/registry.js";
 import { showRows, type ShownRow } from "../datasets/show-rows.js";
-import { trainingLayout, type BatchLayout } from "../datasets/build-batch.js";
+import { trainingLayout } from "../datasets/build-batch.js";
 import { classSetNames, isClassSetName } from "../datasets/class-sets.js";
 import { isTextSetName } from "../datasets/wikitext.js";
 import { tokenCacheFolder } from "../tokenizer/token-cache.js";
@@ -21,64 +16,8 @@ import { loadClassData } from "./class-data.js";
 import { loadDatasetFile } from "./dataset-file.js";
 import { unknownTokensOfRows, vocabularyOf } from "./known-tokens.js";
 import type { BaseModel } from "./load-base.js";
-import type { TaskName } from "./tasks/task.js";
 import { loadTextData } from "./text-data.js";
-
-export interface DataSettings {
-  /** What is learnt of the rows. Default: tokens, or classes where the set has them. */
-  readonly task?: TaskName | undefined;
-  /** A name of the data set table, or a file of rows. */
-  readonly dataset: string;
-  readonly datasetFile: string | undefined;
-  /** A file, or the share of the rows to hold out. */
-  readonly validation: string | undefined;
-  readonly dataDir: string | undefined;
-  readonly datasetRatio: number;
-  /** Whether a row's input stands in its prompt. */
-  readonly useInput: boolean;
-  readonly numWorkers: number;
-  readonly maxNewTokens: number | undefined;
-  /** Tokens in a block of running text; undefined: 512, or the model's positions. */
-  readonly blockSize?: number | undefined;
-  /** Where prompt and target stand in the rows of a file. */
-  readonly promptField?: string | undefined;
-  readonly targetField?: string | undefined;
-  /** Of a file's rows: a name or a file; see openOwnTemplate. */
-  readonly template?: string | undefined;
-  /** Tokens of a row of a file, at most. */
-  readonly maxLength?: number | undefined;
-  /** How many training rows to show; see showRows. */
-  readonly showRows?: number | undefined;
-  readonly compat: Compat;
-}
-
-/** Rows ready for batches, and where they came from. */
-export interface TrainingData {
-  readonly train: readonly EncodedRow[];
-  readonly validation: readonly EncodedRow[] | undefined;
-  /** The names of the classes of the rows; undefined where tokens are learnt. */
-  readonly labels?: readonly string[];
-  readonly layout: BatchLayout;
-  readonly padId: number;
-  /** Evaluation takes max(1, floor(--batch / this)) rows at a time. */
-  readonly evaluationBatchDivisor: number;
-  /** What the rows of a file were taken for. */
-  readonly remarks?: readonly string[];
-  /** Lines of --show_rows. */
-  readonly shown?: readonly string[];
-  /** Whether a file's rows were encoded by the model's tokenizer. */
-  readonly usesTokenizer?: boolean;
-  /** What the person has to know: rows that are cut, and what is dropped of them. */
-  readonly warnings: readonly string[];
-  /** Likewise, where validation chooses among checkpoints: that its rows are the test's. */
-  readonly choiceWarning: string | undefined;
-  /** Tokens that the model has no embedding for; see requireKnownTokensOf. */
-  readonly unknown: readonly UnknownTokens[];
-  /** SHA-256 of every file read, by path. */
-  readonly files: Readonly<Record<string, string>>;
-  /** Columns of the longest batch that can come up. */
-  readonly longest: number;
-}
+import type { DataSettings, TrainingData } from "./loaded-data.js";
 
 /**
  * Whether rows with classes are learnt: of a set that has them, or as --task says of a file.

@@ -7,7 +7,7 @@ import {
   encodeTrainingRows,
   targetTokensInTraining,
 } from "../../src/datasets/encode-rows.js";
-import type { EncodingOptions } from "../../src/datasets/encode-rows.js";
+import type { EncodingOptions } from "../../src/datasets/encoding.js";
 import { contextText, templates } from "../../src/datasets/templates.js";
 import { loadTokenizer } from "../../src/tokenizer/load-tokenizer.js";
 

@@ -380,6 +380,8 @@ test("readAdapter refuses virtual tokens of another model", async (t) => {
   const { message } = await errorOf(t, folder);
   t.regex(message, /"token_dim": found 8, expected 4 for this model/);
   t.regex(message, /"num_layers": found 3, expected 2 for this model/);
+  const more = await errorOf(t, await copyOf(t, "prefix", { num_virtual_tokens: 4 }));
+  t.regex(more.hint ?? "", /see whether adapter_config\.json says num_virtual_tokens$/);
 });
 
 test("readAdapter refuses unknown types, targets without a match and missing files, each with a hint", async (t) => {

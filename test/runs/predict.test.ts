@@ -1,7 +1,8 @@
 import test from "ava";
 import { findSingleDataset } from "../../src/datasets/registry.js";
 import { defaultDecodeSettings } from "../../src/decode/settings.js";
-import { decodeSettingsOf, type PredictionSettings } from "../../src/runs/predict.js";
+import { decodeSettingsOf } from "../../src/runs/predict.js";
+import type { PredictionSettings } from "../../src/runs/prediction-settings.js";
 
 const settings: PredictionSettings = {
   batch: 16,
