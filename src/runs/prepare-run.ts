@@ -12,9 +12,8 @@ import { hashModelFiles } from "../models/model-folder.js";
 import { float32Tensors } from "../models/weights/frozen-weights.js";
 import type { Adapter } from "../peft/adapter.js";
 import { readAdapterInit } from "../peft/adapter-init.js";
-import { buildAdapter, type AdapterSettings } from "../peft/build-adapter.js";
+import { buildAdapter } from "../peft/build-adapter.js";
 import { peftTypes, type PeftType } from "../peft/registry.js";
-import type { OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { describeHost, hashFiles, readCodeVersion, type RunFacts } from "../report/run-json.js";
 import { runtimeVersion } from "../runtime/providers.js";
@@ -28,58 +27,15 @@ import { createParameterStore, type ParameterStore } from "../train/parameters.j
 import { isEvaluationStep } from "../train/schedule.js";
 import { isPruned } from "../train/sparsity.js";
 import { learnsClasses, loadTrainingData } from "../train/training-data.js";
-import type { DataSettings, TrainingData } from "../train/loaded-data.js";
-import { DEFAULT_SEED, planTraining, type TrainingSettings } from "../train/training-settings.js";
+import type { TrainingData } from "../train/loaded-data.js";
+import { DEFAULT_SEED, planTraining } from "../train/training-settings.js";
 import { announceDecoding } from "./predict.js";
-import type { PredictionSettings } from "./prediction-settings.js";
 import { loadQuestions, type Questions } from "./questions.js";
-import type { GivenFlags } from "./recorded-flags.js";
 import type { AdapterStart } from "./start-adapter.js";
-
-/** All that a training run is asked for; cli/train-options.ts makes it from the flags. */
-export interface TrainingRunOptions
-  extends TrainingSettings, DataSettings, PredictionSettings, AdapterSettings, BaseStorage {
-  readonly peftType: string | undefined;
-  /** Undefined where nobody has named one. */
-  readonly modelName: string | undefined;
-  /** Where the model of this name is; undefined: at its name. */
-  readonly modelFolder?: string | undefined;
-  readonly adapterInit: string | undefined;
-  /** A trained adapter to go on with: a run's folder, a checkpoint, a peft adapter, or one on the Hub. */
-  readonly adapter?: string | undefined;
-  /** Which of its run's checkpoints, see pickCheckpoint. */
-  readonly loadOrder?: number;
-  /** The flags that somebody wrote. */
-  readonly givenFlags?: GivenFlags;
-  readonly outputFolder: string;
-  /** A run's folder, one of its checkpoints, or "true" or "latest" for the newest run of this name that was stopped. */
-  readonly resumeFromCheckpoint: string | undefined;
-  readonly expName: string;
-  readonly logSteps: number;
-  readonly logFormat: "plain" | "hf";
-  /** Of the weight files of full fine-tuning, at most. */
-  readonly maxShardBytes: number;
-  readonly deepSpeed?: { readonly totalSteps?: number | undefined } | undefined;
-  readonly seed: number | undefined;
-  readonly threads: number | undefined;
-  readonly maxNewTokens: number | undefined;
-  readonly compat: TrainingSettings["compat"];
-}
+import type { TrainingRunOptions, RunRecord } from "./training-run-options.js";
 
 /** Options of a run whose model is known. */
 export type NamedOptions = TrainingRunOptions & { readonly modelName: string };
-
-/** How the run was asked for, for its records. */
-export interface RunRecord {
-  /** The arguments after `hira`. */
-  readonly argv: readonly string[];
-  /** Every flag with its effective value. */
-  readonly flags: RunFacts["flags"];
-  /** Every flag with its default. */
-  readonly defaults: RunFacts["flags"];
-  /** Line 1 of output.jsonl. */
-  readonly originalFlags: OutputFile["flags"];
-}
 
 /** A --peft_type that this version has. @throws {UserError} otherwise */
 export const requirePeftType = (name: string | undefined): PeftType => {

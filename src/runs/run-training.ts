@@ -22,9 +22,8 @@ import {
   requirePeftType,
   type NamedOptions,
   type PreparedRun,
-  type RunRecord,
-  type TrainingRunOptions,
 } from "./prepare-run.js";
+import type { RunRecord, TrainingRunOptions } from "./training-run-options.js";
 import type { Questions } from "./questions.js";
 import { openAdapterStart, withAdapterFlags } from "./start-adapter.js";
 import { trainingSummary } from "./training-summary.js";

@@ -11,7 +11,7 @@ import type { ProgressUi } from "../report/progress.js";
 import type { BaseModel, BaseStorage } from "../train/load-base.js";
 import { learnsClasses } from "../train/training-data.js";
 import { openTrained, type TrainedModel } from "./open-trained.js";
-import type { RunRecord, TrainingRunOptions } from "./prepare-run.js";
+import type { RunRecord, TrainingRunOptions } from "./training-run-options.js";
 
 /** An adapter that a run goes on training, on its base. */
 export interface AdapterStart {

@@ -10,7 +10,7 @@ import type { Answer } from "../score/scorer.js";
 import { isScoredSet, scorerNameOf } from "../score/sets.js";
 import type { TrainingResult } from "../train/train-adapter.js";
 import { checkpointName } from "../train/trainer-state.js";
-import type { TrainingRunOptions } from "./prepare-run.js";
+import type { TrainingRunOptions } from "./training-run-options.js";
 
 /** A run that has ended, as far as its last lines speak of it. */
 export interface EndedRun {
