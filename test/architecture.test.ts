@@ -275,6 +275,7 @@ const namesMethodFlags: Readonly<Record<string, string>> = {
   "cli/original-flags.ts": "the 37 flags of train_hira.py in its order",
   "cli/flag-order.ts": "the order of the help",
   "cli/foreign-names.ts": "other programs",
+  "cli/train-reads.ts": "start values, which --adapter brings with it",
   "report/output-jsonl.ts": "line 2 of output.jsonl as train_hira.py writes it",
   "report/metrics.ts": "a column of metrics.jsonl is called as the flag whose effect it tells",
   "runs/run-evaluation.ts": "lines 1 and 2 of output.jsonl, from what a run has recorded",
@@ -321,6 +322,7 @@ const importsMethods: Readonly<Record<string, string>> = {
   "cli/": "--peft_type=qlora says how the base is held, and --qlora_adapter what is trained on it",
   "peft/build-adapter.ts": "the same",
   "runs/recorded-flags.ts": "the same",
+  "runs/start-adapter.ts": "the same",
   "runs/merged-tensors.ts": "a model folder is what full fine-tuning leaves",
   "runs/open-trained.ts": "the same",
   "runs/output-header.ts":
