@@ -146,6 +146,22 @@ for (const [name, config] of Object.entries(families))
     );
   });
 
+// See scripts/reference/gguf_models.py: the gguf package has written these from the models of the families.
+for (const family of ["mistral", "qwen2", "qwen3"])
+  test(`loadModelFolder reads a file of the gguf package as the folder that it was made from: ${family}`, async (t) => {
+    const file = await loadModelFolder(fixture(`gguf/${family}.gguf`));
+    const folder = await loadModelFolder(fixture(`models/families/${family}/model`));
+    const sizes = (value: object): unknown =>
+      JSON.parse(JSON.stringify({ ...value, ...(family !== "mistral" && { windows: undefined }) }));
+    t.deepEqual(sizes(file.model), sizes(folder.model));
+    t.deepEqual([...file.weights.keys()].sort(), [...folder.weights.keys()].sort());
+    for (const [name, entry] of file.weights) {
+      const original = folder.weights.get(name);
+      if (!original) return t.fail(name);
+      t.deepEqual(await readTensorAsFloat32(entry), await readTensorAsFloat32(original), name);
+    }
+  });
+
 test("planModelGguf keeps vectors in float32, and rows without whole blocks in float16", async (t) => {
   const { file } = await exportFolder(t, await makeFolder(t, llama), "q8_0");
   const types = new Map(
