@@ -206,6 +206,8 @@ export const readRecordedModel = async (runFolder: string): Promise<RecordedMode
 export type ResumedFacts = Pick<RunFacts, "startedAt" | "argv" | "code" | "host"> & {
   /** Updates done when it went on. */
   readonly step: number;
+  /** Flags that have other values from here on: a run that was made longer. */
+  readonly changed?: RunFacts["flags"];
 };
 
 /**
@@ -215,13 +217,15 @@ export type ResumedFacts = Pick<RunFacts, "startedAt" | "argv" | "code" | "host"
  */
 export const recordResumption = async (
   runFolder: string,
-  { startedAt, step, argv, code, host }: ResumedFacts,
+  { startedAt, step, argv, code, host, changed }: ResumedFacts,
 ): Promise<void> => {
   const path = join(runFolder, fileName);
   const json = await readRunJson(path);
   const before: readonly unknown[] = Array.isArray(json.resumed) ? json.resumed : [];
-  const resumed = [...before, { started_at: startedAt.toISOString(), step, argv, code, host }];
-  await writeFileAtomically(path, `${JSON.stringify({ ...json, resumed }, undefined, 2)}\n`);
+  const started_at = startedAt.toISOString();
+  const resumed = [...before, { started_at, step, argv, code, host, ...(changed && { changed }) }];
+  const flags = { ...objectIn(json, "flags", path), ...changed };
+  await writeFileAtomically(path, `${JSON.stringify({ ...json, flags, resumed }, undefined, 2)}\n`);
 };
 
 /**

@@ -25,6 +25,8 @@ import { checkpointName } from "../train/trainer-state.js";
 export interface ResumedRun extends ResumePoint {
   readonly runFolder: string;
   readonly recorded: RecordedRun;
+  /** Whether it had come to its end: then it goes on only where it is to be longer. */
+  readonly hasEnded: boolean;
   /** Gives the folder free again. */
   readonly release: () => Promise<void>;
 }
@@ -48,20 +50,14 @@ const locate = async (
       "Name the run: --resume_from_checkpoint=FOLDER",
     );
   }
-  const run = await locateRun(asked);
-  if (hasEnded(run.runFolder))
-    throw new UserError(
-      `Cannot go on with ${run.runFolder}: found output.jsonl, with which a run ends, expected a run that was stopped`,
-      "Start a new run for other settings, or evaluate this one with --ckpt",
-    );
-  return run;
+  return locateRun(asked);
 };
 
 /**
  * Finds the run that `asked` (--resume_from_checkpoint) means, takes its folder for this process, mends what a kill has left
  * half done, and chooses the checkpoint. Checkpoints that are passed over are told.
  *
- * @throws {UserError} if there is no such run, it has ended or is still running, or it has no whole checkpoint
+ * @throws {UserError} if there is no such run, it is still running, or it has no whole checkpoint
  */
 export const openResumedRun = async (
   asked: string,
@@ -77,7 +73,7 @@ export const openResumedRun = async (
     await cleanRunFolder(runFolder);
     const point = await findResumePoint(run);
     for (const { folder, reason } of point.skipped) ui.warn(`${folder} is passed over: ${reason}`);
-    return { ...point, runFolder, recorded, release };
+    return { ...point, runFolder, recorded, release, hasEnded: hasEnded(runFolder) };
   } catch (error) {
     await release();
     throw error;
@@ -105,15 +101,19 @@ const freeFlags: ReadonlySet<string> = new Set([
   "load_order",
 ]);
 
+/** The flags that say how long a run is. */
+const lengthFlags: ReadonlySet<string> = new Set(["max_steps", "epoch"]);
+
 const flagFaults = (
   found: RunFacts["flags"],
   recorded: JsonObject,
-  defaults: RunFacts["flags"],
+  { defaults, isLonger }: SameRunOptions,
 ): string[] => {
   const names = new Set([...Object.keys(found), ...Object.keys(recorded)]);
   return [...names].flatMap((name) => {
     // A run of an earlier version did not know every flag, and did as the default says.
     const [now, then] = [found[name], name in recorded ? recorded[name] : defaults[name]];
+    if (isLonger && lengthFlags.has(name)) return [];
     if (freeFlags.has(name) || quoteJson(now) === quoteJson(then)) return [];
     const areFiles = [now, then].every((x) => typeof x === "string" && isDatasetFile(x));
     if (name === "dataset" && areFiles) return [];
@@ -154,19 +154,50 @@ const fileFaults = (facts: RunFacts, recorded: RecordedRun): string[] => {
   return faults;
 };
 
+/** How a run that goes on may differ from what it was. */
+export interface SameRunOptions {
+  /** Every flag's default, for flags that the run's version did not know. */
+  readonly defaults: RunFacts["flags"];
+  /** Whether it is to be longer than it was, see isLongerRun. */
+  readonly isLonger: boolean;
+}
+
+/**
+ * Whether a run is to have more updates than when its checkpoint was saved.
+ *
+ * @throws {UserError} if it has ended and is to have no more, or is pruned on a schedule that its length decides
+ */
+export const isLongerRun = (
+  { runFolder, checkpoint, hasEnded: ended }: ResumedRun,
+  { totalSteps, isPruned }: { readonly totalSteps: number; readonly isPruned: boolean },
+): boolean => {
+  const before = checkpoint.state.totalSteps;
+  const isLonger = totalSteps > before;
+  if (ended && !isLonger)
+    throw new UserError(
+      `Cannot go on with ${runFolder}: found output.jsonl, with which a run ends, expected a run that was stopped, or more updates than its ${String(before)}`,
+      "More --max_steps or a larger --epoch makes it longer; --adapter begins a new run with what it has learned, and --ckpt evaluates it",
+    );
+  if (isLonger && isPruned)
+    throw new UserError(
+      `Cannot make ${runFolder} longer: found ${String(totalSteps)} updates, expected its ${String(before)}: pruning has followed a schedule over all of them`,
+      "--adapter begins a new run with what it has learned",
+    );
+  return isLonger;
+};
+
 /**
  * That this command line asks for the very run that is to go on.
  *
- * @param defaults every flag's default, for flags that the run's version did not know
  * @throws {UserError} naming every flag and file that would change the run's numbers
  */
 export const requireSameRun = (
   facts: RunFacts,
   { runFolder, recorded }: ResumedRun,
-  defaults: RunFacts["flags"],
+  options: SameRunOptions,
 ): void => {
   const faults = [
-    ...flagFaults(facts.flags, recorded.flags, defaults),
+    ...flagFaults(facts.flags, recorded.flags, options),
     ...fileFaults(facts, recorded),
   ];
   if (faults.length > 0)
@@ -176,6 +207,9 @@ export const requireSameRun = (
       `Take the run's own flags: ${resumeCommand(runFolder)}`,
     );
 };
+
+/** A file beside output.jsonl, for the answers of a run before it was made longer; no command takes it for answers. */
+export const earlierAnswers = (step: number): string => `output.jsonl.step-${String(step)}`;
 
 /** What may change the last bits although the run is the same one: another program, ONNX Runtime or processor. */
 export const describeSurroundings = (facts: RunFacts, { recorded }: ResumedRun): string[] => {

@@ -1,3 +1,4 @@
+import { rename } from "node:fs/promises";
 import { join } from "node:path";
 import { requireWritableFolder } from "../core/atomic-file.js";
 import { findDataset, hasAnswers } from "../datasets/registry.js";
@@ -13,6 +14,8 @@ import { lockRunFolder } from "../report/run-lock.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
 import { activities, InterruptedError, type InterruptSignal } from "../train/interrupt.js";
 import { requireModelName } from "../train/model-name.js";
+import { learningRate } from "../train/schedule.js";
+import { planTraining } from "../train/training-settings.js";
 import { classifyRows } from "./classify.js";
 import { countParameters, outputConfigOf } from "./output-header.js";
 import { answerSet, openPredictor } from "./predict.js";
@@ -30,6 +33,8 @@ import { trainingSummary } from "./training-summary.js";
 import { trainWithReports, type ReportedTraining } from "./report-training.js";
 import {
   describeSurroundings,
+  earlierAnswers,
+  isLongerRun,
   isNewestWanted,
   openResumedRun,
   removeLaterCheckpoints,
@@ -51,21 +56,37 @@ const openNewRun = async (
   return { runFolder, release };
 };
 
-/** The folder of the run that goes on, once it is sure that this is the same run. */
+/** The folder of the run that goes on, once it is sure that this is the same run, or the same and longer. */
 const continueRun = async (
   resumed: ResumedRun,
-  facts: RunFacts,
+  { facts, data, adapter }: PreparedRun,
+  options: TrainingRunOptions,
   { defaults }: RunRecord,
   ui: ProgressUi,
 ): Promise<void> => {
-  requireSameRun(facts, resumed, defaults);
+  const { runFolder, checkpoint } = resumed;
+  const plan = planTraining(options, data.train.length);
+  const { totalSteps, warmupSteps } = plan;
+  const isPruned = adapter.pruning !== undefined;
+  const isLonger = isLongerRun(resumed, { totalSteps, isPruned });
+  requireSameRun(facts, resumed, { defaults, isLonger });
   const changes = describeSurroundings(facts, resumed);
   if (changes.length > 0)
     ui.warn(`The last bits may differ from an uninterrupted run's: ${changes.join(", ")}`);
-  const { runFolder, checkpoint } = resumed;
-  await recordResumption(runFolder, { ...facts, step: checkpoint.step });
+  const { max_steps = null, epoch = null } = facts.flags;
+  const changed = isLonger && { changed: { max_steps, epoch } };
+  await recordResumption(runFolder, { ...facts, ...changed, step: checkpoint.step });
   await removeLaterCheckpoints(resumed, ui);
   ui.line(`Going on from ${checkpoint.folder}`);
+  if (!isLonger) return;
+  await writeRunConfig(runFolder, facts.flags, await foundPaths(options, facts));
+  const before = checkpoint.state.totalSteps;
+  const answers = earlierAnswers(before);
+  if (resumed.hasEnded) await rename(join(runFolder, "output.jsonl"), join(runFolder, answers));
+  const rate = learningRate({ peak: options.lr, warmupSteps, totalSteps }, checkpoint.step);
+  ui.line(
+    `The run is longer now, ${String(totalSteps)} updates in place of ${String(before)}: the learning rate follows the schedule of ${String(totalSteps)}, and is ${String(Number(rate.toPrecision(4)))} at step ${String(checkpoint.step + 1)}${resumed.hasEnded ? `; the answers so far are in ${answers}` : ""}`,
+  );
 };
 
 /**
@@ -74,6 +95,7 @@ const continueRun = async (
  *
  * With `adapter` the parameters start as they stand in one that was trained, and what it is counts in place of the flags.
  * With `resumeFromCheckpoint` a run that was stopped goes on in its folder, to the bits it would have had without the stop.
+ * More updates than it had make it longer: they follow the schedule of all of them.
  * Resolves to the run folder. A signal ends the run with a checkpoint and without answers.
  * @throws {UserError} on what the person can mend; nothing is written before model, data and flags have been checked
  */
@@ -115,7 +137,7 @@ export const runTraining = async (
     const { trainable, all } = countParameters(prepared.base, prepared.adapter);
     ui.line(trainableLine(trainable, all));
     interrupt.throwIfRequested();
-    if (resumed) await continueRun(resumed, prepared.facts, record, ui);
+    if (resumed) await continueRun(resumed, prepared, options, record, ui);
     const opened = resumed ?? (await openNewRun(options, nameOf(options), prepared.facts));
     ({ release } = opened);
     const { runFolder } = opened;

@@ -152,3 +152,44 @@ test("--adapter is refused by name where flags, base or kind contradict it", asy
   await attempt(/model.safetensors is another/, `--model=${other}`, `--adapter=${run}`);
   await attempt(/--r_ab: found 3, expected 2/, `--adapter=${run}`, "--r_ab=3");
 });
+
+test("--resume_from_checkpoint with more --max_steps makes a run longer that has ended: 10 and 10 updates", async (t) => {
+  const root = await makeTempFolder(t);
+  const rows = await writeRows(root, 4);
+  const flags = [...flagsOf(rows), base, "--peft_type=hira", "--r_ab=2"];
+  const run = await trainTiny(t, join(root, "runs"), ...flags, "--max_steps=10");
+  const [first, loss] = [await lossesOf(run), await lossOf(t, rows, `--ckpt=${run}`)];
+  const goOn = (...more: readonly string[]) =>
+    runHira(...flags, `--output_folder=${join(root, "runs")}`, `--resume=${run}`, ...more);
+
+  const same = await goOn("--max_steps=10");
+  t.is(same.code, 2);
+  t.regex(same.err, /with which a run ends, expected .* more updates than its 10[^]*--max_steps/);
+  const other = await goOn("--max_steps=20", "--lr=2e-2");
+  t.is(other.code, 2);
+  t.regex(other.err, /--lr: found 0.02, expected 0.01/);
+
+  const { code, out, err } = await goOn("--max_steps=20");
+  t.is(code, 0, err);
+  t.regex(
+    out,
+    /longer now, 20 updates in place of 10: the learning rate follows the schedule of 20, and is 0.005 at step 11; the answers so far are in output.jsonl.step-10/,
+  );
+  const losses = await lossesOf(run);
+  t.is(losses.length, 20);
+  t.deepEqual(losses.slice(0, 10), first);
+  t.true(Math.abs((losses[10] ?? NaN) - loss) < 1e-6);
+  t.true((losses[19] ?? NaN) < loss);
+  const lines = (await readFile(join(run, "metrics.jsonl"), "utf8")).trim().split("\n");
+  const { lr } = JSON.parse(lines[10] ?? "{}") as { readonly lr: number };
+  t.is(lr, 0.005);
+  t.is((await runJson(run)).flags.max_steps, 20);
+  t.true((await readdir(run)).includes("output.jsonl.step-10"));
+
+  // From here on it is a run of 20 updates, for its records too.
+  const config = `--config=${join(run, "config.yaml")}`;
+  await rm(join(run, "output.jsonl"));
+  const again = await runHira(config, `--resume=${run}`);
+  t.is(again.code, 0, again.err);
+  t.deepEqual(await lossesOf(run), losses);
+});
