@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { Template } from "@huggingface/jinja";
-import { messageOf, UserError } from "../core/errors.js";
+import { didYouMean, messageOf, UserError } from "../core/errors.js";
 import { chatMl, chatTemplateOf, makeChatTemplate } from "../tokenizer/chat-template.js";
 import type { Chat } from "../tokenizer/chat-message.js";
 import type { ChatTemplate } from "../tokenizer/chat-template.js";
@@ -9,6 +9,7 @@ import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { countLabels, noLoss, type EncodedRow } from "./encoded-rows.js";
 import type { OwnForm, OwnRow } from "./own-rows.js";
 import { throwFaults, type RecordFile } from "./read-records.js";
+import { fieldsOfTemplate } from "./template-fields.js";
 import { contextText, templates } from "./templates.js";
 
 /** The names that --template takes; anything else is a file. */
@@ -22,6 +23,8 @@ export interface OwnTemplate {
   prompt?(fields: Readonly<Record<string, string>>): string;
   /** What stands between prompt and target, and is learnt with it. */
   readonly before?: string;
+  /** The fields that a template of the person's own writes into every prompt. */
+  readonly reads?: ReadonlySet<string>;
   readonly chat?: ChatTemplate;
 }
 
@@ -81,7 +84,11 @@ export const openOwnTemplate = async (
   const source = await readTemplate(name);
   try {
     const template = new Template(source);
-    return { name: name ?? "", prompt: (fields) => template.render({ ...fields }) };
+    return {
+      name: name ?? "",
+      reads: fieldsOfTemplate(source),
+      prompt: (fields) => template.render({ ...fields }),
+    };
   } catch (error) {
     throw new UserError(
       `Cannot use --template ${name ?? ""}: ${messageOf(error)}`,
@@ -127,6 +134,24 @@ export interface OwnEncoding {
   readonly encoding?: EncodeTextsOptions;
 }
 
+/** @throws {UserError} if a template writes a field that no row has: Jinja writes nothing there, and says nothing of it */
+const requireFields = (
+  path: string,
+  rows: readonly OwnRow[],
+  { name, reads = new Set() }: OwnTemplate,
+): void => {
+  const known = new Set(
+    rows.flatMap((row) => (row.kind === "pair" ? Object.keys(row.fields) : [])),
+  );
+  const missing = [...reads].filter((field) => !known.has(field));
+  if (missing.length === 0 || known.size === 0) return;
+  throw new UserError(
+    `Cannot use --template ${name} on ${path}: found ${missing.map((field) => `{{ ${field} }}`).join(", ")}, expected fields of its rows that are texts: ${[...known].join(", ")}`,
+    didYouMean(missing[0] ?? "", [...known]) ??
+      "A field that only some rows have is asked for with {% if field %}",
+  );
+};
+
 /** What of a row's whole text is learnt, as texts whose ids say where. */
 interface Piece {
   readonly row: number;
@@ -151,6 +176,7 @@ export const encodeOwnRows = async (
   { tokenizer, template, maxLength, numbers, allowsUnlabelled = false, encoding }: OwnEncoding,
 ): Promise<OwnEncoded> => {
   const placeOf = (row: number): string => records[row]?.place ?? "";
+  requireFields(path, rows, template);
   const faults: string[] = [];
   const pieces = numbers.flatMap((row): Piece[] => {
     const own = rows[row];

@@ -2,6 +2,7 @@ import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import test from "ava";
+import { fieldsOfTemplate } from "../../src/datasets/template-fields.js";
 import { madeUpChats } from "../support/made-up-chats.js";
 import { runHira } from "../support/run-hira.js";
 import { makeTempFolder } from "../support/temp-folder.js";
@@ -63,6 +64,28 @@ test("rows of each form train, tables too", async (t) => {
     t.is(code, 0, name + err);
     t.regex(out + err, expected);
   }
+});
+
+test("what a prompt's template writes and no row has is refused, what it asks for first is not", async (t) => {
+  t.deepEqual(
+    [
+      ...fieldsOfTemplate(
+        "{% set n = 1 %}{% for x in list %}{{ x.a }}{{ loop.index }}{% endfor %}{% if input %}{{ input }}{% endif %}" +
+          "{{ a | trim | default(b) }} {{ prompt.foo }} {{ prompt.strip() }} {{ n }} {{ c if c is defined else d[e] }}",
+      ),
+    ].sort(),
+    ["b", "d", "e", "list", "prompt", "prompt.foo"],
+  );
+  const folder = await makeTempFolder(t);
+  const [path, template] = [join(folder, "a.jsonl"), join(folder, "t.jinja")];
+  await writeFile(path, JSON.stringify({ ask: "two?", gold: "2" }) + "\n");
+  await writeFile(template, "Q {{ aks }}{% if context %}{{ context }}{% endif %}\nA ");
+  const { code, err } = await runHira(
+    ...flags(folder, `--dataset=${path}`, "--prompt_field=ask", "--target_field=gold"),
+    ...[`--template=${template}`, "--eval_strategy=no"],
+  );
+  t.is(code, 2);
+  t.regex(err, /found \{\{ aks \}\}, expected fields of its rows that are texts: .*ask/);
 });
 
 test("a prompt's template from a file, and fields by name", async (t) => {
