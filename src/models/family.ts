@@ -16,14 +16,24 @@ export interface ModelFamily<Config> {
  * @param where names the file in errors
  * @throws {UserError} one that lists every field that is missing, has a wrong type or is not supported
  */
-export type OpenModel = (raw: JsonObject, where: string) => Model;
+export interface OpenModel {
+  (raw: JsonObject, where: string): Model;
+  /** What the file says, with transformers' defaults filled in: to compare files, not to look into. @throws {UserError} likewise */
+  readonly readConfig: (raw: JsonObject, where: string) => object;
+}
 
 /** Closes over the family's config, so that no room above can see it. */
-export const defineFamily =
-  <Config>({ readConfig, model }: ModelFamily<Config>): OpenModel =>
-  (raw, where) => {
+export const defineFamily = <Config extends object>({
+  readConfig,
+  model,
+}: ModelFamily<Config>): OpenModel => {
+  const read = (raw: JsonObject, where: string): Config => {
     const faults: string[] = [];
     const config = readConfig(raw, faults);
     if (faults.length > 0) throw userErrorOfFaults(`Cannot load ${where}`, faults);
-    return model(config);
+    return config;
   };
+  return Object.assign((raw: JsonObject, where: string): Model => model(read(raw, where)), {
+    readConfig: read,
+  });
+};

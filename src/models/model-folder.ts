@@ -15,6 +15,7 @@ import { modelFile } from "./model-files.js";
 import { completeNames } from "./name-prefix.js";
 import { nameShards, singleName } from "./shards.js";
 import { families } from "./families.js";
+import type { OpenModel } from "./family.js";
 import type { Model, ModelTokenIds } from "./model.js";
 import { readTokenIds } from "./token-ids.js";
 import { requireUnquantizedConfig, requireUnquantizedNames } from "./quantized.js";
@@ -72,12 +73,27 @@ const namesIn = (path: string): Promise<readonly string[]> =>
 
 /** A model's config.json, checked; a classifier's gives a classifier. @throws {UserError} as loadModelFolder */
 export const parseConfig = (raw: JsonObject, where: string): Model => {
+  const model = familyOf(raw, where)(raw, where);
+  const labels = labelsOfConfig(raw, where);
+  return labels ? classifierModel(model, labels) : model;
+};
+
+/**
+ * What a config.json says of a model's numbers, in one text: not how the file is laid out, nor which tokens begin, end and fill texts.
+ *
+ * @throws {UserError} as loadModelFolder
+ */
+export const numbersOfConfig = (raw: JsonObject, where: string): string =>
+  JSON.stringify({
+    ...familyOf(raw, where).readConfig(raw, where),
+    labels: labelsOfConfig(raw, where),
+    ...{ bosId: undefined, eosIds: undefined, padId: undefined },
+  });
+
+const familyOf = (raw: JsonObject, where: string): OpenModel => {
   const type = raw.model_type;
-  if (typeof type === "string" && Object.hasOwn(families, type)) {
-    const model = families[type as keyof typeof families](raw, where);
-    const labels = labelsOfConfig(raw, where);
-    return labels ? classifierModel(model, labels) : model;
-  }
+  if (typeof type === "string" && Object.hasOwn(families, type))
+    return families[type as keyof typeof families];
   const supported = Object.keys(families);
   throw new UserError(
     `Cannot load ${where}: found model_type ${quoteJson(type)}, expected one of ${supported.join(", ")}`,

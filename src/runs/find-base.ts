@@ -7,7 +7,7 @@ import { readJsonObject, type JsonObject } from "../core/json-file.js";
 import type { HubUi } from "../models/hub/fetch-snapshot.js";
 import { findOnHub } from "../models/hub/find-on-hub.js";
 import { hubNameOfSnapshot, hubNameText, parseHubName } from "../models/hub/hub-name.js";
-import { loadModelFolder, parseConfig, type ModelFolder } from "../models/model-folder.js";
+import { loadModelFolder, numbersOfConfig, type ModelFolder } from "../models/model-folder.js";
 import { isModelPath, modelFile } from "../models/model-files.js";
 import { readAdapterConfig } from "../peft/adapter-files.js";
 import { readRecordedModel, type RecordedModel } from "../report/run-json.js";
@@ -40,18 +40,9 @@ const isDecisive = (name: string): boolean =>
 const realPathOf = (path: string): Promise<string | undefined> =>
   realpath(path).catch(() => undefined);
 
-/** What a config says of a model's numbers: not how the file is laid out, nor which tokens begin, end and fill texts. */
-const numbersOf = (raw: JsonObject, where: string): string =>
-  JSON.stringify({
-    ...parseConfig(raw, where),
-    bosId: undefined,
-    eosIds: undefined,
-    padId: undefined,
-  });
-
 const saysTheSame = async (path: string, recorded: JsonObject | undefined): Promise<boolean> =>
   recorded !== undefined &&
-  numbersOf(await readJsonObject(path), path) === numbersOf(recorded, "run.json");
+  numbersOfConfig(await readJsonObject(path), path) === numbersOfConfig(recorded, "run.json");
 
 /**
  * The files of a folder that are not those of a run's base model, by their hashes; all of them are read.

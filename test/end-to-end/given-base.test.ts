@@ -104,6 +104,22 @@ test("a run's folder and its checkpoints refuse another base, and find theirs an
   t.is(largestDifference(await logits(t, `--ckpt=${run}`, `--model=${moved}`), expected), 0);
 
   const lines = await commandLines(folder);
+  // A config.json may be laid out otherwise and name other special tokens; one that computes other numbers is another model's.
+  const config = JSON.parse(await readFile(join(moved, "config.json"), "utf8")) as object;
+  for (const [change, code] of [
+    [{ bos_token_id: 3 }, 0],
+    [{ rms_norm_eps: 1e-3 }, 2],
+    [{ rope_theta: 5e5, rope_parameters: undefined }, 2],
+  ] as const) {
+    await writeFile(join(moved, "config.json"), JSON.stringify({ ...config, ...change }, null, 4));
+    const { code: found, err } = await runHira(
+      ...(lines.forward ?? []),
+      ...[`--ckpt=${run}`, `--model=${moved}`],
+    );
+    t.is(found, code, err);
+    if (code === 2) t.regex(err, /--model_name: found .*moved, whose config\.json is another/);
+  }
+  await rm(join(folder, "out.safetensors"));
   for (const ckpt of [run, best])
     for (const [name, line] of Object.entries(lines)) {
       if (name === "evaluate") continue;
