@@ -99,6 +99,29 @@ export const requireWritableFolder = async (
   }
 };
 
+/** Makes and removes a probe in a folder, or in the nearest one above it that is there. */
+const probeNearest = async (folder: string): Promise<void> => {
+  let nearest = resolve(folder);
+  while (!existsSync(nearest) && nearest !== dirname(nearest)) nearest = dirname(nearest);
+  await probeFolder(nearest);
+};
+
+/**
+ * As requireWritableFolder, before the work: leaves nothing behind, so that work which is refused makes no empty folder.
+ *
+ * @throws {UserError} if `folder` can neither be written nor made
+ */
+export const requireFolderToBe = async (
+  folder: string,
+  hint = "Choose another --output_folder",
+): Promise<void> => {
+  try {
+    await probeNearest(folder);
+  } catch (error) {
+    throw new UserError(`Cannot write to ${folder}: ${messageOf(error)}`, hint);
+  }
+};
+
 /**
  * Finds out before the work whether a file can be written at its end: makes and removes a probe in the file's folder, or in the nearest
  * folder above it that is there. Leaves nothing behind.
@@ -106,10 +129,8 @@ export const requireWritableFolder = async (
  * @throws {UserError} if it cannot
  */
 export const requireWritablePath = async (path: string, hint: string): Promise<void> => {
-  let folder = dirname(resolve(path));
-  while (!existsSync(folder) && folder !== dirname(folder)) folder = dirname(folder);
   try {
-    await probeFolder(folder);
+    await probeNearest(dirname(resolve(path)));
   } catch (error) {
     throw new UserError(`Cannot write ${path}: ${messageOf(error)}`, hint);
   }

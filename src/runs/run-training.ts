@@ -1,6 +1,6 @@
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
-import { requireWritableFolder } from "../core/atomic-file.js";
+import { requireFolderToBe } from "../core/atomic-file.js";
 import { findDataset, hasAnswers } from "../datasets/registry.js";
 import { isClassifier } from "../models/classifier.js";
 import { initializationWords } from "../peft/options/initialization.js";
@@ -131,7 +131,7 @@ export const runTraining = async (
     const peftType = requirePeftType(options.peftType);
     // Paged moments lie there also where a run goes on elsewhere.
     if (!resumed || options.optimizer === "paged_adamw_32bit")
-      await requireWritableFolder(outputFolder);
+      await requireFolderToBe(outputFolder);
     if (hasAnswers(options.dataset)) findDataset(options.dataset);
     const prepared = await prepareRun(peftType, options, record, ui, start);
     const { trainable, all } = countParameters(prepared.base, prepared.adapter);

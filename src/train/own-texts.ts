@@ -176,11 +176,14 @@ export const describeOwnSplits = (
 ): string => {
   const { path, records } = train.file;
   const rows = records.length === 1 ? "row" : "rows";
+  const leavesLabels =
+    form.kind === "text" && records.some(({ value }) => value.label !== undefined);
   return (
     `${path}: ${String(records.length)} ${rows} of ${form.name}${template ? howWritten(form, template) : ""}` +
     (validation && isShared
       ? `; ${String(validation.numbers.length)} held out for validation, ${String(train.numbers.length)} to train on`
-      : "")
+      : "") +
+    (leavesLabels ? "; their label is not used, --task=sequence-classification learns it" : "")
   );
 };
 

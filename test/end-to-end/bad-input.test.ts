@@ -51,6 +51,13 @@ test("hira train works on the rows that these tests break", async (t) => {
   t.is(code, 0, err);
 });
 
+test("a run that is refused leaves no folder behind", async (t) => {
+  const { flags, folder } = await prepare(t);
+  const { code } = await runHira(...flags, `--model=${join(folder, "nowhere")}`);
+  t.is(code, 2);
+  t.deepEqual(await readdir(folder), ["rows.jsonl"]);
+});
+
 test("a truncated safetensors file is an error that names the file", async (t) => {
   const setting = await prepare(t);
   const model = join(setting.folder, "model");

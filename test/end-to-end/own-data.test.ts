@@ -53,6 +53,7 @@ test("rows of each form train, tables too", async (t) => {
     ["b.json", JSON.stringify([{ instruction: "Add", input: "2, 2", output: "4" }]), /alpaca/],
     ["c.csv", 'question,answer\n"How\nmany?","four, ""4"""\n', /question\/answer.*template qa/],
     ["d.jsonl", JSON.stringify({ text: "word ".repeat(100) }), /texts are longer than 100 tokens/],
+    ["e.jsonl", '{"text":"good","label":1}', /label is not used, --task=sequence-classification/],
   ];
   for (const [name, text, expected] of files) {
     const path = join(folder, name);
