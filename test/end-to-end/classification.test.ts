@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -229,5 +230,5 @@ test("labels and texts that are none say in which row, and nothing is written", 
     await fails([row("a", 0), row("b", 1)], `--validation=${validation}`),
     /validation\.jsonl, line 1: found label 2, expected a whole number from 0 to 1/,
   );
-  t.deepEqual(await readdir(join(folder, "out")), []);
+  t.false(existsSync(join(folder, "out")));
 });

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -128,7 +129,7 @@ test("what own data cannot be trained on says what to do, and writes nothing", a
   );
   t.regex(await fails('{"text":"a"}\n', "--validation=0.5"), /without|found 1 rows|no effect/i);
   t.regex(await fails('{"input_ids":[1,2],"labels":[1,2]}\n', "--template=qa"), /found token ids/);
-  t.deepEqual(await readdir(join(folder, "out")), []);
+  t.false(existsSync(join(folder, "out")));
 });
 
 test("--ckpt answers a file's rows as they were trained, and hira score compares them as texts", async (t) => {
