@@ -2,6 +2,7 @@ import { didYouMean } from "../core/errors.js";
 import type { FlagFault, Flags } from "../core/flag.js";
 import { foreignNameHint } from "./foreign-names.js";
 
+/** A command line as it was understood, and every fault found in it. */
 export interface ReadArguments {
   /** `--flag=value` or `--switch`, full names, in the order given; then `--` and the rest. */
   readonly canonical: readonly string[];

@@ -6,6 +6,7 @@ import { ownFlags } from "./own-flags.js";
 /** Every flag of every command. The snake_case of train_hira.py lives in the tables, and in the files of the methods, and stops here. */
 export const flags = { ...trainHiraFlags, ...ownFlags, ...methodFlags };
 
+/** The name of a flag of any command, without the dashes. */
 export type FlagName = keyof typeof flags;
 
 /** Every flag's value as it was parsed, by the flag's own name. */

@@ -18,6 +18,7 @@ import { interruptNames, type InterruptSignal } from "../train/interrupt.js";
 import { isInterruptCode } from "./interrupt.js";
 import { sameSettings, type PlannedRun, type SweepPlan } from "./sweep-plan.js";
 
+/** A sweep to start or to go on with, and where it reports. */
 export interface SweepOptions {
   readonly plan: SweepPlan;
   /** The sweep's folder: its state, and a folder a run. */

@@ -42,6 +42,7 @@ export const trainFlags = pickFlags([
   "log_format",
 ]);
 
+/** The checked value of every flag of `hira train`, by its name. */
 export type TrainFlagValues = ValuesOf<typeof trainFlags>;
 
 /** What must hold between the flags of `hira train`, whatever each one's own limits. */

@@ -17,6 +17,7 @@ import type { Source } from "./reads.js";
 import { effectiveLoadBit } from "./storage-options.js";
 import { crossFaults, type TrainFlagValues } from "./train-flags.js";
 
+/** Which rows a run learns from, and how they are read, cut and encoded. */
 export interface DataOptions {
   /** Undefined: what resolveDataRoot finds. */
   readonly dataDir: string | undefined;
@@ -43,6 +44,7 @@ export interface DataOptions {
   readonly limit: number | undefined;
 }
 
+/** Where a run computes, in which number type, on how many threads (undefined: the runtime's choice). */
 export interface DeviceOptions {
   readonly device: string;
   readonly precision: Precision;

@@ -33,6 +33,7 @@ export const compatNames = [
   "scorer",
 ] as const;
 
+/** A name that --compat takes. */
 export type CompatName = (typeof compatNames)[number];
 
 /** The behaviours that are switched on. Empty: all of ours. */

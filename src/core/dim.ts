@@ -4,6 +4,7 @@
  * Strings are canonical (terms and factors sorted, a plain number last), so equal sizes are equal strings.
  */
 export type Dim = number | string;
+/** The sizes of a tensor's axes, the outermost first; a scalar has none. */
 export type Shape = readonly Dim[];
 
 /** Monomial ("batch*seq"; "" is the constant term) -> coefficient. */
@@ -46,6 +47,7 @@ const format = (polynomial: Polynomial): Dim => {
 /** The canonical form of a dimension. @throws {RangeError} if it is not a polynomial in names */
 export const canonicalDim = (dim: Dim): Dim => (typeof dim === "number" ? dim : format(parse(dim)));
 
+/** The sum of dimensions, like terms collected; without arguments 0. */
 export const addDims = (...dims: readonly Dim[]): Dim => {
   const sum = new Map<string, number>();
   for (const dim of dims)
@@ -53,6 +55,7 @@ export const addDims = (...dims: readonly Dim[]): Dim => {
   return format(sum);
 };
 
+/** The product of dimensions, multiplied out; without arguments 1. */
 export const multiplyDims = (...dims: readonly Dim[]): Dim => {
   let product: Polynomial = new Map([["", 1]]);
   for (const dim of dims) {
@@ -90,8 +93,7 @@ export const evaluateDim = (dim: Dim, sizes: Readonly<Record<string, number>>): 
   return total;
 };
 
-export const formatShape = (shape: Shape): string => `[${shape.join(", ")}]`;
-
+/** Whether shapes are equal axis by axis, as expressions: a name equals itself alone. */
 export const sameShape = (a: Shape, b: Shape): boolean =>
   a.length === b.length && a.every((dim, i) => dim === b[i]);
 

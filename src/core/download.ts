@@ -50,6 +50,7 @@ const dataAdvice: DownloadAdvice = {
   writing: "Make room, or choose a --data_dir that can be written",
 };
 
+/** What a download may send, what is known of the file, and what its messages say. */
 export interface DownloadOptions {
   /** Of a data set's file where it is left out. */
   readonly advice?: DownloadAdvice;
@@ -75,6 +76,7 @@ export interface DownloadOptions {
   readonly freeBytes?: (folder: string) => number;
 }
 
+/** What a finished download has brought. */
 export interface Downloaded {
   /** Bytes that were there from an earlier start. */
   readonly resumedAt: number;

@@ -2,6 +2,7 @@
 export type DType =
   "float32" | "float64" | "float16" | "bfloat16" | "int64" | "int32" | "int8" | "uint8" | "bool";
 
+/** The arrays that tensors lie in; Uint16Array holds the bits of float16 and bfloat16. */
 export type TypedArray =
   Float32Array | Float64Array | Uint16Array | BigInt64Array | Int32Array | Int8Array | Uint8Array;
 
@@ -27,6 +28,7 @@ export const dtypes: Readonly<Record<DType, DTypeFacts>> = {
   bool: { bytes: 1, onnx: 9, safetensors: "BOOL", array: Uint8Array },
 };
 
+/** Whether a dtype is one of floating-point numbers. */
 export const isFloat = (dtype: DType): boolean =>
   dtype === "float32" || dtype === "float64" || dtype === "float16" || dtype === "bfloat16";
 
@@ -36,4 +38,5 @@ export const allocate = (dtype: DType, length: number): TypedArray => {
   return new array(new ArrayBuffer(length * bytes), 0, length);
 };
 
+/** The product of the sizes: 1 for a scalar, 0 where an axis is empty. */
 export const elementCount = (shape: readonly number[]): number => shape.reduce((n, d) => n * d, 1);

@@ -11,12 +11,6 @@ export const bfloat16FromFloat32 = (value: number): number => {
   return ((b + 0x7fff + ((b >>> 16) & 1)) >>> 16) & 0xffff;
 };
 
-/** bfloat16 bits -> float32, exact. */
-export const float32FromBfloat16 = (half: number): number => {
-  bits[0] = half << 16;
-  return word[0] ?? 0;
-};
-
 /** float32 -> IEEE float16 bits, rounded to nearest, ties to even; beyond 65504 becomes infinity. */
 export const float16FromFloat32 = (value: number): number => {
   word[0] = value;

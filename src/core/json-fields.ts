@@ -13,14 +13,18 @@ const numberKind = (name: string, holds: (value: number) => boolean): Kind<numbe
     typeof value === "number" && Number.isFinite(value) && holds(value),
 });
 
+/** A whole number above 0, exact in a double. */
 export const size = numberKind("a whole number above 0", (n) => Number.isSafeInteger(n) && n > 0);
+/** A number above 0. */
 export const positive = numberKind("a number above 0", (n) => n > 0);
 /** A rate of dropout. */
 export const share = numberKind("a number from 0 to below 1", (n) => n >= 0 && n < 1);
+/** true or false; no other value stands for one. */
 export const flag: Kind<boolean> = {
   name: "true or false",
   is: (value) => typeof value === "boolean",
 };
+/** A string, the empty one included. */
 export const text: Kind<string> = { name: "text", is: (value) => typeof value === "string" };
 
 /**

@@ -10,6 +10,7 @@ export interface PlacedValue {
   readonly value: unknown;
 }
 
+/** The values of a file of JSON or JSON Lines, with their places in it. */
 export interface JsonValuesFile {
   readonly values: readonly PlacedValue[];
   /** SHA-256 of the file as stored (of the compressed bytes for .gz), 64 hexadecimal digits. */

@@ -37,6 +37,7 @@ const hashText = (text: string): number => {
   return hash;
 };
 
+/** A stream of pseudo-random numbers: the same seed gives the same numbers in the same order. */
 export interface RandomStream {
   /** The next 32 random bits. */
   bits(): number;

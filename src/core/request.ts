@@ -120,6 +120,7 @@ export const waitOf = (
   return waitMs > 0 ? Math.min(waitMs, longestWaitMs) : undefined;
 };
 
+/** One HTTP request, and how a refusal is explained. */
 export interface RequestOptions {
   readonly agent: Dispatcher;
   readonly method?: string | undefined;
@@ -284,6 +285,7 @@ const headOf = (
   return new Response(null, { status, statusText: STATUS_CODES[status] ?? "", headers });
 };
 
+/** How often and how patiently a failed request is made again. */
 export interface Attempts {
   /** Attempts without news after which it is given up. */
   readonly attempts: number;

@@ -19,6 +19,7 @@ export interface Vocabulary {
   readonly textOf?: TokenText;
 }
 
+/** Whether `id` is a row of a table of `vocabularySize` tokens, from 0. */
 export const isKnownId = (id: number, vocabularySize: number): boolean =>
   Number.isInteger(id) && id >= 0 && id < vocabularySize;
 
@@ -53,6 +54,7 @@ export const describeTokens = (ids: ReadonlyMap<number, number>, textOf?: TokenT
   return shown.join(", ") + (rest > 0 ? ` and ${String(rest)} more` : "");
 };
 
+/** What to do about token ids that the model has no rows for: the hint of every such UserError. */
 export const unknownTokensHint =
   "Take these tokens out, or take tokenizer and model from one folder. Where tokens were added to the tokenizer, the model needs " +
   "rows for them: model.resize_token_embeddings(len(tokenizer)) in transformers";

@@ -18,6 +18,7 @@ export interface LengthSummary {
   readonly max: number;
 }
 
+/** Lengths of a split's rows in tokens, and the numbers of the rows that lose something. */
 export interface SplitAnalysis {
   readonly split: Split;
   readonly path: string;
@@ -34,6 +35,7 @@ export interface SplitAnalysis {
   readonly unlabelled: readonly number[];
 }
 
+/** What a data set's splits hold, what the limits cut, and which contexts several splits share. */
 export interface DatasetAnalysis {
   readonly splits: readonly SplitAnalysis[];
   readonly limits: LengthLimits;

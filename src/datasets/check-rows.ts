@@ -48,6 +48,7 @@ export interface Finding {
   readonly isWrong: boolean;
 }
 
+/** How many rows a split has, and how long they are. */
 export interface SplitLengths {
   readonly split: Split;
   readonly path: string;
@@ -66,6 +67,7 @@ export interface PaddingCheck {
   readonly fixed?: number;
 }
 
+/** What a check finds in rows before they are learned. */
 export interface DataCheck {
   readonly splits: readonly SplitLengths[];
   readonly limits?: LengthLimits;
@@ -80,6 +82,7 @@ export interface DataCheck {
 /** A share of rows beyond which what is bad in single rows makes a run wrong. */
 export const toleratedShare = 0.01;
 
+/** How rows would be cut and batched, and what kind of rows they are. */
 export interface CheckOptions {
   /** --batch */
   readonly batch: number;

@@ -32,10 +32,13 @@ export const classSets = {
   },
 } as const satisfies Readonly<Record<string, ClassSet>>;
 
+/** A data set of texts with classes, as --dataset names it. */
 export type ClassSetName = keyof typeof classSets;
 
+/** All data sets of texts with classes. */
 export const classSetNames = Object.keys(classSets) as readonly ClassSetName[];
 
+/** Whether --dataset names a set of texts with classes. */
 export const isClassSetName = (name: string): name is ClassSetName =>
   (classSetNames as readonly string[]).includes(name);
 

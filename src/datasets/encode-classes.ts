@@ -10,6 +10,7 @@ import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { ClassRow } from "./class-rows.js";
 import type { EncodedRow } from "./encoded-rows.js";
 
+/** Texts with classes as token ids, and what the limit took of them. */
 export interface EncodedClasses {
   readonly rows: readonly EncodedRow[];
   /** Numbers of the rows that lost their end at the limit. */

@@ -15,6 +15,7 @@ export interface DecodingDefaults {
   readonly adjustable: boolean;
 }
 
+/** The likeliest token at every step, whatever --beam_size says. */
 export const greedy: DecodingDefaults = {
   beams: 1,
   lengthPenalty: 1,

@@ -41,6 +41,7 @@ export interface FetchedFile {
   readonly check: Check | undefined;
 }
 
+/** Where a data set's files go, where they come from, and which content is accepted. */
 export interface FetchOptions {
   /** The data root; made where it is missing. */
   readonly root: string;
@@ -61,6 +62,7 @@ export interface FetchOptions {
   readonly onRetry?: NonNullable<DownloadOptions["onRetry"]>;
 }
 
+/** The files of a data set that are in place now, and those that are not. */
 export interface Fetched {
   readonly files: readonly FetchedFile[];
   /** Paths under the root that are still missing: they have to be unpacked by hand. */

@@ -7,6 +7,7 @@ import type { Dataset } from "./registry.js";
 import type { LoadedRows, Row, Split } from "./rows.js";
 import { templates, type Template } from "./templates.js";
 
+/** A split's rows after --dataset_ratio, and what was in its file. */
 export interface LoadedSplit extends LoadedRows {
   readonly split: Split;
   /** Rows that the file gives, before --dataset_ratio. */

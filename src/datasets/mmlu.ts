@@ -8,6 +8,7 @@ import { templates } from "./templates.js";
 
 /** The answers' letters, in the order of a row's choices. */
 export const choiceLetters = ["A", "B", "C", "D"] as const;
+/** The letter of one of four choices. */
 export type ChoiceLetter = (typeof choiceLetters)[number];
 
 /** The Hub's training rows are called auxiliary_train; without them there are the five of each subject in dev. */

@@ -92,6 +92,7 @@ const promptOf = (own: OwnRow, template: OwnTemplate, bosToken: string): string 
   return template.chat?.prompt(chat) ?? "";
 };
 
+/** A file's rows with the prompts that ask them, number by number. */
 export interface OwnPrompts {
   readonly rows: readonly Row[];
   readonly prompts: readonly EncodedRow[];

@@ -108,6 +108,7 @@ const readTemplate = async (path = ""): Promise<string> => {
   }
 };
 
+/** Rows of an own file as token ids, and what the limit took of them. */
 export interface OwnEncoded {
   readonly rows: readonly EncodedRow[];
   /** The tokens that the limit has cut off, by the row's number. */
@@ -122,6 +123,7 @@ export interface OwnEncoded {
   readonly rewritten: readonly number[];
 }
 
+/** How rows of an own file become token ids. */
 export interface OwnEncoding {
   readonly tokenizer: Tokenizer;
   readonly template: OwnTemplate;

@@ -15,6 +15,7 @@ export type BatchOrder =
       readonly buckets: boolean;
     };
 
+/** The rows' lengths, and how they are gathered into batches. */
 export interface BatchPlanOptions {
   /** Of every row, in tokens. */
   readonly lengths: ArrayLike<number>;

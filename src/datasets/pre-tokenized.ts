@@ -4,6 +4,7 @@ import { countLabels, noLoss } from "./encoded-rows.js";
 import type { EncodedRow } from "./encoded-rows.js";
 import { readRecords, throwFaults } from "./read-records.js";
 
+/** Rows that came as token ids, and the file that they came from. */
 export interface PreTokenizedSet {
   readonly rows: readonly EncodedRow[];
   readonly path: string;

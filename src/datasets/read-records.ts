@@ -10,12 +10,14 @@ export const recordFileEndings = [
   ...[".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet"],
 ] as const;
 
+/** An object of a data file, and its place there. */
 export interface DataRecord {
   /** `row 3` of an array or of Parquet, `line 4` of other forms, all from 1: where error messages point; see PlacedValue. */
   readonly place: string;
   readonly value: Readonly<Record<string, unknown>>;
 }
 
+/** The objects of a data file, in its order. */
 export interface RecordFile {
   readonly path: string;
   readonly records: readonly DataRecord[];

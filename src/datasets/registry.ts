@@ -31,6 +31,7 @@ export const datasetNames = [
   "meta_math",
   "common_all",
 ] as const;
+/** A data set that --dataset names. */
 export type DatasetName = (typeof datasetNames)[number];
 
 /** A data set with the family that reads it. */

@@ -10,7 +10,9 @@ export interface Row {
 export const questionOf = ({ context, input }: Row): string =>
   input === undefined ? context : `${context}\n\n${input}`;
 
+/** The parts of a data set, in the order of use. */
 export const splits = ["train", "validation", "test"] as const;
+/** A part of a data set. */
 export type Split = (typeof splits)[number];
 
 /** What a file of rows held, before anything is encoded. */

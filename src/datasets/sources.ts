@@ -384,4 +384,5 @@ export const sourceNames = Object.keys(dataSources) as readonly SourceName[];
 /** A set's source. */
 export const sourceOf = (name: SourceName): DataSource => dataSources[name];
 
+/** Whether `hira data fetch` knows where the set of this name is published. */
 export const isSourceName = (name: string): name is SourceName => Object.hasOwn(dataSources, name);

@@ -8,6 +8,7 @@ import { readRecords, throwFaults } from "./read-records.js";
 import { splits } from "./rows.js";
 import type { Split } from "./rows.js";
 
+/** What `hira data split` has written. */
 export interface SplitResult {
   /** The files written, and how many rows each has. */
   readonly files: Readonly<Record<Split, { readonly path: string; readonly rows: number }>>;

@@ -2,8 +2,10 @@ import { noLoss, type EncodedRow } from "./encoded-rows.js";
 
 /** Where a begin-of-text token stands: nowhere, once in front of each text, or in front of every window. */
 export const bosRules = ["none", "text", "window"] as const;
+/** A rule for the begin-of-text token; see bosRules. */
 export type BosRule = (typeof bosRules)[number];
 
+/** How long text is cut into windows, in tokens. */
 export interface WindowOptions {
   /** The most tokens in a window, a begin-of-text token included. */
   readonly maxLength: number;

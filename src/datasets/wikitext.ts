@@ -22,10 +22,13 @@ export const textSets = {
   wikitext2_raw: { folder: "wikitext-2-raw", ending: "raw" },
 } as const satisfies Readonly<Record<string, TextSet>>;
 
+/** A data set of running text, as --dataset names it. */
 export type TextSetName = keyof typeof textSets;
 
+/** All data sets of running text. */
 export const textSetNames = Object.keys(textSets) as readonly TextSetName[];
 
+/** Whether --dataset names a set of running text. */
 export const isTextSetName = (name: string): name is TextSetName =>
   (textSetNames as readonly string[]).includes(name);
 

@@ -14,6 +14,7 @@ import {
 import type { DecodeSettings } from "./settings.js";
 import type { DecodeEngine, Prompt } from "./step-engine.js";
 
+/** How prompts that are decoded together are searched, and when a text ends. */
 export interface BatchOptions {
   readonly settings: DecodeSettings;
   /** The numbers of the prompts in the whole input: with `seed` they name their random numbers. */

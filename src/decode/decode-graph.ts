@@ -18,6 +18,7 @@ export interface LiveAdapter {
   readonly values: ReadonlyMap<string, Tensor>;
 }
 
+/** The model whose steps the graph computes, and the adapter that it computes beside it. */
 export interface DecodeGraphOptions {
   readonly model: Model;
   readonly weights: Pick<FrozenWeights, "tensor" | "typeOf">;

@@ -28,6 +28,7 @@ import { TreeCache } from "./tree-cache.js";
 import { maskName, windowedMask, windowsIn } from "./window-mask.js";
 import { bakeLiveAdapter, prefixOf, type Prefix } from "./virtual-tokens.js";
 
+/** The model to decode with, and how its session computes. */
 export interface EngineOptions {
   readonly model: Model;
   /** The model's tensors; float32 ones compute fastest, narrower ones are widened in every step. */

@@ -6,12 +6,14 @@ import type { Sequence, StopRule } from "./search.js";
 import { checkDecodeSettings, type DecodeSettings } from "./settings.js";
 import type { DecodeEngine, Prompt } from "./step-engine.js";
 
+/** How far decoding is, in prompts. */
 export interface GenerateProgress {
   /** Prompts whose search has ended, and all. */
   readonly finished: number;
   readonly total: number;
 }
 
+/** Prompts, how they are searched, and how many at once. */
 export interface GenerateOptions {
   readonly engine: DecodeEngine;
   readonly prompts: readonly Prompt[];

@@ -6,6 +6,7 @@ import type { DecodeSettings } from "./settings.js";
 /** A field of DecodeSettings that a file may decide, or `stopStrings`, which becomes a StopRule. */
 export type GenerationField = keyof GenerationConfig;
 
+/** Which settings of generation_config.json count, and the size of the vocabulary that its token ids must lie in. */
 export interface FollowOptions {
   /** Fields that somebody has given, so that the file's value does not count. */
   readonly given: ReadonlySet<GenerationField>;

@@ -17,6 +17,7 @@ export interface MergedLayer {
   readonly stored: Value;
 }
 
+/** How W = W0 + ΔW is computed for the layers of a method, and which outputs the graph has. */
 export interface MergedLayersOptions {
   readonly method: LinearMethod;
   /** The number type that W is computed in; W0 and the parameters are widened to it first. */

@@ -10,6 +10,7 @@ import type { LiveAdapter } from "./decode-graph.js";
 import { ModelEngine, type EngineOptions } from "./engine.js";
 import { mergedBytes, mergedModel } from "./merge-adapter.js";
 
+/** A base model with or without an adapter, and the memory that decoding may take. */
 export interface OpenEngineOptions extends Omit<EngineOptions, "weights" | "live"> {
   readonly weights: FrozenWeights;
   readonly adapted?: LiveAdapter | undefined;

@@ -41,6 +41,7 @@ export interface DecodeRun {
   dispose(): void;
 }
 
+/** How many beams, how many steps, and how many columns the prompts have, before the first step. */
 export interface StartOptions {
   readonly numBeams: number;
   /** The most steps that will be asked for, plus one: the prompts themselves give the first token. */

@@ -1,6 +1,7 @@
 import { MASKED } from "../models/blocks/attention.js";
 import { Tensor } from "../runtime/tensor.js";
 
+/** The sizes of a key-value cache: axes of every layer's keys and values, and beams a prompt. */
 export interface TreeCacheShape {
   readonly layers: number;
   readonly kvHeads: number;

@@ -62,6 +62,7 @@ export const unbuiltBlocks = [
   "tensor_parallel",
 ] as const;
 
+/** The keys of the configuration itself. */
 export const topLevelKeys = [
   "train_batch_size",
   "train_micro_batch_size_per_gpu",
@@ -120,6 +121,7 @@ export const passiveZeroKeys = [
   "zero_quantized_nontrainable_weights",
 ] as const;
 
+/** The keys of `zero_optimization`. */
 export const zeroKeys = [
   "stage",
   "offload_optimizer",
@@ -135,6 +137,7 @@ export const zeroKeys = [
   ...passiveZeroKeys,
 ] as const;
 
+/** The keys of `fp16`. */
 export const fp16Keys = [
   "enabled",
   "auto_cast",
@@ -147,6 +150,7 @@ export const fp16Keys = [
   "min_loss_scale",
 ] as const;
 
+/** The keys of `bf16`. */
 export const bf16Keys = [
   "enabled",
   "bf16_master_weights_and_grads",
@@ -155,6 +159,7 @@ export const bf16Keys = [
   "immediate_grad_update",
 ] as const;
 
+/** The values of `optimizer.type` that DeepSpeed knows, whether or not this program has them. */
 export const optimizerTypes = [
   "Adam",
   "AdamW",
@@ -166,6 +171,7 @@ export const optimizerTypes = [
   "SGD",
   "ZeroOneAdam",
 ] as const;
+/** The keys of `optimizer.params`. */
 export const optimizerParams = [
   "lr",
   "betas",
@@ -176,6 +182,7 @@ export const optimizerParams = [
   "torch_adam",
 ] as const;
 
+/** The values of `scheduler.type` that DeepSpeed knows, whether or not this program has them. */
 export const schedulerTypes = [
   "LRRangeTest",
   "OneCycle",
@@ -183,6 +190,7 @@ export const schedulerTypes = [
   "WarmupDecayLR",
   "WarmupLR",
 ] as const;
+/** The keys of `scheduler.params`. */
 export const schedulerParams = [
   "last_batch_iteration",
   "total_num_steps",

@@ -10,6 +10,7 @@ export type Classifier = Model & {
   readonly labels: readonly string[];
 };
 
+/** Whether a model has a head for classes, and names for them. */
 export const isClassifier = (model: Model): model is Classifier =>
   model.classifier !== undefined && model.labels !== undefined;
 

@@ -54,6 +54,7 @@ export interface ModelFolder {
   readonly warnings: readonly string[];
 }
 
+/** The file that says which shard holds which tensor, as transformers names it. */
 export const indexName = "model.safetensors.index.json";
 const pickleName = /^pytorch_model.*\.bin$/;
 

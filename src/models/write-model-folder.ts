@@ -16,6 +16,7 @@ import { toFloat32, writeSafetensors } from "./weights/safetensors.js";
 /** What models are stored in. */
 export type StorageDType = Extract<DType, "float32" | "float16" | "bfloat16">;
 
+/** A model folder's content: config, tensors, number type and shards. */
 export interface ModelToWrite {
   /** Made where it is missing. Weight files of an earlier model in it are removed. */
   readonly path: string;

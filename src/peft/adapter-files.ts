@@ -23,11 +23,13 @@ import { adapterFormats } from "./adapter-formats.js";
 import { namesToSave } from "./modules-to-save.js";
 import { findBaseCopies, isBaseCopy, type BaseCopies } from "./base-copies.js";
 
+/** A parameter's values in float32, row-major. */
 export interface AdapterValue {
   readonly shape: readonly number[];
   readonly data: Float32Array;
 }
 
+/** An adapter folder, read: what it adapts, and its parameters. */
 export interface LoadedAdapter {
   readonly adapter: AdapterDescription;
   /** By our parameter names: `<module path>.A`, `.B`, `.R`, `.magnitude`; `table`, `embedding` for virtual tokens. */

@@ -5,6 +5,7 @@ import type { ModelFolder } from "../models/model-folder.js";
 import { adapterFormats } from "./adapter-formats.js";
 import { isOtherTable } from "./base-copies.js";
 
+/** Start values out of the file of --adapter_init. */
 export interface AdapterInit {
   /** By our parameter names, in float32. */
   readonly values: ReadonlyMap<string, Float32Array>;

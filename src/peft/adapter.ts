@@ -21,6 +21,7 @@ import {
   type VirtualTokens,
 } from "./method.js";
 
+/** A parameter that trains: its shape and start value, and its place in the model. */
 export interface AdapterParameter extends ParameterSpec {
   /** `<module path>.<short name>`; under full fine-tuning the tensor's own name. */
   readonly name: string;

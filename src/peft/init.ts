@@ -16,8 +16,10 @@ export type Initializer = (
 
 const count = (shape: readonly number[]): number => shape.reduce((n, dim) => n * dim, 1);
 
+/** 0 everywhere, float32. */
 export const zeros: Initializer = (shape) => new Float32Array(count(shape));
 
+/** 1 everywhere, float32. */
 export const ones: Initializer = (shape) => new Float32Array(count(shape)).fill(1);
 
 /** Uniform in [low, high). */

@@ -19,6 +19,7 @@ export interface EvaluationProgress {
   readonly best: boolean;
 }
 
+/** What a training's progress shows, and what its time left counts. */
 export interface TrainingProgressOptions {
   /** Updates done already, when a run is resumed. */
   readonly start?: number;

@@ -30,11 +30,13 @@ export interface ModuleAnalysis {
   readonly relativeNorm?: number | undefined;
 }
 
+/** Figures of every adapted layer. */
 export interface AdapterAnalysis {
   readonly method: string;
   readonly modules: readonly ModuleAnalysis[];
 }
 
+/** Which figures are computed: numerical ranks, norms, or both. */
 export interface AdapterAnalysisOptions {
   readonly rank: boolean;
   readonly norm: boolean;

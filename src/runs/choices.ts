@@ -8,6 +8,7 @@ import { commonsenseSets, extractAnswer, type CommonsenseName } from "../score/c
  * the prompt, as lm-evaluation-harness does.
  */
 export const choiceForms = ["words", "texts", "words-joint", "texts-joint"] as const;
+/** A form in which answers are compared; see choiceForms. */
 export type ChoiceForm = (typeof choiceForms)[number];
 
 /** Whether prompt and answer are encoded in one piece. */

@@ -24,6 +24,7 @@ export interface LogitDifference {
   readonly sameToken: number;
 }
 
+/** How far the logits of models are from those of a reference, over the same positions. */
 export interface LogitComparison {
   /** The largest magnitude of the reference's logits. */
   readonly largestLogit: number;

@@ -30,6 +30,7 @@ export const conditionNames = [
   "mask and other --compat",
 ] as const;
 
+/** A condition that compared runs must share. */
 export type ConditionName = (typeof conditionNames)[number];
 
 /** What the answers to a set amount to. */

@@ -29,6 +29,7 @@ import { loadQuestions } from "./questions.js";
 import type { Scoring } from "./scorings.js";
 import { countParameters, outputConfigOf, type HiraFlags } from "./output-header.js";
 
+/** What an evaluation is asked for: a model, its adapter, the rows, and how they are answered. */
 export interface EvaluationRunOptions
   extends PredictionSettings, OwnQuestionSettings, BaseStorage, Omit<AnswersPlaceOptions, "ckpt"> {
   readonly ckpt: string | undefined;

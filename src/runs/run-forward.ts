@@ -16,6 +16,7 @@ import { openTrained } from "./open-trained.js";
 import type { GivenFlags } from "./recorded-flags.js";
 import { fillStore, requirePeftType } from "./prepare-run.js";
 
+/** What `hira forward` was asked: a model, its adapter, the rows, and what of them is written. */
 export interface ForwardRunOptions extends AdapterSettings, BaseStorage {
   /** The model, or the base of what --ckpt names, that somebody has named. */
   readonly modelName: string | undefined;

@@ -24,6 +24,7 @@ import { openTrained } from "./open-trained.js";
 import { announceFollowed } from "./predict.js";
 import type { GivenFlags } from "./recorded-flags.js";
 
+/** What `hira generate` was asked: a model, its adapter, the prompts, and how they are decoded. */
 export interface GenerationRunOptions
   extends Omit<DecodeSettings, "eosIds" | "padId">, BaseStorage {
   /** What somebody has written; the model's folder decides the others. */

@@ -32,6 +32,7 @@ import {
 } from "./merged-tensors.js";
 import type { GivenFlags } from "./recorded-flags.js";
 
+/** What `hira merge` was asked: an adapter, its base, and the folder to write. */
 export interface MergeRunOptions extends BaseStorage {
   /** A run folder, one checkpoint, or a peft adapter. */
   readonly ckpt: string;

@@ -22,6 +22,7 @@ import { openTrained } from "./open-trained.js";
 import { perplexitiesOf, textCounts, type Perplexities } from "./perplexity.js";
 import type { GivenFlags } from "./recorded-flags.js";
 
+/** What `hira perplexity` was asked: a model, its adapter, the text, and how it is cut into windows. */
 export interface PerplexityRunOptions extends BaseStorage {
   /** The model, or the base of what --ckpt names, that somebody has named. */
   readonly modelName: string | undefined;

@@ -15,6 +15,7 @@ import { plainHooks } from "../peft/adapter.js";
 import { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 
+/** The encoder whose hidden states are wanted, and after which layer. */
 export interface StatesOptions {
   /** An encoder. */
   readonly model: Model;

@@ -13,6 +13,7 @@ import { readSpecialTokens } from "../tokenizer/special-tokens.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { StatesSession } from "./states-session.js";
 
+/** Which layer's states stand for a text's tokens, and on how many threads they are computed. */
 export interface TextEncoderOptions {
   /** After how many layers; 0 are the embeddings. Undefined: what suits a model of its name, else all. */
   readonly layer: number | undefined;

@@ -125,6 +125,7 @@ type Releases = {
   readonly [Name in keyof typeof releases]: (handle: ArgumentTypes[Name]) => void;
 };
 
+/** ONNX Runtime's C functions: those that return at once, those that work on another thread, and those that free. */
 export interface CApi extends Calls {
   readonly async: AsyncCalls;
   readonly release: Releases;

@@ -29,6 +29,7 @@ import {
 } from "./session-options.js";
 import { Tensor, tensorOfValue, type NativeTensor } from "./tensor.js";
 
+/** How one run of a session is done, and what ends it early. */
 export interface RunOptions {
   /** Ends the run between two of its operators; the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal;

@@ -28,10 +28,13 @@ export const commonsenseSets = {
   obqa: { title: "OBQA", words: fiveAnswers },
 } as const satisfies Readonly<Record<string, CommonsenseSet>>;
 
+/** A commonsense set, as --dataset names it. */
 export type CommonsenseName = keyof typeof commonsenseSets;
 
+/** The eight commonsense sets, in the order of commonsenseSets. */
 export const commonsenseNames = Object.keys(commonsenseSets) as readonly CommonsenseName[];
 
+/** Whether a value is the name of a commonsense set. */
 export const isCommonsenseName = (name: unknown): name is CommonsenseName =>
   typeof name === "string" && (commonsenseNames as readonly string[]).includes(name);
 

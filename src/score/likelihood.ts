@@ -7,6 +7,7 @@ import { wilsonInterval, type Interval } from "./intervals.js";
 
 /** What a sum of log-probabilities is divided by before answers are compared. */
 export const normalizations = ["sum", "token", "byte", "character"] as const;
+/** A divisor of log-probabilities; see normalizations. */
 export type Normalization = (typeof normalizations)[number];
 
 /** The likelihoods of a row's answers, one each. */

@@ -20,9 +20,12 @@ export const scorers = {
   text,
 } as const satisfies Readonly<Record<string, Scorer>>;
 
+/** A way of scoring, as --metric names it. */
 export type ScorerName = keyof typeof scorers;
 
+/** All values of --metric. */
 export const scorerNames = Object.keys(scorers) as readonly ScorerName[];
 
+/** Whether a value is the name of a scorer. */
 export const isScorerName = (name: unknown): name is ScorerName =>
   typeof name === "string" && (scorerNames as readonly string[]).includes(name);

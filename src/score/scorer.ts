@@ -43,6 +43,7 @@ export interface FigureFacts {
   readonly isPlain?: true;
 }
 
+/** A figure of a set, its 95 % interval, and what paired tests resample. */
 export interface ComputedFigure {
   readonly value: number;
   readonly interval: Interval;

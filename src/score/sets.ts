@@ -19,11 +19,13 @@ const scorerOfSet = {
   imdb: "classification",
 } as const;
 
+/** A set whose answers can be scored. */
 export type ScoredSet = keyof typeof scorerOfSet;
 
 /** The sets whose answers can be scored: the eight of the paper's Table 1, and those of text, numbers and letters. */
 export const scoredSets = Object.keys(scorerOfSet) as readonly ScoredSet[];
 
+/** Whether a value is the name of a set whose answers can be scored. */
 export const isScoredSet = (name: unknown): name is ScoredSet =>
   typeof name === "string" && (scoredSets as readonly string[]).includes(name);
 

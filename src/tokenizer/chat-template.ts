@@ -20,6 +20,7 @@ export interface RenderedChat {
   readonly isRewritten?: boolean;
 }
 
+/** A tokenizer's chat template, compiled. */
 export interface ChatTemplate {
   /** How the assistant's turns are found: by marks in the template, or by what each turn adds to the text. */
   readonly finds: "marks" | "turns";

@@ -8,6 +8,7 @@ import { engineVersion } from "./tokenizer-library.js";
 import type { Tokenizer } from "./tokenizer.js";
 import type { EncodedChunk } from "./token-table.js";
 
+/** How many texts are encoded: cache, threads, progress. */
 export interface EncodeTextsOptions {
   /** Where results are kept between runs; undefined keeps none. See tokenCacheFolder. */
   readonly cacheFolder?: string | undefined;
@@ -19,6 +20,7 @@ export interface EncodeTextsOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The ids of every text, in the texts' order. */
 export interface EncodedTexts {
   readonly table: TokenTable;
   /** Where the ids came from. */

@@ -18,6 +18,7 @@ export interface TokenizerSource {
   readonly specialTokensMapJson?: string | undefined;
 }
 
+/** What decoding leaves out of the text. */
 export interface DecodeOptions {
   /** Leaves out tokens marked special. Default: false. */
   readonly skipSpecialTokens?: boolean;
@@ -25,6 +26,7 @@ export interface DecodeOptions {
   readonly cleanUpSpaces?: boolean;
 }
 
+/** Text to token ids and back, with the special tokens that the model was trained with. */
 export interface Tokenizer {
   /** The ids of `text`. Nothing is added, but a special token's text inside `text` becomes its id. */
   encode(text: string): number[];

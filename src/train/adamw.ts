@@ -4,6 +4,7 @@ import { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 import type { ParameterGroup, ParameterStore } from "./parameters.js";
 
+/** AdamW's constants. Source: Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019. */
 export interface AdamWOptions {
   /** Decay rates of the first and second moment. */
   readonly beta1: number;

@@ -12,6 +12,7 @@ export interface CheckpointEntry {
   readonly folder: string;
 }
 
+/** The checkpoints in a run's folder. */
 export interface CheckpointList {
   /** By step, the lowest first. */
   readonly checkpoints: readonly CheckpointEntry[];

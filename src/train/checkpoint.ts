@@ -41,6 +41,7 @@ export interface Moments {
   readonly v: Float32Array;
 }
 
+/** All that a run needs to go on from here, and its weights. */
 export interface CheckpointToWrite {
   readonly state: TrainerState;
   readonly position: RunPosition;

@@ -2,10 +2,12 @@ import { classificationScore } from "../metrics/classification.js";
 
 /** The figures of a classifier that may choose the best checkpoint, by the names of transformers' scripts without `eval_`. */
 export const classFigureNames = ["accuracy", "f1", "f1_macro", "mcc"] as const;
+/** A figure of a classifier; see classFigureNames. */
 export type ClassFigureName = (typeof classFigureNames)[number];
 
 /** The values of --metric_for_best. */
 export const bestMetrics = ["loss", ...classFigureNames] as const;
+/** A value of --metric_for_best. */
 export type BestMetric = (typeof bestMetrics)[number];
 
 /** What a classifier said of rows, and what is true of them: numbers of classes. */

@@ -14,6 +14,7 @@ export interface EvaluationRecord {
   readonly withoutGain: number;
 }
 
+/** The record of a run that has not been evaluated yet. */
 export const noEvaluations: EvaluationRecord = { best: undefined, withoutGain: 0 };
 
 /** Whether a value is better than another: a lower loss, and more of all else. NaN is never better. */

@@ -4,6 +4,7 @@ import { planBatches } from "../datasets/plan-batches.js";
 import { likeliestClass, type Classified } from "./class-figures.js";
 import type { LossSession } from "./loss-session.js";
 
+/** The rows that a loss is computed of, how they are batched, and what is averaged. */
 export interface EvaluationOptions {
   readonly rows: readonly EncodedRow[];
   readonly batch: number;

@@ -3,6 +3,7 @@
  * Slurm send some time before they end a job.
  */
 export const interruptNames = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"] as const;
+/** A signal that ends a run in good order; see interruptNames. */
 export type InterruptName = (typeof interruptNames)[number];
 
 /** What a signal finds at work. */

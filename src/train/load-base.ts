@@ -27,6 +27,7 @@ export interface BaseModel {
   readonly tokenizerFolder: string;
 }
 
+/** Where a base model is, how it is held, and what it must bring. */
 export interface LoadBaseOptions extends BaseStorage {
   /** Where the model of this name is; undefined: at its name, or on the Hub, see findOnHub. */
   readonly modelFolder?: string | undefined;

@@ -27,6 +27,7 @@ import {
 } from "../models/blocks/dropout.js";
 import { splitPrefix } from "../peft/virtual-tokens.js";
 
+/** The model and adapter whose loss the graph computes, and in how many pieces. */
 export interface LossGraphOptions {
   readonly model: Model;
   /** How each frozen tensor is held. */
@@ -92,7 +93,9 @@ const columnsOf = ({
 }: Pick<LossGraphOptions, "adapter" | "maxPositions">): number =>
   maxPositions + (adapter?.virtual?.count ?? 0);
 
+/** The graph's output with the gradient of a parameter. */
 export const gradientName = (parameter: string): string => `grad:${parameter}`;
+/** The graph's input with the sum of a parameter's gradients so far, to which it adds. */
 export const accumulatorName = (parameter: string): string => `sum:${parameter}`;
 
 /** Parameters enter the graph under names of their own: under full fine-tuning they share the weights' names. */

@@ -129,6 +129,7 @@ export interface LossSessionOptions extends Omit<LossGraphOptions, "typeOf"> {
   readonly task?: Task;
 }
 
+/** What one forward and backward run needs beside its batch. */
 export interface LossRunOptions {
   readonly signal?: AbortSignal | undefined;
   /** Needed where dropout acts. */

@@ -2,6 +2,7 @@ import { buildBatch, type Batch, type BatchLayout } from "../datasets/build-batc
 import type { EncodedRow } from "../datasets/encoded-rows.js";
 import { planBatches, type BatchOrder } from "../datasets/plan-batches.js";
 
+/** The rows of a training, and how they become micro-batches and updates. */
 export interface MicroBatchOptions {
   readonly rows: readonly EncodedRow[];
   /** Rows a micro-batch. */
@@ -28,6 +29,7 @@ export interface MicroBatches {
   positionAfter(steps: number): { readonly epoch: number; readonly batch: number };
 }
 
+/** Micro-batches of any update, in any order; the plan of one epoch is kept, and made anew for another. */
 export const planMicroBatches = ({
   rows,
   batch,

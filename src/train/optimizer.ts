@@ -8,6 +8,7 @@ import { Tensor } from "../runtime/tensor.js";
  * Source: TrainingArguments.optim of transformers; Dettmers et al., "QLoRA", section 3, paged optimizers.
  */
 export const optimizers = ["adamw_torch", "paged_adamw_32bit"] as const;
+/** A value of --optim. */
 export type Optimizer = (typeof optimizers)[number];
 
 /** Memory for `length` moments, zeros. */

@@ -44,6 +44,7 @@ export const countTotalSteps = (epochs: number, batches: number, gradAcc: number
   );
 };
 
+/** When a run evaluates: never, every --eval_steps updates, or after each epoch. */
 export type EvalStrategy = "no" | "steps" | "epoch";
 
 /**

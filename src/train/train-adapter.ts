@@ -45,6 +45,7 @@ import {
   type TrainingState,
 } from "./training-state.js";
 
+/** One evaluation during a training: its figures, and whether they are the best so far. */
 export interface EvaluationResult {
   readonly step: number;
   readonly figures: EvaluationFigures;
@@ -66,6 +67,7 @@ export interface TrainingEvents {
   saving(): Promise<void>;
 }
 
+/** All that a training works on: model, parameters, data and settings, and where checkpoints go. */
 export interface TrainingJob {
   readonly model: Model;
   readonly weights: FrozenWeights;
@@ -85,6 +87,7 @@ export interface TrainingJob {
   readonly interrupt?: InterruptSignal | undefined;
 }
 
+/** What a training has done when it ends, whether by its last step, early or by a signal. */
 export interface TrainingResult {
   readonly steps: number;
   readonly totalSteps: number;

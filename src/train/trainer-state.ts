@@ -33,6 +33,7 @@ export interface TrainerState {
   readonly logHistory: readonly LogEntry[];
 }
 
+/** The folder of the checkpoint after update `step`, as transformers names it. */
 export const checkpointName = (step: number): string => `checkpoint-${String(step)}`;
 
 /** The step in `checkpoint-<step>`, the last part of `path`; undefined if it has another form. */

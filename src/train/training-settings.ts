@@ -43,6 +43,7 @@ export interface TrainingSettings {
 /** The seed of a run that names none; also the order's seed under compat "seed", as in the authors' program. */
 export const DEFAULT_SEED = 42;
 
+/** When a training evaluates and saves, and its counts, which follow from the rows and the settings. */
 export interface TrainingPlan extends EvaluationPlan {
   readonly batchesPerEpoch: number;
   readonly warmupSteps: number;

@@ -56,6 +56,7 @@ const openEncoder = async (
   return openTextEncoder(name, { layer }, ui);
 };
 
+/** `hira score`: figures of answers that are written already. */
 export const scoreCommand = defineCommand({
   name: "score",
   summary: "Score answers to every set, with intervals and paired tests",

@@ -1,6 +1,7 @@
 import { broadcastShapes, type Shape } from "../../core/dim.js";
 import { refuse, type GradientContext, type Op, type TensorType, type Value } from "../op.js";
 
+/** y = alpha · a b, either factor transposed first. */
 export interface MatMulAttrs {
   /** Exchange the last two axes of a. */
   readonly transA: boolean;

@@ -1,6 +1,7 @@
 import { type Dim, type Shape } from "../../core/dim.js";
 import { normalizeAxis, refuse, type TensorType, type Value } from "../op.js";
 
+/** The axes to reduce, negative ones from the end, and whether they stay with size 1. */
 export interface ReductionAttrs {
   readonly axes: readonly number[];
   readonly keepdims: boolean;

@@ -32,6 +32,7 @@ const activations = {
   tanh: (g, x) => g.tanh(x),
 } as const satisfies Readonly<Record<string, Activation>>;
 
+/** An activation by its name in config.json. */
 export type ActivationName = keyof typeof activations;
 
 /** A field of config.json that names an activation; what is not known is a fault. */

@@ -4,6 +4,7 @@ import type { Value } from "../../graph/op.js";
 import type { AttentionInputs } from "../model.js";
 import { noDropout, type Dropout } from "./dropout.js";
 
+/** Query heads, key and value heads (fewer under grouped-query attention), and the width of one. */
 export interface HeadCounts {
   readonly heads: number;
   readonly kvHeads: number;

@@ -42,6 +42,7 @@ export interface HubUi {
   warn(text: string): void;
 }
 
+/** What a snapshot is wanted for, and how it is fetched and reported. */
 export interface FetchOptions {
   readonly purpose: HubPurpose;
   readonly ui: HubUi;

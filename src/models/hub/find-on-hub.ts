@@ -7,6 +7,7 @@ import { findCached, tokenizerFile, type HubPurpose } from "./hub-cache.js";
 import { hubNameText, parseHubName } from "./hub-name.js";
 import { readHubSettings } from "./hub-settings.js";
 
+/** What a repository is wanted for, and how it is looked for and reported. */
 export interface FindOptions {
   readonly purpose: HubPurpose;
   readonly ui: HubUi;

@@ -12,15 +12,19 @@ import type { HubName } from "./hub-name.js";
 /** What a repository is looked into for: a base model, a model's tokenizer, or what --ckpt may be: an adapter, else a model. */
 export type HubPurpose = "model" | "tokenizer" | "trained";
 
+/** The files of an adapter, as peft names them. */
 export const adapterFiles = { config: "adapter_config.json", weights: "adapter_model.safetensors" };
+/** The file of a fast tokenizer, as transformers names it. */
 export const tokenizerFile = "tokenizer.json";
 
 /** A repository's folder in the cache: `blobs` by their hashes, `snapshots/<commit>` of links to them, `refs/<revision>` with commits. */
 export const repoFolderOf = (cacheFolder: string, repo: string): string =>
   join(cacheFolder, `models--${repo.replace("/", "--")}`);
 
+/** Whether a text is a full commit hash: 40 hexadecimal digits in lower case. */
 export const isCommit = (text: string): boolean => /^[0-9a-f]{40}$/.test(text);
 
+/** The folder of one commit's files in a repository's cache. Source: huggingface_hub, "Understand caching". */
 export const snapshotOf = (repoFolder: string, commit: string): string =>
   join(repoFolder, "snapshots", commit);
 

@@ -174,6 +174,7 @@ export const replaceWeights = (
   ),
 });
 
+/** A graph's access to frozen tensors, whichever way they are held. */
 export interface WeightAccess {
   /**
    * A tensor in float32; narrower ones are widened, and encoded ones decoded, each time they are needed, in forward and

@@ -1,5 +1,6 @@
 /** Which 16 numbers a 4-bit code stands for. */
 export const fourBitTypes = ["nf4", "fp4"] as const;
+/** A 4-bit code; see fourBitTypes. */
 export type FourBitType = (typeof fourBitTypes)[number];
 
 /** Elements that share one absmax; the block of QLoRA, section 3. */

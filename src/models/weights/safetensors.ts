@@ -26,6 +26,7 @@ export interface TensorEntry {
   readonly codec?: StoredCodec;
 }
 
+/** The header of a safetensors file: where its tensors lie. */
 export interface SafetensorsFile {
   /** The real path. */
   readonly path: string;

@@ -91,6 +91,7 @@ const neutralFields = new Set([
   "revision",
 ]);
 
+/** Whether a field asks for nothing: null, false, "none", or an empty list or object. */
 export const isEmpty = (value: unknown): boolean =>
   value === null ||
   value === false ||
@@ -108,6 +109,7 @@ export const checkOtherFields = (
       fields.fault(name, "none: it is not supported here");
 };
 
+/** Adds a fault if `task_type` is there and is not that of the base. */
 export const checkTask = (
   fields: JsonFields,
   { taskType }: Pick<AdapterBase, "taskType">,
@@ -127,6 +129,7 @@ export const baseModelOf = ({
   return parseHubName(withRevision) ? withRevision : name;
 };
 
+/** The fields that adapter_config.json has for every method. Source: PeftConfig of peft. */
 export const commonConfig = (
   { baseModel }: AdapterDescription,
   { taskType }: Pick<AdapterBase, "taskType">,

@@ -70,6 +70,7 @@ export const lowRankTensors = (
   ];
 };
 
+/** The suffixes of tensors in a file, each with the short name of its parameter: `suffixes` turned around. */
 export const aliasesOf = (
   suffixes: Readonly<Record<string, string>>,
 ): Readonly<Record<string, string>> =>

@@ -122,6 +122,7 @@ export const peftPTuning = promptFormat({
   }),
 });
 
+/** Prompt tuning as peft stores it: one table, [virtual tokens, hidden]. */
 export const peftPromptTuning = promptFormat({
   method: promptTuning,
   peftType: "PROMPT_TUNING",

@@ -1,5 +1,6 @@
 /** The values of --task. */
 export const taskNames = ["causal-lm", "sequence-classification"] as const;
+/** A value of --task. */
 export type TaskName = (typeof taskNames)[number];
 
 /** Token ids of one micro-batch, padded to a rectangle. */
