@@ -54,7 +54,11 @@ export const countParameters = (
 ): { readonly trainable: number; readonly all: number } => {
   const count = (shapes: Iterable<readonly number[]>) =>
     [...shapes].reduce((sum, shape) => sum + elementCount(shape), 0);
-  const model = count([...base.folder.weights.values()].map(({ shape }) => shape));
+  const { weights, model: described } = base.folder;
+  // A classifier's head that the files lack is there beside its copy that trains, as peft counts.
+  const made = [...described.tensors].filter(([name]) => !weights.has(name));
+  const model =
+    count([...weights.values()].map(({ shape }) => shape)) + count(made.map(([, shape]) => shape));
   if (!adapter) return { trainable: 0, all: model };
   const trainable = count(
     adapter.parameters.filter((spec) => spec.trainable).map(({ shape }) => shape),

@@ -156,17 +156,21 @@ const replaceFolder = async (from: string, to: string, aside: string): Promise<v
   if (exists) await rm(aside, { recursive: true, force: true });
 };
 
-/** best.json: the name, step and metric of the best checkpoint, for people and scripts; hira itself reads trainer_state.json. */
+/** best.json: name, step, metric and loss of the best checkpoint, for people and scripts; hira itself reads trainer_state.json. */
 const writeBest = async (
   runFolder: string,
-  { evaluations, bestMetric = "loss" }: TrainerState,
+  { evaluations, bestMetric = "loss", logHistory }: TrainerState,
 ): Promise<void> => {
   const { best } = evaluations;
   if (best === undefined) return;
+  const measured = logHistory.findLast(
+    (entry) => entry.step === best.step && entry.eval_loss !== undefined,
+  );
   const json = {
     checkpoint: checkpointName(best.step),
     step: best.step,
     [`eval_${bestMetric}`]: best.metric,
+    ...(bestMetric !== "loss" && measured && { eval_loss: measured.eval_loss }),
   };
   await writeFileAtomically(
     join(runFolder, "best.json"),

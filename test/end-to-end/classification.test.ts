@@ -61,7 +61,9 @@ test("a file of texts with labels trains, goes on to the same bits, is tested, s
   const best = JSON.parse(await readFile(join(run, "best.json"), "utf8")) as {
     readonly checkpoint: string;
     readonly eval_accuracy: number;
+    readonly eval_loss: number;
   };
+  t.true(evaluations.some((row) => row.eval_loss === best.eval_loss));
   t.is(best.eval_accuracy, Math.max(...evaluations.map((row) => Number(row.eval_accuracy))));
   const adapter = join(run, best.checkpoint);
   const config = JSON.parse(await readFile(join(adapter, "adapter_config.json"), "utf8")) as object;
@@ -181,6 +183,7 @@ test("full fine-tuning of a classifier writes a model folder that is one", async
     "--peft_type=fft",
   );
   t.is(code, 0, err);
+  t.regex(out + err, /trainable%: 100\.0$/m);
   const run = runFolderIn(out + err);
   const { model } = await loadModelFolder(join(run, "checkpoint-1"));
   t.deepEqual(model.labels, ["good", "poor"]);
