@@ -80,22 +80,32 @@ export const checkLogits = async (
   const opened = await loadModelFolder(join(folder, name));
   const { model } = opened;
   const batch = await readBatch(join(folder, "batch.safetensors"));
+  const error = distance(await realLogits(opened, batch), realOf(batch, model, batch.baseLogits));
+  t.true(error < tolerance, String(error));
+  return opened;
+};
+
+/** Of what a batch has a row of the vocabulary for each token: the rows of tokens that are no padding. */
+const realOf = (batch: TokenBatch, { vocabSize }: Model, all: Float32Array): Float32Array =>
+  all.filter((_, i) => batch.attentionMask[Math.floor(i / vocabSize)] === 1);
+
+/** The plain model's logits of a batch's real tokens, [tokens, vocabulary]. */
+export const realLogits = async (
+  { model, weights }: Pick<ModelFolder, "model" | "weights">,
+  batch: TokenBatch,
+): Promise<Float32Array> => {
   const session = await LossSession.create(
     {
       ...{ model, adapter: undefined, maxPositions: 24, chunks: 1 },
       ...{ gradients: false, recomputeLayers: false, allLogits: true },
     },
-    await openFrozenWeights(opened.weights, { storage: "stored" }),
+    await openFrozenWeights(weights, { storage: "stored" }),
     undefined,
     { threads: 1 },
   );
   const { logits } = await session.run(batch, 1 / 13);
   session.dispose();
-  const real = (all: Float32Array): Float32Array =>
-    all.filter((_, i) => batch.attentionMask[Math.floor(i / model.vocabSize)] === 1);
-  const error = distance(real(logits ?? new Float32Array()), real(batch.baseLogits));
-  t.true(error < tolerance, String(error));
-  return opened;
+  return realOf(batch, model, logits ?? new Float32Array());
 };
 
 interface Golden {

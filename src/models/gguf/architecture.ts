@@ -24,10 +24,16 @@ export interface GgufArchitecture {
   readonly config: (fields: GgufFields, tensors: ReadonlyMap<string, GgufTensor>) => JsonObject;
   /** The Hugging Face name of a tensor; undefined for one that the model does not have. */
   readonly nameOf: (tensor: string) => string | undefined;
-  /** The way back: the name in the file of a tensor of the Hugging Face folder. */
-  readonly ggufNameOf: (tensor: string) => string | undefined;
   /** How many heads' rotary pairs stand interleaved in the rows of a tensor of the file; undefined: rows are as they are here. */
   readonly pairedHeads: (tensor: string, config: JsonObject) => number | undefined;
+  /** What else was done to a tensor of the file: its axes exchanged (a matrix), or one added to every number (a norm's weight). */
+  readonly stored?: (tensor: string) => "turned" | "plus one" | undefined;
+}
+
+/** One that is written, too. */
+export interface WrittenArchitecture extends GgufArchitecture {
+  /** The way back: the name in the file of a tensor of the Hugging Face folder. */
+  readonly ggufNameOf: (tensor: string) => string | undefined;
   /** The model_types of config.json that are written so. */
   readonly modelTypes: readonly string[];
   /** The metadata of a model, without `general.*` and the tokenizer; what cannot be said there is added to `faults`. */

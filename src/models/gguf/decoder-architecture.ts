@@ -2,12 +2,13 @@ import type { JsonObject } from "../../core/json-file.js";
 import { quoteJson } from "../../core/json-file.js";
 import { readRope, type RopeScaling } from "../blocks/rope-config.js";
 import type { Model } from "../model.js";
-import type { ExtraTensor, GgufArchitecture } from "./architecture.js";
+import type { ExtraTensor, WrittenArchitecture } from "./architecture.js";
 import type { GgufFields } from "./gguf-fields.js";
 import type { GgufTensor } from "./read-gguf.js";
 import { ropeFactors } from "./rope-factors.js";
 import type { GgufEntries, GgufTyped } from "./write-gguf.js";
 
+/** The Hugging Face names of a block's parts that Llamas have. */
 const inBlock: ReadonlyMap<string, string> = new Map([
   ["attn_norm", "input_layernorm"],
   ["attn_q", "self_attn.q_proj"],
@@ -31,22 +32,30 @@ const layerTensor = /^model\.layers\.(\d+)\.([\w.]+)\.(weight|bias)$/;
 
 const inverted = (map: ReadonlyMap<string, string>): ReadonlyMap<string, string> =>
   new Map([...map].map(([key, value]) => [value, key]));
-const [partOf, topOf] = [inverted(inBlock), inverted(atTop)];
+const topOf = inverted(atTop);
 
 /** How decoders differ, by what their files say. */
 export interface DecoderArchitecture {
   /** general.architecture, with which the keys begin. */
   readonly name: string;
+  /** The model_types of config.json that are written so; none where files are only read. */
   readonly modelTypes: readonly string[];
   /** Whether the rotary pairs of queries and keys stand side by side (ggml's "norm" rope), not half a head apart ("neox"). */
   readonly paired: boolean;
   /** What config.json says beside what all of them have; `window` as the file says it. */
   readonly own: (file: {
     readonly hasBias: (part: string) => boolean;
+    readonly has: (tensor: string) => boolean;
     readonly window: number | undefined;
+    readonly headDim: number;
+    readonly fields: GgufFields;
   }) => JsonObject;
   /** Whether a window of all layers is read and written. */
   readonly windows: boolean;
+  /** Parts of a block that are called otherwise than Llama's, or that Llama does not have. */
+  readonly parts?: Readonly<Record<string, string>>;
+  /** Whether heads may be rotated in part. */
+  readonly partial?: boolean;
 }
 
 /** The tokens that a token sees, where they are fewer than there are; what is none is a fault. */
@@ -75,17 +84,23 @@ const readConfig = (
   const context = fields.size(key("context_length"));
   if (fields.has(key("expert_count")) && fields.metadata.get(key("expert_count")) !== 0)
     fields.fault(key("expert_count"), "none: mixtures of experts are not read");
-  for (const [name, expected] of [
+  const whole = [["rope.dimension_count", `${String(headDim)}: only whole heads are rotated here`]];
+  for (const [name = "", expected = ""] of [
     ["attention.value_length", `${String(headDim)}, the size of a key`],
-    ["rope.dimension_count", `${String(headDim)}: only whole heads are rotated here`],
-  ] as const)
+    ...(architecture.partial ? [] : whole),
+  ])
     if (fields.has(key(name)) && fields.size(key(name)) !== headDim)
       fields.fault(key(name), expected);
   const scaling = fields.text(key("rope.scaling.type")) ?? "none";
   if (scaling !== "none" && scaling !== "linear")
     fields.fault(key("rope.scaling.type"), '"none" or "linear"');
   const hasBias = (part: string): boolean => tensors.has(`blk.0.${part}.bias`);
-  const own = architecture.own({ hasBias, window: windowOf(fields, architecture, context) });
+  const own = architecture.own({
+    hasBias,
+    has: (tensor) => tensors.has(tensor),
+    window: windowOf(fields, architecture, context),
+    ...{ headDim, fields },
+  });
   return {
     hidden_act: "silu",
     hidden_size: hidden,
@@ -135,7 +150,7 @@ const writeConfig = (
   model: Model,
   rawConfig: JsonObject,
   faults: string[],
-): ReturnType<GgufArchitecture["write"]> => {
+): ReturnType<WrittenArchitecture["write"]> => {
   const key = (name: string): string => `${architecture.name}.${name}`;
   const { headDim, maxPositionEmbeddings: context } = model;
   const { ropeTheta: theta, ropeScaling } = readRope(rawConfig, faults, {
@@ -195,28 +210,32 @@ const writeConfig = (
  *
  * Source: MODEL_TENSORS and TENSOR_NAMES of gguf 0.19; the classes of llama.cpp's convert_hf_to_gguf.py.
  */
-export const decoderArchitecture = (architecture: DecoderArchitecture): GgufArchitecture => ({
-  config: (fields, tensors) => readConfig(architecture, fields, tensors),
-  nameOf(tensor) {
-    const [, layer, part = "", kind] = blockTensor.exec(tensor) ?? [];
-    if (layer === undefined) return atTop.get(tensor);
-    const name = inBlock.get(part);
-    return name === undefined
-      ? undefined
-      : `model.layers.${String(Number(layer))}.${name}.${kind ?? ""}`;
-  },
-  ggufNameOf(tensor) {
-    const [, layer, part = "", kind] = layerTensor.exec(tensor) ?? [];
-    if (layer === undefined) return topOf.get(tensor);
-    const name = partOf.get(part);
-    return name === undefined ? undefined : `blk.${layer}.${name}.${kind ?? ""}`;
-  },
-  pairedHeads(tensor, config) {
-    const part = blockTensor.exec(tensor)?.[2];
-    if (!architecture.paired) return undefined;
-    if (part === "attn_q") return Number(config.num_attention_heads);
-    return part === "attn_k" ? Number(config.num_key_value_heads) : undefined;
-  },
-  modelTypes: architecture.modelTypes,
-  write: (model, rawConfig, faults) => writeConfig(architecture, model, rawConfig, faults),
-});
+export const decoderArchitecture = (architecture: DecoderArchitecture): WrittenArchitecture => {
+  const nameByPart = new Map([...inBlock, ...Object.entries(architecture.parts ?? {})]);
+  const partByName = inverted(nameByPart);
+  return {
+    config: (fields, tensors) => readConfig(architecture, fields, tensors),
+    nameOf(tensor) {
+      const [, layer, part = "", kind] = blockTensor.exec(tensor) ?? [];
+      if (layer === undefined) return atTop.get(tensor);
+      const name = nameByPart.get(part);
+      return name === undefined
+        ? undefined
+        : `model.layers.${String(Number(layer))}.${name}.${kind ?? ""}`;
+    },
+    ggufNameOf(tensor) {
+      const [, layer, part = "", kind] = layerTensor.exec(tensor) ?? [];
+      if (layer === undefined) return topOf.get(tensor);
+      const name = partByName.get(part);
+      return name === undefined ? undefined : `blk.${layer}.${name}.${kind ?? ""}`;
+    },
+    pairedHeads(tensor, config) {
+      const part = blockTensor.exec(tensor)?.[2];
+      if (!architecture.paired) return undefined;
+      if (part === "attn_q") return Number(config.num_attention_heads);
+      return part === "attn_k" ? Number(config.num_key_value_heads) : undefined;
+    },
+    modelTypes: architecture.modelTypes,
+    write: (model, rawConfig, faults) => writeConfig(architecture, model, rawConfig, faults),
+  };
+};

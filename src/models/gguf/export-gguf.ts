@@ -3,8 +3,8 @@ import { elementCount } from "../../core/dtype.js";
 import type { JsonObject } from "../../core/json-file.js";
 import { quoteJson } from "../../core/json-file.js";
 import type { Model } from "../model.js";
-import type { GgufArchitecture } from "./architecture.js";
-import { ggufArchitectures } from "./architectures.js";
+import type { WrittenArchitecture } from "./architecture.js";
+import { writtenArchitectures } from "./architectures.js";
 import { encodeTensor } from "./encode-tensor.js";
 import { pairRows } from "./paired-rows.js";
 import { ggufTokenizer, withoutTokenizer, type ReadCompanion } from "./write-gguf-tokenizer.js";
@@ -59,10 +59,12 @@ interface Written {
 const architectureOf = (
   { modelType }: Model,
   path: string,
-): readonly [name: string, architecture: GgufArchitecture] => {
-  const found = [...ggufArchitectures].find(([, { modelTypes }]) => modelTypes.includes(modelType));
+): readonly [name: string, architecture: WrittenArchitecture] => {
+  const found = [...writtenArchitectures].find(([, { modelTypes }]) =>
+    modelTypes.includes(modelType),
+  );
   if (found) return found;
-  const known = [...ggufArchitectures.values()].flatMap(({ modelTypes }) => modelTypes);
+  const known = [...writtenArchitectures.values()].flatMap(({ modelTypes }) => modelTypes);
   throw new UserError(
     `Cannot write ${path} as GGUF: found model_type ${quoteJson(modelType)}, expected one of ${known.join(", ")}`,
     didYouMean(modelType, known) ?? "Convert it with llama.cpp's own convert_hf_to_gguf.py",
@@ -81,7 +83,7 @@ const general = (
   ["general.quantization_version", { uint32: 2 }],
 ];
 
-const nameIn = (architecture: GgufArchitecture, tensor: string): string => {
+const nameIn = (architecture: WrittenArchitecture, tensor: string): string => {
   const name = architecture.ggufNameOf(tensor);
   if (name === undefined)
     throw new RangeError(`Cannot write "${tensor}": the architecture has no name for it`);

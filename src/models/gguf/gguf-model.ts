@@ -1,16 +1,18 @@
 import { UserError, userErrorOfFaults } from "../../core/errors.js";
 import { elementCount, type DType } from "../../core/dtype.js";
 import type { JsonObject } from "../../core/json-file.js";
+import { isJsonObject } from "../../core/json.js";
 import { blockCodecs } from "../weights/blocks/block-codec.js";
 import { readTensorAsFloat32, type TensorEntry } from "../weights/safetensors.js";
+import { turnSizes } from "../weights/turned-codec.js";
 import type { GgufArchitecture } from "./architecture.js";
 import { ggufArchitectures } from "./architectures.js";
-import { GgufFields } from "./gguf-fields.js";
+import { GgufFields, shortestFloat32 } from "./gguf-fields.js";
 import { readGgufTokenizer, type TokenizerFiles } from "./gguf-tokenizer.js";
 import { openGguf, type GgufModel } from "./open-gguf.js";
-import { pairedRows, plainCodec } from "./paired-rows.js";
+import { lessOne, pairedRows, plainCodec, turnedStored } from "./paired-rows.js";
 import type { GgufTensor } from "./read-gguf.js";
-import { ropeScalingOf } from "./rope-factors.js";
+import { LONG_FACTORS, ROPE_FACTORS, ropeScalingOf, SHORT_FACTORS } from "./rope-factors.js";
 
 /** What a Hugging Face folder would hold, from a GGUF file. */
 export interface GgufFolder {
@@ -32,17 +34,24 @@ const readable = [...plainTypes.keys(), ...blockCodecs.keys()];
 
 /** A tensor of a type that can be computed with, under its Hugging Face name. */
 const entryOf = (
-  { type, shape, file, byteOffset, byteLength }: GgufTensor,
+  { type, shape: storedShape, file, byteOffset, byteLength }: GgufTensor,
   name: string,
-  pairedHeads: number | undefined,
+  changed?: "turned" | "plus one",
+  pairedHeads?: number,
 ): TensorEntry => {
   const plain = plainTypes.get(type.name);
   const inner = plain ? undefined : blockCodecs.get(type.name);
   const stored = inner ?? plainCodec(plain ?? "float32");
-  const codec = pairedHeads === undefined ? inner : pairedRows(stored, pairedHeads);
+  const turns = changed === "turned" && storedShape.length === 2;
+  const [codec, shape] = turns
+    ? [turnedStored(stored), turnSizes(storedShape)]
+    : changed === "plus one"
+      ? [lessOne(stored), storedShape]
+      : [pairedHeads === undefined ? inner : pairedRows(stored, pairedHeads), storedShape];
   return {
     name,
-    dtype: plain ?? "float32",
+    // One less may be finer than what float16 holds.
+    dtype: changed === "plus one" ? "float32" : (plain ?? "float32"),
     shape,
     file,
     byteOffset,
@@ -50,6 +59,9 @@ const entryOf = (
     ...(codec && { codec }),
   };
 };
+
+const hasLongrope = ({ rope_scaling: scaling }: JsonObject): boolean =>
+  isJsonObject(scaling) && scaling.rope_type === "longrope";
 
 /** Types without a codec, each with its first tensor. */
 const unknownTypes = (tensors: Iterable<GgufTensor>): readonly string[] => {
@@ -91,15 +103,26 @@ const dtypeOf = (tensors: ReadonlyMap<string, GgufTensor>): DType => {
   return [...counts].sort(([, a], [, b]) => b - a)[0]?.[0] ?? "float32";
 };
 
-const ROPE_FACTORS = "rope_freqs.weight";
-
+/** The config with what stands in tensors of the file: the factors of longrope, or the rule of llama3 scaling. */
 const withRopeFactors = async (
   path: string,
   config: JsonObject,
-  factors: GgufTensor | undefined,
+  tensors: ReadonlyMap<string, GgufTensor>,
 ): Promise<JsonObject> => {
+  const { rope_scaling: scalingSoFar } = config;
+  if (hasLongrope(config) && isJsonObject(scalingSoFar)) {
+    const list = async (name: string): Promise<readonly number[] | undefined> => {
+      const tensor = tensors.get(name);
+      return (
+        tensor && Array.from(await readTensorAsFloat32(entryOf(tensor, name)), shortestFloat32)
+      );
+    };
+    const [short_factor, long_factor] = [await list(SHORT_FACTORS), await list(LONG_FACTORS)];
+    return { ...config, rope_scaling: { ...scalingSoFar, short_factor, long_factor } };
+  }
+  const factors = tensors.get(ROPE_FACTORS);
   if (!factors) return config;
-  const values = await readTensorAsFloat32(entryOf(factors, ROPE_FACTORS, undefined));
+  const values = await readTensorAsFloat32(entryOf(factors, ROPE_FACTORS));
   const scaling = ropeScalingOf(values, Number(config.rope_theta));
   if (scaling) return { ...config, rope_scaling: scaling };
   throw new UserError(
@@ -122,7 +145,10 @@ const readMetadata = (
   const faults: string[] = [];
   const fields = new GgufFields(model.metadata, faults);
   const config = architecture.config(fields, model.tensors);
-  const tokenizer = readGgufTokenizer(fields, Number(config.max_position_embeddings));
+  const tokenizer = readGgufTokenizer(
+    fields,
+    Number(config.max_position_embeddings ?? config.n_positions),
+  );
   const vocabulary = model.tensors.get("token_embd.weight")?.shape[0];
   const tokens = model.metadata.get("tokenizer.ggml.tokens");
   if (vocabulary !== undefined && Array.isArray(tokens) && tokens.length > vocabulary)
@@ -163,16 +189,17 @@ const readMetadata = (
 export const readGgufFolder = async (path: string): Promise<GgufFolder> => {
   const model = await openGguf(path);
   const { architecture, config, generation } = readMetadata(path, model);
-  const rawConfig = await withRopeFactors(path, config, model.tensors.get(ROPE_FACTORS));
+  const rawConfig = await withRopeFactors(path, config, model.tensors);
+  const ropeTensors = [ROPE_FACTORS, ...(hasLongrope(config) ? [LONG_FACTORS, SHORT_FACTORS] : [])];
   const weights = new Map<string, TensorEntry>();
   for (const [name, tensor] of model.tensors) {
-    if (name === ROPE_FACTORS) continue;
+    if (ropeTensors.includes(name)) continue;
     // Under its own name one that no model has is told by the check of tensors.
     const known = architecture.nameOf(name) ?? name;
     const heads = architecture.pairedHeads(name, rawConfig);
     const rows = tensor.shape[0] ?? 0;
     const pairs = heads !== undefined && rows % (2 * heads) === 0 ? heads : undefined;
-    weights.set(known, entryOf(tensor, known, pairs));
+    weights.set(known, entryOf(tensor, known, architecture.stored?.(name), pairs));
   }
   return { rawConfig, rawGeneration: generation, weights, files: model.files };
 };

@@ -137,6 +137,9 @@ const postProcessor = (begin: { readonly text: string; readonly id: number }): J
   },
 });
 
+/** The special tokens of Phi-3 that leave the white space behind them. Source: llama.cpp, llama-vocab.cpp. */
+const phi3Plain: ReadonlySet<string> = new Set(["<unk>", "<s>", "<|endoftext|>"]);
+
 /**
  * The tokenizer of a GGUF file as a Hugging Face folder has it.
  *
@@ -173,11 +176,14 @@ export const readGgufTokenizer = (
     unk_token: token("unknown"),
     pad_token: token("padding"),
   };
-  const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false };
+  const flags = { single_word: false, lstrip: false, normalized: false };
+  const cutsBehind = kind === "llama" && fields.text("general.architecture") === "phi3";
   const added = tokens.flatMap((content, id) => {
     const type = types[id];
     const special = type === kinds.control || (kind === "llama" && type === kinds.unknown);
-    return special || type === kinds.userDefined ? [{ id, content, ...flags, special }] : [];
+    return special || type === kinds.userDefined
+      ? [{ id, content, ...flags, rstrip: cutsBehind && !phi3Plain.has(content), special }]
+      : [];
   });
   const vocab = Object.fromEntries(tokens.map((text, id) => [text, id]));
   const parts = { fields, tokens, vocab, unknown: named.unk_token?.text };

@@ -1,5 +1,6 @@
 import { dtypes, elementCount, type DType } from "../../core/dtype.js";
 import type { StoredCodec } from "../weights/codec.js";
+import { turnedCodec, turnSizes } from "../weights/turned-codec.js";
 import { toFloat32 } from "../weights/safetensors.js";
 
 /** Plain elements as a codec, for what is stored in another order. */
@@ -46,6 +47,21 @@ export const pairedRows = (inner: StoredCodec, heads: number): StoredCodec => ({
     }
     return values;
   },
+});
+
+/** A matrix that stands in the file with its axes exchanged: [out, in] for what is [in, out] here. */
+export const turnedStored = (inner: StoredCodec): StoredCodec => ({
+  ...turnedCodec(inner),
+  byteLength: (shape) => inner.byteLength(turnSizes(shape)),
+});
+
+/** Numbers that stand in the file with one added to each, as Gemma's norms do. */
+export const lessOne = (inner: StoredCodec): StoredCodec => ({
+  ...inner,
+  name: `${inner.name} less one`,
+  byRow: false,
+  inGraph: (g, parts, shape) => g.sub(inner.inGraph(g, parts, shape), g.scalar(1, "float32")),
+  unpack: (parts, shape) => inner.unpack(parts, shape).map((value) => value - 1),
 });
 
 /** The way back: rows [heads * headDim, ...] in the order of transformers, as they stand in a file. */

@@ -1,6 +1,13 @@
 import type { JsonObject } from "../../core/json-file.js";
 import type { RopeScaling } from "../blocks/rope-config.js";
 
+/** The tensors of rope's factors: of llama3 scaling, and both of longrope. */
+export const ROPE_FACTORS = "rope_freqs.weight";
+/** In rows beyond the original context. */
+export const LONG_FACTORS = "rope_factors_long.weight";
+/** In all others. */
+export const SHORT_FACTORS = "rope_factors_short.weight";
+
 type Llama3Scaling = Extract<RopeScaling, { readonly type: "llama3" }>;
 
 /** What the released Llama 3.1 to 3.3 models have in common; the factor is 8 or 32. */

@@ -16,7 +16,7 @@ import {
 import { readGguf } from "../../../src/models/gguf/read-gguf.js";
 import { ggufByteLength, writeGguf } from "../../../src/models/gguf/write-gguf.js";
 import { openCompanions } from "../../../src/models/model-files.js";
-import { loadModelFolder, parseConfig } from "../../../src/models/model-folder.js";
+import { loadModelFolder, numbersOfConfig, parseConfig } from "../../../src/models/model-folder.js";
 import {
   readSafetensorsHeader,
   readTensorAsFloat32,
@@ -24,6 +24,7 @@ import {
   writeSafetensors,
 } from "../../../src/models/weights/safetensors.js";
 import { loadTokenizer } from "../../../src/tokenizer/load-tokenizer.js";
+import { distance, readBatch, realLogits } from "../../support/goldens.js";
 import { makeTempFolder } from "../../support/temp-folder.js";
 
 const fixture = (path: string): string =>
@@ -160,6 +161,46 @@ for (const family of ["mistral", "qwen2", "qwen3"])
       if (!original) return t.fail(name);
       t.deepEqual(await readTensorAsFloat32(entry), await readTensorAsFloat32(original), name);
     }
+  });
+
+/** What llama.cpp's converter leaves out of a file, as the file is read without it. */
+const unsaid: Readonly<Record<string, JsonObject>> = {
+  phi3: {},
+  gpt2: { scale_attn_by_inverse_layer_idx: false },
+  gemma: {},
+  gemma2: { query_pre_attn_scalar: 8 },
+};
+for (const [family, change] of Object.entries(unsaid))
+  test(`a file of the gguf package has the logits of the folder that it was made from: ${family}`, async (t) => {
+    const source = fixture(`models/families/${family}`);
+    const file = await loadModelFolder(fixture(`gguf/${family}.gguf`));
+    const folder = await loadModelFolder(join(source, "model"));
+    const config = { ...folder.rawConfig, ...change };
+    t.deepEqual(
+      JSON.parse(numbersOfConfig(file.rawConfig, "file")),
+      JSON.parse(numbersOfConfig(config, "folder")),
+    );
+    t.deepEqual([...file.weights.keys()].sort(), [...folder.weights.keys()].sort());
+    for (const [name, entry] of file.weights) {
+      const original = folder.weights.get(name);
+      if (!original) return t.fail(name);
+      t.deepEqual(entry.shape, original.shape);
+      const [found, expected] = [
+        await readTensorAsFloat32(entry),
+        await readTensorAsFloat32(original),
+      ];
+      // One added and taken away again rounds.
+      const limit = family.startsWith("gemma") && name.endsWith("norm.weight") ? 1.2e-7 : 0;
+      t.true(
+        expected.every((value, i) => Math.abs(value - (found[i] ?? NaN)) <= limit),
+        name,
+      );
+    }
+    const batch = await readBatch(join(source, "batch.safetensors"));
+    const model = parseConfig(config, "folder");
+    const expected = await realLogits({ model, weights: folder.weights }, batch);
+    const error = distance(await realLogits(file, batch), expected);
+    t.true(error < 1e-6, String(error));
   });
 
 test("planModelGguf keeps vectors in float32, and rows without whole blocks in float16", async (t) => {

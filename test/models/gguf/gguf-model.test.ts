@@ -5,7 +5,17 @@ import test from "ava";
 import { UserError } from "../../../src/core/errors.js";
 import { loadModelFolder } from "../../../src/models/model-folder.js";
 import { openFrozenWeights } from "../../../src/models/weights/frozen-weights.js";
-import { readTensorAsFloat32, readTensorPart } from "../../../src/models/weights/safetensors.js";
+import type { JsonObject } from "../../../src/core/json-file.js";
+import { GgufFields } from "../../../src/models/gguf/gguf-fields.js";
+import { readGgufTokenizer } from "../../../src/models/gguf/gguf-tokenizer.js";
+import type { GgufValue } from "../../../src/models/gguf/gguf-values.js";
+import { turnedStored } from "../../../src/models/gguf/paired-rows.js";
+import { blockCodecs } from "../../../src/models/weights/blocks/block-codec.js";
+import {
+  readSafetensorsHeader,
+  readTensorAsFloat32,
+  readTensorPart,
+} from "../../../src/models/weights/safetensors.js";
 import { loadTokenizer } from "../../../src/tokenizer/load-tokenizer.js";
 import { ggufBytes, type GgufTensorBytes, type TypedValue } from "../../support/gguf-bytes.js";
 import { makeTempFolder } from "../../support/temp-folder.js";
@@ -175,4 +185,40 @@ test("loadModelFolder lists every field of a GGUF file that is missing or not to
   t.regex(message, /"llama.expert_count": found 8/);
   t.regex(message, /"tokenizer.ggml.pre": found "unheard-of", expected one of gpt-2, smollm/);
   t.regex(message, /"tokenizer.ggml.eos_token_id": found 5000/);
+});
+
+test("readGgufTokenizer lets the special tokens of Phi-3 take the white space behind them, as its own tokenizer does", (t) => {
+  const tokens = ["<unk>", "<s>", "<|endoftext|>", "<|user|>"];
+  const added = (architecture: string): unknown => {
+    const faults: string[] = [];
+    const metadata = new Map<string, GgufValue>([
+      ["general.architecture", architecture],
+      ["tokenizer.ggml.model", "llama"],
+      ["tokenizer.ggml.tokens", tokens],
+      ["tokenizer.ggml.token_type", [2, 3, 3, 4]],
+      ["tokenizer.ggml.scores", [0, 0, 0, 0]],
+    ]);
+    const files = readGgufTokenizer(new GgufFields(metadata, faults), 64);
+    t.deepEqual(faults, []);
+    return (files?.["tokenizer.json"].added_tokens as JsonObject[]).map(({ rstrip }) => rstrip);
+  };
+  t.deepEqual(added("phi3"), [false, false, false, true]);
+  t.deepEqual(added("llama"), [false, false, false, false]);
+});
+
+test("turnedStored decodes blocks of a matrix whose axes are exchanged in the file", async (t) => {
+  const fixture = new URL("../../fixtures/gguf/blocks.safetensors", import.meta.url).pathname;
+  const { entries } = await readSafetensorsHeader(fixture);
+  const [bytes, values] = [entries.get("Q2_K.bytes"), entries.get("Q2_K.values")];
+  const codec = blockCodecs.get("Q2_K");
+  if (!bytes || !values || !codec) return t.fail("no fixture");
+  const [rows, columns] = [3, 512];
+  const turned = turnedStored(codec);
+  t.is(turned.byteLength([columns, rows]), bytes.byteLength);
+  const entry = { ...bytes, dtype: "float32" as const, shape: [columns, rows], codec: turned };
+  const [found, expected] = [await readTensorAsFloat32(entry), await readTensorAsFloat32(values)];
+  t.deepEqual(
+    found,
+    expected.map((_, i) => expected[(i % rows) * columns + Math.floor(i / rows)] ?? NaN),
+  );
 });
