@@ -3,7 +3,8 @@ import { dirname, join, normalize, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import test from "ava";
 import ts from "typescript";
-import { defaultMethodOptions, methodFlags, peftTypes } from "../src/peft/registry.js";
+import { methodFlags, peftTypes } from "../src/peft/registry.js";
+import { defaultMethodOptions } from "./support/adapter-settings.js";
 
 /** A folder of src may import from those before it. */
 const rooms = [
@@ -197,6 +198,20 @@ test("no file hands on what another one defines", (t) => {
     barrels.map(({ path }) => path),
     [],
   );
+});
+
+test("every export has a docstring", (t) => {
+  const bare = files.flatMap(({ path, tree }) =>
+    tree.statements.flatMap((node) => {
+      const isExported =
+        ts.canHaveModifiers(node) &&
+        node.modifiers?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword) === true;
+      return isExported && ts.getJSDocCommentsAndTags(node).length === 0
+        ? [`${path}: ${node.getText(tree).split("\n", 1)[0] ?? ""}`]
+        : [];
+    }),
+  );
+  t.deepEqual(bare, []);
 });
 
 test(`no file is longer than ${MAX_LINES} lines, but for those with a reason`, (t) => {

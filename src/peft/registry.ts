@@ -101,12 +101,6 @@ const groupsByFlag: ReadonlyMap<string, OptionGroup> = new Map(
 /** The group that a flag belongs to; undefined for a flag that is of no method. */
 export const groupOfFlag = (name: string): OptionGroup | undefined => groupsByFlag.get(name);
 
-/** The options of all methods where no flag is given. */
-export const defaultMethodOptions = Object.assign(
-  {},
-  ...optionGroups.map(({ defaults }) => defaults),
-) as MethodOptions;
-
 /**
  * The options that flags set, of all methods.
  *

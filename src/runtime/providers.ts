@@ -10,9 +10,6 @@ const missing: Readonly<Record<Exclude<Provider, "cpu">, string>> = {
   cuda: "the CUDA plugin of ONNX Runtime (package onnxruntime-gpu) and NVIDIA's CUDA 13 libraries",
 };
 
-/** The providers that a session can be made for. */
-export const availableProviders = (): readonly Provider[] => ["cpu"];
-
 /** The version of the ONNX Runtime library, such as "1.30.0"; loads it. */
 export const runtimeVersion = (): string => ort().version;
 

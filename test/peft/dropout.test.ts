@@ -16,9 +16,9 @@ import {
   type DropoutDraw,
 } from "../../src/models/blocks/dropout.js";
 import type { LinearMethod } from "../../src/peft/method.js";
-import { defaultMethodOptions, peftMethods } from "../../src/peft/registry.js";
+import { peftMethods } from "../../src/peft/registry.js";
 import { Tensor } from "../../src/runtime/tensor.js";
-import { defaultAdapterSettings } from "../support/adapter-settings.js";
+import { defaultAdapterSettings, defaultMethodOptions } from "../support/adapter-settings.js";
 import { float32, runGraph } from "../support/run-graph.js";
 import { largestDifference } from "../support/adapted-model.js";
 

@@ -8,13 +8,9 @@ import {
   type PeftMethod,
   type VirtualTokenMethod,
 } from "../../src/peft/method.js";
-import {
-  defaultMethodOptions,
-  peftMethods,
-  virtualMethods,
-  type MethodOptions,
-} from "../../src/peft/registry.js";
+import { peftMethods, virtualMethods, type MethodOptions } from "../../src/peft/registry.js";
 import { loadTinyBase } from "../support/adapted-model.js";
+import { defaultMethodOptions } from "../support/adapter-settings.js";
 
 type OptionName = keyof MethodOptions;
 

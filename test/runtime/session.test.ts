@@ -3,7 +3,7 @@ import { join } from "node:path";
 import test from "ava";
 import { allocate, dtypes, type DType } from "../../src/core/dtype.js";
 import { OrtError } from "../../src/runtime/ort-error.js";
-import { availableProviders, runtimeVersion } from "../../src/runtime/providers.js";
+import { runtimeVersion } from "../../src/runtime/providers.js";
 import { Session } from "../../src/runtime/session.js";
 import type { SessionOptions } from "../../src/runtime/session-options.js";
 import { Tensor } from "../../src/runtime/tensor.js";
@@ -397,9 +397,8 @@ for (const provider of ["openvino", "webgpu", "cuda"] as const)
     t.regex((error as Error & { hint: string }).hint, /--device=cpu works/);
   });
 
-test("runtimeVersion and availableProviders say what is there", (t) => {
+test("runtimeVersion says which library is there", (t) => {
   t.regex(runtimeVersion(), /^1\.\d+\.\d+$/);
-  t.deepEqual(availableProviders(), ["cpu"]);
 });
 
 test("create refuses bytes that are no model", async (t) => {

@@ -1,6 +1,12 @@
 import type { AdapterSettings } from "../../src/peft/build-adapter.js";
-import { defaultMethodOptions } from "../../src/peft/registry.js";
+import { optionGroups, type MethodOptions } from "../../src/peft/registry.js";
 import { defaultPruning } from "../../src/peft/sparse-lora.js";
+
+/** The options of all methods where no flag is given. */
+export const defaultMethodOptions = Object.assign(
+  {},
+  ...optionGroups.map(({ defaults }) => defaults),
+) as MethodOptions;
 
 /** Settings that fit the tiny base model of the peft fixtures. */
 export const defaultAdapterSettings: AdapterSettings = {

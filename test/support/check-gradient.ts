@@ -1,5 +1,5 @@
 import type { ExecutionContext } from "ava";
-import { evaluateDim, type Shape } from "../../src/core/dim.js";
+import type { Shape } from "../../src/core/dim.js";
 import { allocate, elementCount, type DType, type TypedArray } from "../../src/core/dtype.js";
 import { randomStream, type RandomStream } from "../../src/core/random.js";
 import { backward } from "../../src/graph/backward.js";
@@ -10,6 +10,7 @@ import { lower } from "../../src/graph/passes/lower.js";
 import { prune } from "../../src/graph/passes/prune.js";
 import { Session } from "../../src/runtime/session.js";
 import { Tensor } from "../../src/runtime/tensor.js";
+import { evaluateDim } from "./evaluate-dim.js";
 
 /** An input of a graph under test: its type there, and its elements. */
 export interface TestInput {
