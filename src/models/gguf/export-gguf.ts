@@ -12,6 +12,7 @@ import type { GgufEntries, GgufStorage, GgufTensorToWrite, GgufToWrite } from ".
 
 /** The --outtype of llama.cpp's scripts. */
 export const outTypes = ["f32", "f16", "bf16", "q8_0"] as const;
+/** A value of --outtype. */
 export type OutType = (typeof outTypes)[number];
 
 /** The type of matrices, and the number of general.file_type. Source: enum LlamaFileType of gguf 0.19. */

@@ -19,8 +19,10 @@ export interface GgufTensor {
   readonly byteLength: number;
 }
 
+/** The key-value pairs of a GGUF file, in its order. */
 export type GgufMetadata = ReadonlyMap<string, GgufValue>;
 
+/** The header of a GGUF file; no tensor's data is read for it. */
 export interface GgufFile {
   /** The real path. */
   readonly path: string;
