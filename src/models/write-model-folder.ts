@@ -120,6 +120,11 @@ export const requireCompanions = async (model: string, tokenizer: string): Promi
   }
 };
 
+/** Fields that transformers 5 refuses as whole numbers, which is how JSON.stringify writes 50.0. */
+const floats = /^( {2}"(?:attn|final)_logit_softcapping": \d+)(?=,?$)/gm;
+
+const withFloats = (config: string): string => config.replace(floats, "$1.0");
+
 /** Copies generation_config.json and the tokenizer, by default that of the same model, as far as they are there. */
 export const copyCompanions = async (
   model: string,
@@ -171,6 +176,9 @@ export const writeModelFolder = async (model: ModelToWrite): Promise<void> => {
     if (weightFile.test(name) && !written.has(name)) await rm(join(path, name));
   if (copyFrom !== undefined) await copyCompanions(copyFrom, path, tokenizerFrom);
   const config = configWithDType(rawConfig, dtype);
-  await writeFileAtomically(join(path, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
+  await writeFileAtomically(
+    join(path, "config.json"),
+    withFloats(`${JSON.stringify(config, null, 2)}\n`),
+  );
   await syncFolder(path);
 };

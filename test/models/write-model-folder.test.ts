@@ -118,3 +118,13 @@ test("writeModelFolder refuses values that the dtype cannot hold", async (t) => 
   t.regex(error.message, /as float16: found 70000, which float16 cannot hold/);
   t.deepEqual(await readdir(path), []);
 });
+
+test("writeModelFolder writes softcaps with a decimal point, without which transformers refuses them", async (t) => {
+  const path = await makeTempFolder(t);
+  const caps = { attn_logit_softcapping: 50, final_logit_softcapping: 30 };
+  await writeModelFolder({ path, rawConfig: { ...rawConfig, ...caps }, tensors: tensors() });
+  const text = await readFile(join(path, "config.json"), "utf8");
+  t.regex(text, /"attn_logit_softcapping": 50\.0,$/m);
+  t.regex(text, /"final_logit_softcapping": 30\.0,?$/m);
+  t.is((JSON.parse(text) as typeof caps).final_logit_softcapping, 30);
+});
