@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
+import { requireWritableFolder } from "../core/atomic-file.js";
 import { UserError } from "../core/errors.js";
 import type { JsonObject } from "../core/json-file.js";
 import { resolveDataRoot } from "../datasets/data-root.js";
@@ -173,6 +174,8 @@ export const prepareRun = async (
     adapterInit: resumed === undefined ? adapterInit : undefined,
     startValues: from?.values,
   };
+  // Paged moments are files there, made before the run has a folder of its own.
+  if (options.optimizer === "paged_adamw_32bit") await requireWritableFolder(options.outputFolder);
   const moments = momentAllocator(options.optimizer, options.outputFolder);
   const store = await fillStore(base, adapter, start, ui, moments);
   const seed = options.seed ?? DEFAULT_SEED;

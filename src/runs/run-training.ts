@@ -129,9 +129,7 @@ export const runTraining = async (
     const unnamed = { ...asked, ...start?.options };
     const options = { ...unnamed, modelName: requireModelName(unnamed.modelName) };
     const peftType = requirePeftType(options.peftType);
-    // Paged moments lie there also where a run goes on elsewhere.
-    if (!resumed || options.optimizer === "paged_adamw_32bit")
-      await requireFolderToBe(outputFolder);
+    if (!resumed) await requireFolderToBe(outputFolder);
     if (hasAnswers(options.dataset)) findDataset(options.dataset);
     const prepared = await prepareRun(peftType, options, record, ui, start);
     const { trainable, all } = countParameters(prepared.base, prepared.adapter);
