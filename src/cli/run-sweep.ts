@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { constants } from "node:os";
 import { dirname, join, relative } from "node:path";
+import { isProcessAlive } from "../core/process-alive.js";
 import { requireWritableFolder } from "../core/atomic-file.js";
 import { UserError } from "../core/errors.js";
 import {
@@ -43,12 +44,7 @@ export interface SweepResult {
 
 /** Whether a process that an interrupted sweep has started is still at work in its folder. */
 const isAlive = (pid: number | undefined, out: string): boolean => {
-  if (pid === undefined) return false;
-  try {
-    process.kill(pid, 0);
-  } catch {
-    return false;
-  }
+  if (pid === undefined || !isProcessAlive(pid)) return false;
   try {
     // The number may be another process's by now: it is ours only if its command line names the folder.
     return readFileSync(`/proc/${String(pid)}/cmdline`, "utf8").includes(out);

@@ -1,9 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { constants, existsSync } from "node:fs";
-import { open, rename, rm, rmdir } from "node:fs/promises";
+import { open, readdir, rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { messageOf, UserError } from "./errors.js";
 import { makeFolder } from "./folder.js";
+import { isProcessAlive } from "./process-alive.js";
 
 /** What to throw where writing has failed: a fault of the folder as an error for the person, what another source threw as it is. */
 export const writeFault = (error: unknown, path: string, hint: string): unknown =>
@@ -14,7 +15,7 @@ export const writeFault = (error: unknown, path: string, hint: string): unknown 
 /**
  * Writes a file so that a reader sees the old content or the new, never a part: beside, synced, renamed.
  *
- * `chunks` are written in order; the folder is made where it is missing.
+ * `chunks` are written in order; the folder is made where it is missing. What a killed process has left of the same file goes.
  * @throws {UserError} if the folder cannot be written; what the iteration over `chunks` throws is passed on
  */
 export const writeFileAtomically = async (
@@ -25,6 +26,7 @@ export const writeFileAtomically = async (
   const beside = join(folder, `.${basename(path)}.${String(process.pid)}.tmp`);
   try {
     await makeFolder(folder);
+    await removeLeftovers(path);
     const file = await open(beside, "w");
     try {
       if (typeof chunks === "string" || chunks instanceof Uint8Array) await file.writeFile(chunks);
@@ -37,6 +39,18 @@ export const writeFileAtomically = async (
   } catch (error) {
     await rm(beside, { force: true }).catch(() => undefined);
     throw writeFault(error, path, "Choose a folder that is writable and has room");
+  }
+};
+
+/** Removes what writers of a file that no longer run have left beside it. A folder that cannot be listed can still be written. */
+const removeLeftovers = async (path: string): Promise<void> => {
+  const [folder, start] = [dirname(path), `.${basename(path)}.`];
+  for (const name of await readdir(folder).catch((): string[] => [])) {
+    const pid = name.startsWith(start)
+      ? /^(\d+)\.tmp$/.exec(name.slice(start.length))?.[1]
+      : undefined;
+    if (pid !== undefined && !isProcessAlive(Number(pid)))
+      await rm(join(folder, name), { force: true }).catch(() => undefined);
   }
 };
 

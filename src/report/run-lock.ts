@@ -1,6 +1,7 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { isProcessAlive } from "../core/process-alive.js";
 import { messageOf, UserError } from "../core/errors.js";
 import { isJsonObject } from "../core/json.js";
 
@@ -17,15 +18,7 @@ const livingOwner = async (path: string): Promise<number | undefined> => {
   if (!isJsonObject(owner) || owner.host !== hostname() || typeof owner.pid !== "number")
     return undefined;
   if (owner.pid === process.pid) return undefined;
-  try {
-    // Signal 0 is never delivered; it only asks whether there is such a process.
-    process.kill(owner.pid, 0);
-    return owner.pid;
-  } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EPERM"
-      ? owner.pid
-      : undefined;
-  }
+  return isProcessAlive(owner.pid) ? owner.pid : undefined;
 };
 
 /**

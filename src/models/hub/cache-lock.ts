@@ -3,6 +3,7 @@ import { readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isProcessAlive } from "../../core/process-alive.js";
 import { isJsonObject, tryParseJson } from "../../core/json.js";
 import { makeFolder } from "../../core/folder.js";
 
@@ -12,16 +13,6 @@ const deadMs = 60_000;
 
 /** This process: a number in a file may be that of another one before it. */
 const me = { host: hostname(), pid: process.pid, id: randomUUID() };
-
-const isAlive = (pid: number): boolean => {
-  try {
-    // Signal 0 is never delivered; it only asks whether there is such a process.
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EPERM";
-  }
-};
 
 /** Whoever holds a lock; "gone" where a lock is left of somebody who no longer lives, "nobody" where there is none. */
 const holderOf = async (path: string): Promise<{ readonly pid: unknown } | "gone" | "nobody"> => {
@@ -35,7 +26,7 @@ const holderOf = async (path: string): Promise<{ readonly pid: unknown } | "gone
   const { host, pid, id } = "value" in parsed && isJsonObject(parsed.value) ? parsed.value : {};
   if (host !== me.host || typeof pid !== "number") return { pid };
   if (pid === me.pid) return id === me.id ? { pid } : "gone";
-  return isAlive(pid) ? { pid } : "gone";
+  return isProcessAlive(pid) ? { pid } : "gone";
 };
 
 const isTaken = (error: unknown): boolean =>
