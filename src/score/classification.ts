@@ -49,7 +49,7 @@ export const classIntervals = ({
   });
   const figure = (key: string, of: (score: ClassificationScore) => number): Interval =>
     shares(labelFigure(key, said, right, of));
-  const macro = figure("f1", ({ macroF1 }) => macroF1);
+  const macro = figure("f1_macro", ({ macroF1 }) => macroF1);
   return {
     accuracy: shares(
       shareFigure(
@@ -67,8 +67,8 @@ export const classIntervals = ({
 /** Labels: any text is one, without the white space around it. */
 export const classification: Scorer = {
   summary: "pred as a label against gt: accuracy, F1 (macro and weighted), Matthews' correlation",
-  main: ["acc", "f1"],
-  columns: ["acc", "f1", "weighted f1", "mcc"],
+  main: ["acc", "f1_macro"],
+  columns: ["acc", "f1_macro", "f1_weighted", "mcc"],
   async score(answers) {
     const predicted = answers.map(({ pred }) => stripSpace(pred));
     const truth = answers.map(({ gt }) => stripSpace(gt));
@@ -84,8 +84,8 @@ export const classification: Scorer = {
           "accuracy",
           truth.map((label, i) => label === predicted[i]),
         ),
-        figure("f1", ({ macroF1 }) => macroF1),
-        figure("weighted f1", ({ weightedF1 }) => weightedF1),
+        figure("f1_macro", ({ macroF1 }) => macroF1),
+        figure("f1_weighted", ({ weightedF1 }) => weightedF1),
         figure("mcc", ({ matthews }) => matthews),
       ],
       counts: {
