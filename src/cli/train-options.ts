@@ -6,7 +6,6 @@ import type { ChoiceForm } from "../runs/choices.js";
 import type { Scoring } from "../runs/scorings.js";
 import { parseShardSize } from "../models/shards.js";
 import { bestMetrics, type BestMetric } from "../train/class-figures.js";
-import type { TaskName } from "../train/tasks/task.js";
 import type { Optimizer } from "../train/optimizer.js";
 import type { TrainingSettings } from "../train/training-settings.js";
 import { readCompat } from "./compat-option.js";
@@ -14,31 +13,14 @@ import type { FlagFault } from "../core/flag.js";
 import { readModelOptions, type ModelOptions } from "./model-options.js";
 import { originalFlagNames, type OriginalFlags } from "./options.js";
 import type { Source } from "./reads.js";
+import { readRowOptions, type RowOptions } from "./row-options.js";
 import { effectiveLoadBit } from "./storage-options.js";
 import { crossFaults, type TrainFlagValues } from "./train-flags.js";
 
 /** Which rows a run learns from, and how they are read, cut and encoded. */
-export interface DataOptions {
-  /** Undefined: what resolveDataRoot finds. */
-  readonly dataDir: string | undefined;
-  /** A name of the data set table, or what `datasetFile` says. */
-  readonly dataset: string;
-  /** A file of rows: of token ids, or of text. */
-  readonly datasetFile: string | undefined;
-  readonly validation: string | undefined;
-  /** Undefined: the set tells. */
-  readonly task: TaskName | undefined;
-  readonly promptField: string | undefined;
-  readonly targetField: string | undefined;
-  readonly template: string | undefined;
-  readonly maxLength: number | undefined;
+export interface DataOptions extends RowOptions {
   readonly showRows: number;
-  readonly datasetRatio: number;
   readonly datasetAnalysis: boolean;
-  readonly useInput: boolean;
-  /** Tokens in a block of running text. */
-  readonly blockSize: number | undefined;
-  readonly numWorkers: number;
   readonly shuffle: boolean;
   /** Rows answered of each set; undefined for all. */
   readonly limit: number | undefined;
@@ -151,27 +133,14 @@ export const readTrainOptions = (
   faults: FlagFault[],
 ): TrainOptions => {
   const compat = readCompat(values.compat, faults);
-  const datasetFile = isDatasetFile(values.dataset);
-  faults.push(...crossFaults(values, datasetFile));
+  faults.push(...crossFaults(values, isDatasetFile(values.dataset)));
   return {
     ...readModelOptions(values, given, { compat, faults }),
     compat,
-    dataDir: values.data_dir ?? undefined,
-    dataset: values.dataset,
-    datasetFile: datasetFile ? values.dataset : undefined,
-    validation: values.validation ?? undefined,
-    task: (values.task ?? undefined) as TaskName | undefined,
+    ...readRowOptions(values, values.dataset),
     metricForBest: readMetric(values.metric_for_best, faults),
-    promptField: values.prompt_field ?? undefined,
-    targetField: values.target_field ?? undefined,
-    template: values.template ?? undefined,
-    maxLength: values.max_length ?? undefined,
     showRows: values.show_rows,
-    datasetRatio: values.dataset_ratio,
     datasetAnalysis: values.dataset_analysis,
-    useInput: values.use_input,
-    blockSize: values.block_size ?? undefined,
-    numWorkers: values.num_workers,
     shuffle: values.shuffle,
     limit: values.limit ?? undefined,
     device: values.device,

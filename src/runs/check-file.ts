@@ -1,21 +1,17 @@
 import { UserError } from "../core/errors.js";
 import { checkRows, type CheckedSplit, type RowKey } from "../datasets/check-rows.js";
 import { countLabels } from "../datasets/encoded-rows.js";
-import { keepRatio } from "../datasets/load-split.js";
 import type { OwnRow } from "../datasets/own-rows.js";
-import { readPreTokenized } from "../datasets/pre-tokenized.js";
 import { readRecords, type RecordFile } from "../datasets/read-records.js";
 import {
   describeOwnSplits,
   encodeOwnSplit,
-  holdOutShare,
   openOwnCoder,
   readOwnSplits,
-  refuseTextFlags,
-  validationShare,
   type OwnCoder,
   type OwnSplit,
 } from "../train/own-texts.js";
+import { readTokenSplits, type TokenSplit } from "../train/token-rows.js";
 import { unknownTokensOfRows } from "../train/known-tokens.js";
 import {
   withFaults,
@@ -122,45 +118,29 @@ const checkTokenRows = async (
   { vocabulary }: CheckCoder,
   options: CheckDataOptions,
 ): Promise<CheckedData> => {
-  const { validation, datasetRatio, batch } = options;
-  refuseTextFlags(options, `token ids in ${path}, which are taken as they are`);
-  const read = async (file: string) =>
-    keepRatio((await readPreTokenized(file, vocabulary)).rows, datasetRatio, file);
-  const split = (
-    file: string,
-    all: Awaited<ReturnType<typeof read>>,
-    numbers?: readonly number[],
-  ): CheckedSplit => {
-    const rows = numbers ? numbers.flatMap((row) => all[row] ?? []) : all;
-    const ids = (values: Int32Array): string => values.join(" ");
-    return {
-      path: file,
-      numbers,
-      keys: rows.map((row) => ({
-        context: ids(row.ids.subarray(0, row.contextLength)),
-        target: `${ids(row.ids.subarray(row.contextLength))}|${row.labels?.join(" ") ?? ""}`,
+  const { batch } = options;
+  const ids = (values: Int32Array): string => values.join(" ");
+  const split = ({ path: file, rows, numbers }: TokenSplit): CheckedSplit => ({
+    path: file,
+    numbers,
+    keys: rows.map((row) => ({
+      context: ids(row.ids.subarray(0, row.contextLength)),
+      target: `${ids(row.ids.subarray(row.contextLength))}|${row.labels?.join(" ") ?? ""}`,
+    })),
+    encoded: {
+      rows,
+      cutContexts: [],
+      cutTargets: [],
+      unlabelled: rows.flatMap((row, i) => (countLabels(row) === 0 ? [i] : [])),
+      wholeLengths: rows.map(({ ids: whole, contextLength }) => ({
+        context: contextLength,
+        target: whole.length - contextLength,
       })),
-      encoded: {
-        rows,
-        cutContexts: [],
-        cutTargets: [],
-        unlabelled: rows.flatMap((row, i) => (countLabels(row) === 0 ? [i] : [])),
-        wholeLengths: rows.map(({ ids: whole, contextLength }) => ({
-          context: contextLength,
-          target: whole.length - contextLength,
-        })),
-      },
-    };
-  };
-  const all = await read(path);
-  const share = validationShare(validation);
-  const held = share === undefined ? undefined : holdOutShare(all.length, share, path);
-  const train = split(path, all, held?.train);
-  const other = held
-    ? split(path, all, held.validation)
-    : validation === undefined
-      ? undefined
-      : split(validation, await read(validation));
+    },
+  });
+  const splits = await readTokenSplits(options, path, vocabulary);
+  const train = split(splits.train);
+  const other = splits.validation && split(splits.validation);
   const checked = checkRows(
     { train, ...(other && { validation: other }) },
     {

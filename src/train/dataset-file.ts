@@ -1,7 +1,5 @@
 import { UserError } from "../core/errors.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
-import { keepRatio } from "../datasets/load-split.js";
-import { readPreTokenized } from "../datasets/pre-tokenized.js";
 import { readRecords, type RecordFile } from "../datasets/read-records.js";
 import { describeCut, showRows, type ShownRow } from "../datasets/show-rows.js";
 import { unknownTokensOfRows, vocabularyOf } from "./known-tokens.js";
@@ -10,13 +8,11 @@ import {
   cutWarnings,
   describeOwnSplits,
   encodeOwnSplit,
-  holdOutShare,
   openOwnCoder,
   readOwnSplits,
-  refuseTextFlags,
-  validationShare,
   type OwnSplit,
 } from "./own-texts.js";
+import { readTokenSplits } from "./token-rows.js";
 import type { DataSettings, TrainingData } from "./loaded-data.js";
 
 /**
@@ -40,29 +36,16 @@ const loadTokenIds = async (
   path: string,
   base: BaseModel,
 ): Promise<TrainingData> => {
-  refuseTextFlags(settings, `token ids in ${path}, which are taken as they are`);
-  const read = async (name: string) => {
-    const set = await readPreTokenized(name, vocabularyOf(base));
-    return { ...set, rows: keepRatio(set.rows, settings.datasetRatio, name) };
-  };
-  const train = await read(path);
-  const share = validationShare(settings.validation);
-  const held = share === undefined ? undefined : holdOutShare(train.rows.length, share, path);
-  const pick = (numbers: readonly number[]): readonly EncodedRow[] =>
-    numbers.flatMap((row) => train.rows[row] ?? []);
-  const other =
-    settings.validation === undefined || held ? undefined : await read(settings.validation);
-  const sets = other ? [train, other] : [train];
-  const rows = held ? pick(held.train) : train.rows;
+  const { train, validation, sets } = await readTokenSplits(settings, path, vocabularyOf(base));
   return {
     ...ownData(base),
-    train: rows,
-    validation: held ? pick(held.validation) : other?.rows,
+    train: train.rows,
+    validation: validation?.rows,
     files: Object.fromEntries(sets.map((set) => [set.path, set.sha256])),
     longest: longestOf(sets.flatMap((set) => set.rows)),
     shown: shownLines(
       base,
-      rows.slice(0, settings.showRows ?? 0).map((encoded) => ({ encoded, path })),
+      train.rows.slice(0, settings.showRows ?? 0).map((encoded) => ({ encoded, path })),
     ),
   };
 };

@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { UserError, didYouMean } from "../../core/errors.js";
 import { datasetNames as rowSetNames, isDatasetFile } from "../../datasets/registry.js";
 import { classSetNames } from "../../datasets/class-sets.js";
-import type { TaskName } from "../../train/tasks/task.js";
 import { textSetNames } from "../../datasets/wikitext.js";
 import type { ProgressUi } from "../../report/progress.js";
 import type { CheckDataOptions, CheckedData } from "../../runs/checked-data.js";
@@ -16,6 +15,7 @@ import { defaultOf, type Flag, type ValuesOf } from "../../core/flag.js";
 import { faultsError, readFlag } from "../flag.js";
 import { flags, pickFlags } from "../options.js";
 import { always } from "../reads.js";
+import { readRowOptions } from "../row-options.js";
 import { trainFlags } from "../train-flags.js";
 
 const datasetNames: readonly string[] = [...rowSetNames, ...textSetNames, ...classSetNames];
@@ -154,19 +154,7 @@ export const dataCheckCommand = (
         checked.push(
           ...(await checkData(
             {
-              dataset,
-              datasetFile: isDatasetFile(dataset) ? dataset : undefined,
-              task: (values.task ?? undefined) as TaskName | undefined,
-              validation: values.validation ?? undefined,
-              promptField: values.prompt_field ?? undefined,
-              targetField: values.target_field ?? undefined,
-              template: values.template ?? undefined,
-              maxLength: values.max_length ?? undefined,
-              blockSize: values.block_size ?? undefined,
-              dataDir: values.data_dir ?? undefined,
-              datasetRatio: values.dataset_ratio,
-              useInput: values.use_input,
-              numWorkers: values.num_workers,
+              ...readRowOptions(values, dataset),
               maxNewTokens: values.max_new_tokens ?? undefined,
               compat: readCompat(values.compat, []),
               batch: values.batch,
