@@ -16,9 +16,7 @@ import sys
 
 import torch
 import transformers
-from hira_torch import add_hira
-from model_goldens import CLIP, DECAY, LR, RANK, STEPS, WARMUP
-from peft import LoraConfig, inject_adapter_in_model
+from model_goldens import DECAY, RANK, add_adapter, run_steps
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -74,21 +72,7 @@ def build(spec, method, starts):
     model = tiny(fields).requires_grad_(method == "full")
     if method == "full":
         return model, dict(model.named_parameters())
-    paths = paths_of(model, targets)
-    if method == "hira":
-        named = add_hira(model, paths, RANK)
-    else:
-        inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=6, use_dora=method == "dora", target_modules=paths), model)
-        named = {}
-        for path in paths:
-            layer = model.get_submodule(path)
-            named[f"{path}.A"], named[f"{path}.B"] = layer.lora_A.default.weight, layer.lora_B.default.weight
-            if method == "dora":
-                named[f"{path}.magnitude"] = layer.lora_magnitude_vector.default.weight
-    with torch.no_grad():
-        for name, p in named.items():
-            if not name.endswith(".magnitude"):
-                p.copy_(starts[f"{name}_probe" if name.endswith(".B") else name])
+    named = add_adapter(model, method, paths_of(model, targets), starts)
     for module in whole:
         named.update({f"{module}.{n}": p for n, p in model.get_submodule(module).named_parameters()})
     for p in named.values():
@@ -99,21 +83,8 @@ def build(spec, method, starts):
 def train(model, named, batch):
     plain = [p for n, p in named.items() if n.endswith((".weight", ".bias")) and p.ndim == 1]
     others = [p for p in named.values() if all(p is not other for other in plain)]
-    optimizer = torch.optim.AdamW([{"params": others, "weight_decay": DECAY}, {"params": plain, "weight_decay": 0.0}], lr=LR, foreach=False)
-    schedule = transformers.get_linear_schedule_with_warmup(optimizer, WARMUP, STEPS)
-    log, first = {"loss": [], "grad_norm": [], "lr": []}, {}
-    for step in range(STEPS):
-        loss = model(**batch, labels=torch.tensor(CLASSES)).loss
-        loss.backward()
-        if step == 0:
-            first = {n: p.grad.clone().contiguous() for n, p in named.items()}
-        log["grad_norm"].append(torch.nn.utils.clip_grad_norm_(list(named.values()), CLIP).item())
-        log["loss"].append(loss.item())
-        log["lr"].append(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-    return log, first
+    groups = [{"params": others, "weight_decay": DECAY}, {"params": plain, "weight_decay": 0.0}]
+    return run_steps(named, groups, lambda: model(**batch, labels=torch.tensor(CLASSES)).loss)
 
 
 def main():

@@ -105,13 +105,8 @@ def paths_of(model, targets):
     return [n for n, m in model.named_modules() if any(n.endswith(f".{t}") for t in targets) and hasattr(m, "weight")]
 
 
-def build(fields, method, targets, starts):
-    """-> the model, and its trainable parameters by our names, with the start values in them."""
-    model = tiny(fields).requires_grad_(method == "full")
-    if method == "full":
-        tied = model.config.tie_word_embeddings
-        return model, {n: p for n, p in model.named_parameters() if not (tied and n.startswith("lm_head"))}
-    paths = paths_of(model, targets)
+def add_adapter(model, method, paths, starts):
+    """Puts HiRA, LoRA or DoRA on the layers. -> the parameters by our names, with the start values in them"""
     if method == "hira":
         named = add_hira(model, paths, RANK)
     else:
@@ -126,6 +121,35 @@ def build(fields, method, targets, starts):
         for name, p in named.items():
             if not name.endswith(".magnitude"):
                 p.copy_(starts[f"{name}_probe" if name.endswith(".B") else name])
+    return named
+
+
+def run_steps(named, groups, loss_of):
+    """-> losses, gradient norms and rates of all steps, and the gradients of the first"""
+    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=LR, foreach=False)
+    schedule = transformers.get_linear_schedule_with_warmup(optimizer, WARMUP, STEPS)
+    log, first = {"loss": [], "grad_norm": [], "lr": []}, {}
+    for step in range(STEPS):
+        loss = loss_of()
+        loss.backward()
+        if step == 0:
+            first = {n: p.grad.clone().contiguous() for n, p in named.items()}
+        log["grad_norm"].append(torch.nn.utils.clip_grad_norm_(list(named.values()), CLIP).item())
+        log["loss"].append(loss.item())
+        log["lr"].append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    return log, first
+
+
+def build(fields, method, targets, starts):
+    """-> the model, and its trainable parameters by our names, with the start values in them."""
+    model = tiny(fields).requires_grad_(method == "full")
+    if method == "full":
+        tied = model.config.tie_word_embeddings
+        return model, {n: p for n, p in model.named_parameters() if not (tied and n.startswith("lm_head"))}
+    named = add_adapter(model, method, paths_of(model, targets), starts)
     for p in named.values():
         p.requires_grad_(True)
     return model.eval(), named
@@ -138,21 +162,7 @@ def decays(name, p, method):
 def train(model, named, method, batch):
     groups = [{"params": [p for n, p in named.items() if decays(n, p, method)], "weight_decay": DECAY},
               {"params": [p for n, p in named.items() if not decays(n, p, method)], "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=LR, foreach=False)
-    schedule = transformers.get_linear_schedule_with_warmup(optimizer, WARMUP, STEPS)
-    log, first = {"loss": [], "grad_norm": [], "lr": []}, {}
-    for step in range(STEPS):
-        loss = loss_of(model, batch)
-        loss.backward()
-        if step == 0:
-            first = {n: p.grad.clone().contiguous() for n, p in named.items()}
-        log["grad_norm"].append(torch.nn.utils.clip_grad_norm_(list(named.values()), CLIP).item())
-        log["loss"].append(loss.item())
-        log["lr"].append(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-    return log, first
+    return run_steps(named, groups, lambda: loss_of(model, batch))
 
 
 def beams_of(fields, lengths, cases):
