@@ -10,7 +10,6 @@ usr/share/wordnet). Installed: nltk 3.8.1, rouge-score 0.1.2, nltk-punkt-tokeniz
 pairs.json: by set the digest of the pairs, corpus figures, and a row a pair in the order of `columns`; odd.json: made-up texts with theirs;
 classifiers.json and tests.json: made-up labels and counts. Numbers are rounded to 9 digits after the point; null is a division by zero.
 """
-import importlib.util
 import json
 import pathlib
 import random
@@ -18,7 +17,6 @@ import shutil
 import sys
 import tempfile
 
-import nltk.corpus
 import nltk.tokenize
 import numpy as np
 from nltk.corpus.reader.wordnet import WordNetCorpusReader
@@ -30,31 +28,13 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from metric_pairs import SOURCES, digest, make_pairs
+from reference_packages import open_packages
 
 data_file, evaluate_dir, nmt, coco, wordnet_dir, out_dir = map(pathlib.Path, sys.argv[1:])
 
-
-def module_of(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-class NoProperties:
-    """Perl's classes of characters, which NISTTokenizer's other method needs when it is imported."""
-
-    def chars(self, _category):
-        return ["0"]
-
-
-nltk.corpus.perluniprops = NoProperties()
-from nltk.tokenize.nist import NISTTokenizer  # noqa: E402
-from nltk.translate.nist_score import corpus_nist  # noqa: E402
-
-tokenize_13a = module_of(evaluate_dir / "metrics" / "bleu" / "tokenizer_13a.py").Tokenizer13a()
-compute_bleu = module_of(nmt / "nmt" / "scripts" / "bleu.py").compute_bleu
-CiderScorer = module_of(coco / "pycocoevalcap" / "cider" / "cider_scorer.py").CiderScorer
+packages = open_packages(evaluate_dir, nmt, coco)
+tokenize_13a, compute_bleu, CiderScorer = packages.tokenize_13a, packages.compute_bleu, packages.CiderScorer
+NISTTokenizer, corpus_nist = packages.NISTTokenizer, packages.corpus_nist
 
 
 class NoWords:

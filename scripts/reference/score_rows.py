@@ -7,41 +7,22 @@ The rows are made by the rule of test/support/made-up-answers.ts, and nothing of
 same. EVALUATE, NMT, PYCOCOEVALCAP: as for metrics.py. Installed: nltk 3.8.1, rouge-score 0.1.2, scikit-learn.
 """
 import hashlib
-import importlib.util
 import json
 import pathlib
 import re
 import statistics
 import sys
 
-import nltk.corpus
 from rouge_score import rouge_scorer
 from sklearn.metrics import accuracy_score
 
+from reference_packages import open_packages
+
 evaluate_dir, nmt, coco, out = map(pathlib.Path, sys.argv[1:])
 
-
-def module_of(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-class NoProperties:
-    """Perl's classes of characters, which NISTTokenizer's other method needs when it is imported."""
-
-    def chars(self, _category):
-        return ["0"]
-
-
-nltk.corpus.perluniprops = NoProperties()
-from nltk.tokenize.nist import NISTTokenizer  # noqa: E402
-from nltk.translate.nist_score import corpus_nist  # noqa: E402
-
-tokenize_13a = module_of(evaluate_dir / "metrics" / "bleu" / "tokenizer_13a.py").Tokenizer13a()
-compute_bleu = module_of(nmt / "nmt" / "scripts" / "bleu.py").compute_bleu
-CiderScorer = module_of(coco / "pycocoevalcap" / "cider" / "cider_scorer.py").CiderScorer
+packages = open_packages(evaluate_dir, nmt, coco)
+tokenize_13a, compute_bleu, CiderScorer = packages.tokenize_13a, packages.compute_bleu, packages.CiderScorer
+NISTTokenizer, corpus_nist = packages.NISTTokenizer, packages.corpus_nist
 
 ROWS = 600
 WORDS = (
