@@ -7,6 +7,7 @@ import type { PredictionRow } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { PythonFloat } from "../report/python-format.js";
 import { classification } from "../score/classification.js";
+import { figuresInLine } from "../score/main-figures.js";
 import { likeliestClass } from "../train/class-figures.js";
 import type { ClassQuestions } from "../train/class-data.js";
 import type { InterruptSignal } from "../train/interrupt.js";
@@ -99,17 +100,13 @@ export const classifyRows = async (
   }
 };
 
-/** The figures of classified rows in a line, with their 95 % intervals: `accuracy 91.28 (89.21 – 92.98), ...`. */
+/** The figures of classified rows in a line, see figuresInLine. */
 export const classScoreLine = async (
   name: string,
   rows: readonly Pick<PredictionRow, "pred" | "gt">[],
 ): Promise<string> => {
   const answers = rows.map(({ pred, gt }) => ({ context: "", pred, gt }));
   const { figures } = await classification.score(answers, { compat: new Set(), set: undefined });
-  const texts = figures.map((figure) =>
-    figure.value === undefined
-      ? `${figure.title} unknown`
-      : `${figure.title} ${figure.value.toFixed(2)} (95 % interval ${figure.interval.low.toFixed(2)} – ${figure.interval.high.toFixed(2)})`,
-  );
-  return `${name}, ${String(rows.length)} rows: ${texts.join(", ")}`;
+  const computed = figures.flatMap((figure) => (figure.value === undefined ? [] : [figure]));
+  return figuresInLine(name, computed, rows.length);
 };

@@ -5,7 +5,7 @@ import { hasAnswers } from "../datasets/registry.js";
 import { isTextSetName } from "../datasets/wikitext.js";
 import type { Adapter } from "../peft/adapter.js";
 import { isCommonsenseName, scoreRows, type SetScore } from "../score/commonsense.js";
-import { mainFiguresOf } from "../score/main-figures.js";
+import { figuresInLine, mainFiguresOf } from "../score/main-figures.js";
 import type { Answer } from "../score/scorer.js";
 import { isScoredSet, scorerNameOf } from "../score/sets.js";
 import type { TrainingResult } from "../train/train-adapter.js";
@@ -83,7 +83,7 @@ const nextCommands = ({
   ];
 };
 
-/** `samsum: rouge1 31.20 (95 % interval 28.00 – 34.50), rougel ...; 819 rows`, or why there is no score. */
+/** The figures of the rows in a line, or why there is no score. */
 const figuresLine = async ({ options, labels, rows }: EndedRun): Promise<readonly string[]> => {
   const { dataset, datasetFile, compat, dataDir } = options;
   const set = datasetFile === undefined && isScoredSet(dataset) ? dataset : undefined;
@@ -92,11 +92,7 @@ const figuresLine = async ({ options, labels, rows }: EndedRun): Promise<readonl
   const name = datasetFile === undefined ? dataset : basename(datasetFile);
   try {
     const figures = await mainFiguresOf(scorer, rows, { set, compat, dataDir });
-    const said = figures.map(
-      ({ title, value, interval, isPlain }) =>
-        `${title} ${value.toFixed(2)}${isPlain ? "" : " %"} (95 % interval ${interval.low.toFixed(2)} – ${interval.high.toFixed(2)})`,
-    );
-    return said.length === 0 ? [] : [`${name}: ${said.join(", ")}; ${String(rows.length)} rows`];
+    return figures.length === 0 ? [] : [figuresInLine(name, figures, rows.length)];
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     return [`${name}: not scored: ${error.message}`];

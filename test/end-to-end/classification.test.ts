@@ -80,7 +80,7 @@ test("a file of texts with labels trains, goes on to the same bits, is tested, s
     `--output_file=${answers}`,
   );
   t.is(tested.code, 0, tested.err);
-  t.regex(tested.out + tested.err, /rows, 48 rows: accuracy .*95 % interval/);
+  t.regex(tested.out + tested.err, /rows: accuracy \d+\.\d\d % \(95 % interval .*\), .*; 48 rows/);
   const predictions = (await linesOf(answers)).filter((row) => "pred" in row);
   t.is(predictions.length, 48);
   for (const { pred, gt, probabilities } of predictions) {
