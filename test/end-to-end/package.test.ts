@@ -59,7 +59,12 @@ test("the packed program installs in an empty folder without flags, brings docs 
   const installed = join(folder, "node_modules", "hira");
   for (const name of [
     ...["docs/commands/train.md", "docs/coverage.md", "data_file/demo/model.safetensors"],
-    ...["scripts/run_eval_decoding.sh", "scripts/convert_adapter_bin.py", "ds_configs"],
+    ...[
+      "scripts/run_eval_decoding.sh",
+      "scripts/install-accelerator.sh",
+      "scripts/convert_adapter_bin.py",
+      "ds_configs",
+    ],
   ])
     t.true(existsSync(join(installed, name)), name);
   for (const name of ["scripts/bench", "scripts/demo", "scripts/reference", "src", "test"])

@@ -1,10 +1,10 @@
-import { deflateRawSync } from "node:zlib";
+import { crc32, deflateRawSync } from "node:zlib";
 
 type Files = Readonly<Record<string, string | Buffer>>;
 
 const bytesOf = (content: string | Buffer): Buffer => Buffer.from(content);
 
-/** A zip archive of the files, deflated or stored; checksums are left at 0. */
+/** A zip archive of the files, deflated or stored. */
 export const makeZip = (files: Files, { stores = false } = {}): Buffer => {
   const local: Buffer[] = [];
   const central: Buffer[] = [];
@@ -15,6 +15,7 @@ export const makeZip = (files: Files, { stores = false } = {}): Buffer => {
     const shared = Buffer.alloc(26);
     shared.writeUInt16LE(20, 0);
     shared.writeUInt16LE(stores ? 0 : 8, 4);
+    shared.writeUInt32LE(crc32(bytes), 10);
     shared.writeUInt32LE(packed.length, 14);
     shared.writeUInt32LE(bytes.length, 18);
     shared.writeUInt16LE(name.length, 22);
