@@ -6,6 +6,7 @@
  *   mkdir /sys/fs/cgroup/memory/small; echo 900M > /sys/fs/cgroup/memory/small/memory.limit_in_bytes
  *   bash -c 'echo $$ > /sys/fs/cgroup/memory/small/cgroup.procs; exec npx tsx scripts/bench/paged-moments.ts ...'
  */
+import { cpuPlan } from "../../src/runtime/compute-plan.js";
 import { UserError } from "../../src/core/errors.js";
 import { peakMemoryBytes } from "../../src/runtime/memory.js";
 import { AdamW, defaultAdamW } from "../../src/train/adamw.js";
@@ -35,7 +36,7 @@ const store = createParameterStore(
   momentAllocator(optimizer, folder),
 );
 for (const { gradients } of store.groups) (gradients.data as Float32Array).fill(0.5);
-const adamw = await AdamW.create(store, defaultAdamW, 1);
+const adamw = await AdamW.create(store, defaultAdamW, cpuPlan(1));
 const steps = 3;
 const begun = performance.now();
 for (let step = 1; step <= steps; step++) await adamw.update(step, 1e-3, 1);

@@ -3,6 +3,7 @@
  *
  * usage: step-worker.ts OPTIONS_JSON, see WorkerOptions. step_peer.py beside it is the same program in PyTorch.
  */
+import { cpuPlan } from "../../src/runtime/compute-plan.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import { openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
 import { createLinearAdapter } from "../../src/peft/adapter.js";
@@ -10,7 +11,7 @@ import type { LinearMethod } from "../../src/peft/method.js";
 import { peftMethods, type MethodOptions } from "../../src/peft/registry.js";
 import { selectTargets } from "../../src/peft/targets.js";
 import { peakMemoryBytes } from "../../src/runtime/memory.js";
-import { runtimeVersion } from "../../src/runtime/providers.js";
+import { runtimeVersion } from "../../src/runtime/ort/version.js";
 import { AdamW, clipFactor, defaultAdamW } from "../../src/train/adamw.js";
 import { chunkCount, LossSession } from "../../src/train/loss-session.js";
 import { clearGradients, createParameterStore } from "../../src/train/parameters.js";
@@ -76,9 +77,9 @@ const session = await LossSession.create(
   },
   weights,
   store,
-  { threads },
+  cpuPlan(threads),
 );
-const optimizer = await AdamW.create(store, defaultAdamW, threads);
+const optimizer = await AdamW.create(store, defaultAdamW, cpuPlan(threads));
 
 const milliseconds: number[] = [];
 let firstLoss: number | undefined;

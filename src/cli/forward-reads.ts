@@ -6,6 +6,7 @@ import {
   inFourBits,
   isQlora,
   methodReads,
+  onAccelerator,
   methodReadTable,
   type MethodValues,
 } from "./model-reads.js";
@@ -62,6 +63,7 @@ export const forwardReads = {
   adapter_init: starts,
   load_order: [besideCheckpoint],
   device: always,
+  device_dir: [onAccelerator],
   threads: always,
   gradients: always,
   overwrite: always,

@@ -265,9 +265,15 @@ export const ownFlags = {
     group: "Device",
     placeholder: "name",
     default: "auto",
-    choices: ["auto", "cpu", "openvino", "webgpu", "cuda"],
-    now: ["auto", "cpu"],
-    help: "What computes",
+    help: "What computes: cpu, openvino, cuda, cuda:N for card N, webgpu; auto is the CPU",
+  },
+  device_dir: {
+    ours: true,
+    kind: "text",
+    group: "Device",
+    placeholder: "folder",
+    default: null,
+    help: "Where the accelerator's libraries are; if not given, HIRA_DEVICE_DIR, else the usual places",
   },
   precision: {
     ours: true,
@@ -276,7 +282,6 @@ export const ownFlags = {
     placeholder: "type",
     default: null,
     choices: precisions,
-    now: ["fp32"],
     help: "Number type of the arithmetic; if not given, the --ds_config's, else fp32",
   },
   threads: {

@@ -36,6 +36,7 @@ export const trainFlags = pickFlags([
   "top_k",
   "top_p",
   "device",
+  "device_dir",
   "precision",
   "threads",
   "log_steps",

@@ -29,6 +29,7 @@ export interface DataOptions extends RowOptions {
 /** Where a run computes, in which number type, on how many threads (undefined: the runtime's choice). */
 export interface DeviceOptions {
   readonly device: string;
+  readonly deviceDir: string | undefined;
   readonly precision: Precision;
   readonly threads: number | undefined;
 }
@@ -144,6 +145,7 @@ export const readTrainOptions = (
     shuffle: values.shuffle,
     limit: values.limit ?? undefined,
     device: values.device,
+    deviceDir: values.device_dir ?? undefined,
     precision: (values.precision ?? "fp32") as Precision,
     threads: values.threads ?? undefined,
     batch: values.batch,

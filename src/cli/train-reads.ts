@@ -16,6 +16,7 @@ import {
   isQlora,
   methodReadTable,
   methodReads,
+  onAccelerator,
   trainsAllWeights,
 } from "./model-reads.js";
 import { always, notWith, onlyWith, where, type ReadTable, type Requirement } from "./reads.js";
@@ -236,6 +237,7 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   top_k: whereDrawn,
   top_p: whereDrawn,
   device: [notInAnalysis],
+  device_dir: [notInAnalysis, onAccelerator],
   precision: [notInAnalysis],
   threads: [notInAnalysis],
   log_steps: [inTraining],

@@ -1,13 +1,11 @@
-import { encodeOnnx } from "../graph/onnx/encode.js";
-import { lower } from "../graph/passes/lower.js";
 import { prune } from "../graph/passes/prune.js";
 import { shareSubexpressions } from "../graph/passes/share-subexpressions.js";
 import { MASKED } from "../models/blocks/attention.js";
 import type { Model } from "../models/model.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import { virtualId } from "../peft/virtual-tokens.js";
-import type { Provider } from "../runtime/providers.js";
-import { Session } from "../runtime/session.js";
+import { cpuPlan, openGraph, type ComputePlan } from "../runtime/compute-plan.js";
+import type { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 import {
   buildDecodeGraph,
@@ -37,8 +35,8 @@ export interface EngineOptions {
   readonly maxPositions: number;
   /** An adapter that is not merged into `weights`. */
   readonly live?: LiveAdapter | undefined;
-  readonly provider?: Provider;
-  readonly threads?: number;
+  /** Default: the CPU in float32. */
+  readonly plan?: ComputePlan | undefined;
   /** Whether to repack weights for speed, which takes their size in memory once more. Default false. */
   readonly prepack?: boolean | undefined;
   /** Bytes that the activations of one run over prompts may take; longer prompts are fed in pieces. Default 256 MiB. */
@@ -75,21 +73,18 @@ export class ModelEngine implements DecodeEngine {
     this.maxPositions = options.maxPositions;
   }
 
-  /** @throws what Session.create throws */
+  /** @throws what Device.createSession throws */
   static async create(given: EngineOptions): Promise<ModelEngine> {
     const live = given.live && (await bakeLiveAdapter(given.live, given.model));
     const virtual = live?.adapter.virtual;
     const options = { ...given, maxPositions: given.maxPositions + (virtual?.count ?? 0), live };
-    const graph = shareSubexpressions(prune(lower(buildDecodeGraph(options))));
-    const { provider, threads, prepack } = options;
-    const session = await Session.create({
-      model: encodeOnnx(graph),
+    const graph = shareSubexpressions(prune(buildDecodeGraph(options)));
+    const { plan = cpuPlan(), prepack } = options;
+    const session = await openGraph(plan, graph, {
       initializers: decodeInitializers(graph, options),
       // One would widen narrow weights for good; the other, which looks for 1 / x, would read DoRA's magnitudes while loading.
       disabledOptimizers: ["ConstantFolding", "DivMulFusion"],
-      ...(provider && { provider }),
-      ...(threads !== undefined && { threads }),
-      ...(prepack !== undefined && { prepack }),
+      prepack,
     });
     const engine = new ModelEngine(
       session,

@@ -1,11 +1,10 @@
 import { Graph } from "../graph/graph.js";
-import { encodeOnnx } from "../graph/onnx/encode.js";
 import type { Value } from "../graph/op.js";
-import { lower } from "../graph/passes/lower.js";
 import { turnLayout, weightOf, type LinearModule } from "../models/model.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import { formOf, type LinearMethod } from "../peft/method.js";
-import { Session } from "../runtime/session.js";
+import { cpuPlan, openGraph } from "../runtime/compute-plan.js";
+import type { Session } from "../runtime/session.js";
 import type { Tensor } from "../runtime/tensor.js";
 import type { LiveAdapter } from "./decode-graph.js";
 
@@ -103,5 +102,5 @@ const layerSession = async (
   );
   const merged = formOf(method, module).mergedWeight(g, w0, wide, ofModule);
   outputs(g, { weight: w0, merged, stored: turnLayout(g, merged, module) });
-  return Session.create({ model: encodeOnnx(lower(g)) });
+  return openGraph(cpuPlan(), g);
 };

@@ -138,10 +138,9 @@ export interface Op<
   readonly stopsGradient?: true;
   attributes?(attrs: Attrs): Readonly<Record<string, OnnxAttribute>>;
   /**
-   * The same outputs from other ops, where the provider has no kernel for this one with this dtype.
-   * @returns undefined where the op can stay
+   * The same outputs from other ops, for devices that have no kernel for this one with this dtype.
    */
-  lower?(g: Builder, inputs: Inputs, attrs: Attrs): readonly Value[] | undefined;
+  lower?(g: Builder, inputs: Inputs, attrs: Attrs): readonly Value[];
   /**
    * The elements of the only output, of the given shape, from those of the inputs: for an op whose result is exact or
    * correctly rounded, so that computing it here changes no bit. See passes/fold-constants.ts.

@@ -1,7 +1,5 @@
 import { Graph } from "../graph/graph.js";
-import { encodeOnnx } from "../graph/onnx/encode.js";
-import { lower } from "../graph/passes/lower.js";
-import { Session } from "../runtime/session.js";
+import { cpuPlan, openGraph } from "../runtime/compute-plan.js";
 import type { Tensor } from "../runtime/tensor.js";
 import type { Adapter } from "./adapter.js";
 
@@ -25,7 +23,7 @@ export const bakeVirtualTokens = async (
     return input;
   });
   g.output(virtual.result, rows);
-  const session = await Session.create({ model: encodeOnnx(lower(g)) });
+  const session = await openGraph(cpuPlan(), g);
   try {
     const made = await session.run(Object.fromEntries(values));
     return new Map(Object.entries(made));

@@ -1,3 +1,4 @@
+import type { ComputePlan } from "../runtime/compute-plan.js";
 import { noLoss, type EncodedRow } from "../datasets/encoded-rows.js";
 import { questionOf } from "../datasets/rows.js";
 import type { PredictionRow } from "../report/output-jsonl.js";
@@ -157,7 +158,7 @@ export const answerByLikelihood = async (
   {
     form,
     batch,
-    threads,
+    plan,
     tokenizer,
     write,
     ui,
@@ -165,7 +166,7 @@ export const answerByLikelihood = async (
   }: {
     readonly form: ChoiceForm;
     readonly batch: number;
-    readonly threads: number | undefined;
+    readonly plan: ComputePlan;
     readonly tokenizer: Tokenizer;
     readonly write: (questions: Questions, rows: readonly PredictionRow[]) => Promise<void>;
     readonly ui: ProgressUi;
@@ -176,7 +177,7 @@ export const answerByLikelihood = async (
   const asked: Asked[] = [];
   for (const questions of sets) asked.push(await askedOf(questions, tokenizer, form));
   const all = asked.flatMap(({ rows }) => rows);
-  const likelihood = await openLikelihood(model, all, { batch, threads });
+  const likelihood = await openLikelihood(model, all, { batch, plan });
   try {
     for (const each of asked) {
       const { evaluationBatchDivisor } = each.questions.dataset.member;

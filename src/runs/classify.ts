@@ -1,3 +1,4 @@
+import type { ComputePlan } from "../runtime/compute-plan.js";
 import { buildBatch } from "../datasets/build-batch.js";
 import { planBatches } from "../datasets/plan-batches.js";
 import type { Classifier } from "../models/classifier.js";
@@ -44,12 +45,12 @@ export const classifyRows = async (
   { rows, encoded, path }: ClassQuestions,
   {
     batch,
-    threads,
+    plan,
     ui,
     interrupt,
   }: {
     readonly batch: number;
-    readonly threads: number | undefined;
+    readonly plan: ComputePlan;
     readonly ui: Pick<ProgressUi, "decoding">;
     readonly interrupt: Pick<InterruptSignal, "throwIfRequested">;
   },
@@ -66,7 +67,7 @@ export const classifyRows = async (
     },
     weights,
     store,
-    { threads },
+    plan,
   );
   const found: PredictionRow[] = [];
   const progress = ui.decoding(encoded.length, path, "rows");

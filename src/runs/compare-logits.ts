@@ -1,3 +1,4 @@
+import type { ComputePlan } from "../runtime/compute-plan.js";
 import { randomStream } from "../core/random.js";
 import { buildBatch } from "../datasets/build-batch.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
@@ -51,7 +52,7 @@ export const sampleRows = ({
 const openSession = (
   { model, weights, adapted }: LogitSource,
   maxPositions: number,
-  threads: number | undefined,
+  plan: ComputePlan | undefined,
 ): Promise<LossSession> =>
   LossSession.create(
     {
@@ -71,7 +72,7 @@ const openSession = (
         0,
         ({ name }) => adapted.values.get(name)?.data as Float32Array | undefined,
       ),
-    { threads },
+    plan,
   );
 
 /** The place of the largest of `logits` from `start` on, `length` of them. */
@@ -93,10 +94,7 @@ const larger = (a: number, b: number): number => (b <= a ? a : Number.isNaN(a) ?
 export const compareLogits = async (
   reference: LogitSource,
   others: readonly LogitSource[],
-  {
-    rows,
-    threads,
-  }: { readonly rows: readonly EncodedRow[]; readonly threads?: number | undefined },
+  { rows, plan }: { readonly rows: readonly EncodedRow[]; readonly plan?: ComputePlan | undefined },
 ): Promise<LogitComparison> => {
   const longest = rows.reduce((most, { ids }) => Math.max(most, ids.length), 0);
   const sessions: LossSession[] = [];
@@ -105,7 +103,7 @@ export const compareLogits = async (
   const classes = classesOf(reference.model);
   try {
     for (const source of [reference, ...others])
-      sessions.push(await openSession(source, longest, threads));
+      sessions.push(await openSession(source, longest, plan));
     for (const row of rows) {
       // A classifier's loss is over classes, whichever they are: only logits count here.
       const asked = isClassifier(reference.model) ? { ...row, classLabel: 0 } : row;

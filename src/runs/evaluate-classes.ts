@@ -1,3 +1,4 @@
+import type { ComputePlan } from "../runtime/compute-plan.js";
 import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { requireWritablePath } from "../core/atomic-file.js";
@@ -27,7 +28,7 @@ export interface ClassEvaluationOptions
   readonly maxLength?: number | undefined;
   readonly batch: number;
   readonly limit: number | undefined;
-  readonly threads: number | undefined;
+  readonly plan: ComputePlan;
 }
 
 /** Of a set its name, of a file the name without ending. */
@@ -87,7 +88,7 @@ export const evaluateClasses = async (
   const rows = isDone
     ? done
     : await classifyRows({ model, weights: base.weights, adapter, store, padId }, questions, {
-        ...{ batch: options.batch, threads: options.threads, ui, interrupt },
+        ...{ batch: options.batch, plan: options.plan, ui, interrupt },
       });
   if (!isDone) {
     await write(path, trained, rows);

@@ -1,3 +1,4 @@
+import type { ComputePlan } from "../runtime/compute-plan.js";
 import { buildBatch } from "../datasets/build-batch.js";
 import { countLabels, type EncodedRow } from "../datasets/encoded-rows.js";
 import { planBatches } from "../datasets/plan-batches.js";
@@ -34,7 +35,7 @@ export interface LikelihoodModel {
 export const openLikelihood = async (
   { base, adapted }: Answerer,
   rows: readonly EncodedRow[],
-  { batch, threads }: { readonly batch: number; readonly threads?: number | undefined },
+  { batch, plan }: { readonly batch: number; readonly plan?: ComputePlan | undefined },
 ): Promise<LikelihoodModel> => {
   const { model, weights, live } = await readyModel({
     model: base.folder.model,
@@ -60,7 +61,7 @@ export const openLikelihood = async (
         0,
         ({ name }) => live.values.get(name)?.data as Float32Array | undefined,
       ),
-    { threads },
+    plan,
   );
   const padId = base.folder.tokenIds.padId ?? base.tokenizer?.padId ?? 0;
   return {

@@ -1,3 +1,4 @@
+import type { Planned } from "../runtime/compute-plan.js";
 import type { Compat } from "../core/compat.js";
 import { greedy } from "../datasets/family.js";
 import type { AnsweredSet } from "../datasets/own-answers.js";
@@ -72,7 +73,7 @@ export const openPredictor = async (
   tokenizer: Tokenizer,
   adapted: LiveAdapter | undefined,
   datasets: readonly AnsweredSet[],
-  settings: Pick<PredictionSettings, "maxNewTokens" | "threads" | "compat">,
+  settings: Pick<PredictionSettings, "maxNewTokens" | "compat"> & Planned,
 ): Promise<Predictor> => {
   const longest = datasets.map(
     ({ member }) => member.maxContextTokens + (settings.maxNewTokens ?? member.maxNewTokens),
@@ -82,7 +83,7 @@ export const openPredictor = async (
     weights: base.weights,
     adapted,
     maxPositions: Math.max(...longest),
-    ...(settings.threads !== undefined && { threads: settings.threads }),
+    plan: settings.plan,
   });
   const kind = adapted?.adapter.method.kind;
   return {

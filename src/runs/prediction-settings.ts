@@ -1,7 +1,8 @@
+import type { ComputeChoice } from "../runtime/compute-plan.js";
 import type { Compat } from "../core/compat.js";
 
 /** The flags that decide how a split is answered; see cli/options.ts. */
-export interface PredictionSettings {
+export interface PredictionSettings extends ComputeChoice {
   readonly batch: number;
   readonly beamSize: number | undefined;
   readonly maxNewTokens: number | undefined;
@@ -18,6 +19,5 @@ export interface PredictionSettings {
   /** Whether a row's input stands in its prompt. */
   readonly useInput: boolean;
   readonly numWorkers: number;
-  readonly threads: number | undefined;
   readonly compat: Compat;
 }

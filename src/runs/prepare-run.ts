@@ -17,7 +17,7 @@ import { buildAdapter } from "../peft/build-adapter.js";
 import { peftTypes, type PeftType } from "../peft/registry.js";
 import type { ProgressUi } from "../report/progress.js";
 import { describeHost, hashFiles, readCodeVersion, type RunFacts } from "../report/run-json.js";
-import { runtimeVersion } from "../runtime/providers.js";
+import { runtimeVersion } from "../runtime/ort/version.js";
 import { loadClassQuestions, type ClassQuestions } from "../train/class-data.js";
 import { withClassifier } from "../train/classifier-base.js";
 import { requireKnownTokensOf } from "../train/known-tokens.js";

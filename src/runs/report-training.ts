@@ -1,3 +1,4 @@
+import type { Planned } from "../runtime/compute-plan.js";
 import { join } from "node:path";
 import type { Adapter } from "../peft/adapter.js";
 import { hfLog } from "../report/hf-log.js";
@@ -30,11 +31,12 @@ export interface ReportedTraining {
   readonly adapter: Adapter;
   readonly store: ParameterStore;
   readonly data: TrainingData;
-  readonly options: TrainingSettings & {
-    readonly logSteps: number;
-    readonly logFormat: "plain" | "hf";
-    readonly maxShardBytes: number;
-  };
+  readonly options: TrainingSettings &
+    Planned & {
+      readonly logSteps: number;
+      readonly logFormat: "plain" | "hf";
+      readonly maxShardBytes: number;
+    };
   readonly record: { readonly originalFlags: OutputFile["flags"] };
   readonly facts: Pick<RunFacts, "startedAt">;
   readonly runFolder: string;
@@ -169,6 +171,7 @@ export const trainWithReports = async (job: ReportedTraining): Promise<TrainingR
       store,
       data,
       settings: options,
+      plan: options.plan,
       runFolder,
       resumeFrom,
       writeWeights: (folder) => writeTrainedWeights(folder, base, adapter, store, options),

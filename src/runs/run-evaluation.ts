@@ -1,3 +1,4 @@
+import { planned, type Planned } from "../runtime/compute-plan.js";
 import { existsSync } from "node:fs";
 import { requireWritablePath } from "../core/atomic-file.js";
 import { UserError } from "../core/errors.js";
@@ -106,8 +107,16 @@ export const likelihoodFileName = (
  * @param originalFlags line 1 of the files, for the flags that the trained model brings with it
  * @throws {UserError} if there is nothing complete to load, or the data are missing
  */
-export const runEvaluation = async (
+export const runEvaluation = (
   options: EvaluationRunOptions,
+  originalFlags: (replaced: Readonly<Record<string, unknown>>) => OutputFile["flags"],
+  ui: ProgressUi,
+  interrupt: InterruptSignal,
+): Promise<readonly ScoringComparison[]> =>
+  planned(options, (known) => evaluate(known, originalFlags, ui, interrupt));
+
+const evaluate = async (
+  options: EvaluationRunOptions & Planned,
   originalFlags: (replaced: Readonly<Record<string, unknown>>) => OutputFile["flags"],
   ui: ProgressUi,
   interrupt: InterruptSignal,
@@ -208,7 +217,7 @@ export const runEvaluation = async (
   const judged = asked.filter(({ dataset }) => isAmong(todo.loglik, dataset));
   await answerByLikelihood(judged, model, {
     form: options.choices ?? "words",
-    ...{ batch: options.batch, threads: options.threads, tokenizer, ui, interrupt },
+    ...{ batch: options.batch, plan: options.plan, tokenizer, ui, interrupt },
     write: async ({ dataset: { name } }, rows) => {
       await write(judgedOf(name), rows);
       ui.line(`Wrote ${judgedOf(name)}`);

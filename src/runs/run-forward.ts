@@ -1,3 +1,4 @@
+import { planned, type ComputeChoice, type Planned } from "../runtime/compute-plan.js";
 import { requireWritablePath } from "../core/atomic-file.js";
 import { requireNewFiles } from "../core/new-file.js";
 import { UserError } from "../core/errors.js";
@@ -17,7 +18,7 @@ import type { GivenFlags } from "./recorded-flags.js";
 import { fillStore, requirePeftType } from "./prepare-run.js";
 
 /** What `hira forward` was asked: a model, its adapter, the rows, and what of them is written. */
-export interface ForwardRunOptions extends AdapterSettings, BaseStorage {
+export interface ForwardRunOptions extends AdapterSettings, BaseStorage, ComputeChoice {
   /** The model, or the base of what --ckpt names, that somebody has named. */
   readonly modelName: string | undefined;
   /** The flags that somebody wrote. */
@@ -27,7 +28,6 @@ export interface ForwardRunOptions extends AdapterSettings, BaseStorage {
   readonly peftType: string | undefined;
   readonly adapterInit: string | undefined;
   readonly seed: number | undefined;
-  readonly threads: number | undefined;
   readonly input: string;
   readonly out: string;
   readonly overwrite: boolean;
@@ -98,7 +98,10 @@ const requireLabelsInAllOrNone = (
  *
  * @throws {UserError} if the rows differ in length, or gradients are asked of a model on which nothing trains
  */
-export const runForward = async (options: ForwardRunOptions, ui: ProgressUi): Promise<void> => {
+export const runForward = (options: ForwardRunOptions, ui: ProgressUi): Promise<void> =>
+  planned(options, (known) => forward(known, ui));
+
+const forward = async (options: ForwardRunOptions & Planned, ui: ProgressUi): Promise<void> => {
   await requireNewFiles([options.out], { flag: "--out", overwrite: options.overwrite });
   await requireWritablePath(options.out, "Choose another --out");
   const { base, adapter, store } = await open(options, ui);
@@ -132,7 +135,7 @@ export const runForward = async (options: ForwardRunOptions, ui: ProgressUi): Pr
     },
     base.weights,
     store,
-    { threads: options.threads },
+    options.plan,
   );
   const { loss, logits = new Float32Array() } = await session.run(
     batch,

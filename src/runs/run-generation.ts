@@ -1,3 +1,4 @@
+import { planned, type ComputeChoice, type Planned } from "../runtime/compute-plan.js";
 import { UserError } from "../core/errors.js";
 import { requireWritablePath } from "../core/atomic-file.js";
 import { requireNewFiles } from "../core/new-file.js";
@@ -26,7 +27,7 @@ import type { GivenFlags } from "./recorded-flags.js";
 
 /** What `hira generate` was asked: a model, its adapter, the prompts, and how they are decoded. */
 export interface GenerationRunOptions
-  extends Omit<DecodeSettings, "eosIds" | "padId">, BaseStorage {
+  extends Omit<DecodeSettings, "eosIds" | "padId">, BaseStorage, ComputeChoice {
   /** What somebody has written; the model's folder decides the others. */
   readonly given: ReadonlySet<GenerationField>;
   /** The flags that somebody wrote to have an effect. */
@@ -37,7 +38,6 @@ export interface GenerationRunOptions
   readonly givenFlags?: GivenFlags;
   readonly ckpt: string | undefined;
   readonly loadOrder: number;
-  readonly threads: number | undefined;
   readonly input: string;
   readonly out: string;
   readonly overwrite: boolean;
@@ -64,8 +64,14 @@ const open = async (
  * What nobody has given, the model's folder decides, as with transformers' generate.
  * @throws {UserError} on rows that are no prompts, or settings out of range
  */
-export const runGeneration = async (
+export const runGeneration = (
   options: GenerationRunOptions,
+  ui: ProgressUi,
+  interrupt: InterruptSignal,
+): Promise<void> => planned(options, (known) => generate(known, ui, interrupt));
+
+const generate = async (
+  options: GenerationRunOptions & Planned,
   ui: ProgressUi,
   interrupt: InterruptSignal,
 ): Promise<void> => {
@@ -87,7 +93,7 @@ export const runGeneration = async (
     weights: base.weights,
     adapted,
     maxPositions: longest + mostNewTokens(prompts, settings),
-    ...(options.threads !== undefined && { threads: options.threads }),
+    plan: options.plan,
   });
   try {
     const { sequences, done } = await generateKeeping(

@@ -1,3 +1,4 @@
+import { planned, type ComputeChoice, type Planned } from "../runtime/compute-plan.js";
 import { existsSync } from "node:fs";
 import { copyFile, realpath } from "node:fs/promises";
 import { join } from "node:path";
@@ -33,7 +34,7 @@ import {
 import type { GivenFlags } from "./recorded-flags.js";
 
 /** What `hira merge` was asked: an adapter, its base, and the folder to write. */
-export interface MergeRunOptions extends BaseStorage {
+export interface MergeRunOptions extends BaseStorage, ComputeChoice {
   /** A run folder, one checkpoint, or a peft adapter. */
   readonly ckpt: string;
   readonly loadOrder: number;
@@ -47,7 +48,6 @@ export interface MergeRunOptions extends BaseStorage {
   readonly unmerge: string | undefined;
   /** Rows of token ids on which the logits are compared; undefined for rows of our own. */
   readonly input: string | undefined;
-  readonly threads: number | undefined;
 }
 
 /**
@@ -57,7 +57,13 @@ export interface MergeRunOptions extends BaseStorage {
  * @throws {UserError} if `out` is not empty or is the base, what was trained cannot be merged, or a value is not finite;
  *   nothing is left behind
  */
-export const runMerge = async (options: MergeRunOptions, ui: ProgressUi): Promise<void> => {
+export const runMerge = (options: MergeRunOptions, ui: ProgressUi): Promise<void> =>
+  planned(options, (known) => mergeOrUnmerge(known, ui));
+
+const mergeOrUnmerge = async (
+  options: MergeRunOptions & Planned,
+  ui: ProgressUi,
+): Promise<void> => {
   await requireFree(options.out);
   const merged = await openMergedTensors(options, ui);
   try {
@@ -90,7 +96,7 @@ const writeHint = "Choose an --out that is writable and has room";
 
 const merge = async (
   merged: MergedTensors,
-  { out, input, threads }: MergeRunOptions,
+  { out, input, plan }: MergeRunOptions & Planned,
   ui: ProgressUi,
 ): Promise<void> => {
   const { base, model } = merged;
@@ -103,7 +109,7 @@ const merge = async (
       { model, weights: await openFrozenWeights(weights, { storage: "stored" }) },
       ...(merged.adapted ? [{ ...merged.unmerged, adapted: mergedForm(merged.adapted) }] : []),
     ];
-    comparison = await compareLogits(merged.unmerged, others, { rows, threads });
+    comparison = await compareLogits(merged.unmerged, others, { rows, plan });
     const [difference] = comparison.differences;
     if (!Number.isFinite(difference?.largest))
       throw new UserError(

@@ -1,3 +1,4 @@
+import { planned, type ComputeChoice, type Planned } from "../runtime/compute-plan.js";
 import { requireNewFiles } from "../core/new-file.js";
 import { UserError } from "../core/errors.js";
 import { readTextFile } from "../core/text-file.js";
@@ -23,13 +24,12 @@ import { perplexitiesOf, textCounts, type Perplexities } from "./perplexity.js";
 import type { GivenFlags } from "./recorded-flags.js";
 
 /** What `hira perplexity` was asked: a model, its adapter, the text, and how it is cut into windows. */
-export interface PerplexityRunOptions extends BaseStorage {
+export interface PerplexityRunOptions extends BaseStorage, ComputeChoice {
   /** The model, or the base of what --ckpt names, that somebody has named. */
   readonly modelName: string | undefined;
   readonly givenFlags?: GivenFlags;
   readonly ckpt: string | undefined;
   readonly loadOrder: number;
-  readonly threads: number | undefined;
   /** A file, or a split of a set. */
   readonly source:
     | { readonly file: string }
@@ -175,8 +175,13 @@ const encode = async (
  *
  * @throws {UserError} on files that are no texts, and lengths that do not fit the model
  */
-export const runPerplexity = async (
+export const runPerplexity = (
   options: PerplexityRunOptions,
+  ui: ProgressUi,
+): Promise<PerplexityResult> => planned(options, (known) => measure(known, ui));
+
+const measure = async (
+  options: PerplexityRunOptions & Planned,
   ui: ProgressUi,
 ): Promise<PerplexityResult> => {
   const { out } = options;

@@ -1,3 +1,4 @@
+import { planned, type Planned } from "../runtime/compute-plan.js";
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
 import { requireFolderToBe } from "../core/atomic-file.js";
@@ -99,8 +100,15 @@ const continueRun = async (
  * Resolves to the run folder. A signal ends the run with a checkpoint and without answers.
  * @throws {UserError} on what the person can mend; nothing is written before model, data and flags have been checked
  */
-export const runTraining = async (
-  asked: TrainingRunOptions,
+export const runTraining = (
+  options: TrainingRunOptions,
+  record: RunRecord,
+  ui: ProgressUi,
+  interrupt: InterruptSignal,
+): Promise<string> => planned(options, (asked) => train(asked, record, ui, interrupt));
+
+const train = async (
+  asked: TrainingRunOptions & Planned,
   askedRecord: RunRecord,
   ui: ProgressUi,
   interrupt: InterruptSignal,
@@ -164,7 +172,7 @@ const nameOf = (options: TrainingRunOptions): RunFolderOptions => {
 const finishRun = async (
   job: ReportedTraining &
     Pick<PreparedRun, "questions" | "classQuestions"> & {
-      readonly options: NamedOptions;
+      readonly options: NamedOptions & Planned;
       readonly record: RunRecord;
     },
 ): Promise<void> => {
@@ -223,7 +231,7 @@ const classify = async ({
       { model, weights, adapter, store, padId: data.padId },
       classQuestions,
       {
-        ...{ batch: options.batch, threads: options.threads, ui, interrupt },
+        ...{ batch: options.batch, plan: options.plan, ui, interrupt },
       },
     );
   } catch (error) {
@@ -242,7 +250,7 @@ const answerTest = async (
     ui,
     interrupt,
     runFolder,
-  }: ReportedTraining & { readonly options: TrainingRunOptions },
+  }: ReportedTraining & { readonly options: TrainingRunOptions & Planned },
   to: {
     readonly path: string;
     readonly write: (rows: OutputFile["rows"]) => Promise<void>;

@@ -1,7 +1,5 @@
 import { Graph } from "../graph/graph.js";
-import { encodeOnnx } from "../graph/onnx/encode.js";
 import { foldConstants } from "../graph/passes/fold-constants.js";
-import { lower } from "../graph/passes/lower.js";
 import { prune } from "../graph/passes/prune.js";
 import { shareSubexpressions } from "../graph/passes/share-subexpressions.js";
 import { groupedAttention, MASKED, paddingMask, splitHeads } from "../models/blocks/attention.js";
@@ -12,7 +10,8 @@ import {
   type FrozenWeights,
 } from "../models/weights/frozen-weights.js";
 import { plainHooks } from "../peft/adapter.js";
-import { Session } from "../runtime/session.js";
+import { cpuPlan, openGraph, type ComputePlan } from "../runtime/compute-plan.js";
+import type { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 
 /** The encoder whose hidden states are wanted, and after which layer. */
@@ -24,7 +23,7 @@ export interface StatesOptions {
   readonly layers: number;
   /** Of the longest row. */
   readonly maxPositions: number;
-  readonly threads?: number | undefined;
+  readonly plan?: ComputePlan | undefined;
 }
 
 /** Inputs input_ids, positions int64 [batch, seq], key_bias float32 [batch, seq]; output states float32 [batch * seq, hidden]. */
@@ -47,7 +46,7 @@ const statesGraph = ({ model, weights, layers, maxPositions }: StatesOptions): G
     },
   );
   g.output("states", states);
-  return lower(foldConstants(shareSubexpressions(prune(g))));
+  return foldConstants(shareSubexpressions(prune(g)));
 };
 
 /** An encoder that gives the hidden states of texts; token types are 0. */
@@ -63,11 +62,9 @@ export class StatesSession {
   /** @throws {UserError} if the model has fewer positions */
   static async create(options: StatesOptions): Promise<StatesSession> {
     const graph = statesGraph(options);
-    const session = await Session.create({
-      model: encodeOnnx(graph),
+    const session = await openGraph(options.plan ?? cpuPlan(), graph, {
       initializers: initializersOf(graph, options.weights),
       disabledOptimizers: ["ConstantFolding"],
-      ...(options.threads !== undefined && { threads: options.threads }),
     });
     return new StatesSession(session, options.model.hiddenSize);
   }

@@ -1,3 +1,4 @@
+import type { ComputePlan } from "../runtime/compute-plan.js";
 import { basename } from "node:path";
 import { UserError } from "../core/errors.js";
 import { isJsonObject, parseJson } from "../core/json.js";
@@ -13,11 +14,11 @@ import { readSpecialTokens } from "../tokenizer/special-tokens.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { StatesSession } from "./states-session.js";
 
-/** Which layer's states stand for a text's tokens, and on how many threads they are computed. */
+/** Which layer's states stand for a text's tokens, and where they are computed. */
 export interface TextEncoderOptions {
   /** After how many layers; 0 are the embeddings. Undefined: what suits a model of its name, else all. */
   readonly layer: number | undefined;
-  readonly threads?: number | undefined;
+  readonly plan?: ComputePlan | undefined;
 }
 
 /** An encoder that is to be closed. */
@@ -100,7 +101,7 @@ const batchesOf = (lengths: readonly number[]): readonly (readonly number[])[] =
  */
 export const openTextEncoder = async (
   name: string,
-  { layer: given, threads }: TextEncoderOptions,
+  { layer: given, plan }: TextEncoderOptions,
   ui: Pick<ProgressUi, "decoding" | "line" | "warn">,
 ): Promise<OpenTextEncoder> => {
   const folder = await loadModelFolder(await findOnHub(name, { purpose: "model", ui }));
@@ -118,7 +119,7 @@ export const openTextEncoder = async (
   const open = async (): Promise<StatesSession> => {
     const used = new Map([...entries].filter(([tensor]) => model.tensors.has(tensor)));
     const weights = await openFrozenWeights(used, { storage: "float32" });
-    return StatesSession.create({ model, weights, layers: layer, maxPositions: limit, threads });
+    return StatesSession.create({ model, weights, layers: layer, maxPositions: limit, plan });
   };
   return {
     description: `${name} (${model.modelType}), layer ${String(layer)} of ${String(model.layers)}`,

@@ -32,7 +32,6 @@ export interface TrainingRunOptions
   readonly maxShardBytes: number;
   readonly deepSpeed?: { readonly totalSteps?: number | undefined } | undefined;
   readonly seed: number | undefined;
-  readonly threads: number | undefined;
   readonly maxNewTokens: number | undefined;
   readonly compat: TrainingSettings["compat"];
 }

@@ -1,7 +1,7 @@
 import { writeSync } from "node:fs";
 import { inspect } from "node:util";
 import { isMainThread } from "node:worker_threads";
-import { cLibrary } from "./library.js";
+import { cLibrary } from "./ort/library.js";
 
 /** The arguments of every native call that runs on another thread: reachable here, so never collected under it. */
 const inFlight = new Set<object>();

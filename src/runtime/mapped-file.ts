@@ -1,8 +1,8 @@
 import { closeSync, fstatSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf, UserError } from "../core/errors.js";
-import { addressOf } from "./c-api.js";
-import { cLibrary } from "./library.js";
+import { addressOf } from "./ort/c-api.js";
+import { cLibrary } from "./ort/library.js";
 
 const protectRead = 1;
 const protectWrite = 2;

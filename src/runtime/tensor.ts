@@ -1,6 +1,9 @@
 import { allocate, dtypes, elementCount, type DType, type TypedArray } from "../core/dtype.js";
-import { addressOf, hostMemory, ort, receive, viewMemory, type Handle } from "./c-api.js";
+import { addressOf, hostMemory, ort, receive, viewMemory, type Handle } from "./ort/c-api.js";
 import { mappedMemory, type MappedFile } from "./mapped-file.js";
+
+/** Where a tensor's memory is: "host" is this process's own; other memory only its device can read. */
+export type MemoryPlace = "host" | "webgpu" | `cuda:${number}`;
 
 const showShape = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
 
@@ -188,7 +191,7 @@ export class Tensor {
   readonly shape: readonly number[];
   readonly byteLength: number;
   /** Where the memory is. */
-  readonly device = "cpu" as const;
+  readonly place: MemoryPlace = "host";
   #native: NativeTensor | undefined;
   #data: TypedArray | undefined;
 

@@ -1,6 +1,6 @@
 import { Graph } from "../graph/graph.js";
-import { encodeOnnx } from "../graph/onnx/encode.js";
-import { Session } from "../runtime/session.js";
+import { cpuPlan, openGraph, type ComputePlan } from "../runtime/compute-plan.js";
+import type { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 import type { ParameterGroup, ParameterStore } from "./parameters.js";
 
@@ -31,7 +31,7 @@ const CHUNK = 1 << 20;
  * where keep = 1 - lr * decay, rate = lr / (1 - b1^t), root = 1 / sqrt(1 - b2^t).
  * Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization"; the order of operations is torch.optim.AdamW's.
  */
-const buildUpdate = ({ beta1, beta2, epsilon }: AdamWOptions): Uint8Array => {
+const buildUpdate = ({ beta1, beta2, epsilon }: AdamWOptions): Graph => {
   const g = new Graph();
   const vector = (name: string) => g.input(name, "float32", ["n"]);
   const number = (name: string) => g.input(name, "float32", []);
@@ -45,14 +45,14 @@ const buildUpdate = ({ beta1, beta2, epsilon }: AdamWOptions): Uint8Array => {
   g.output("p1", g.sub(g.mul(p, keep), g.mul(g.div(m1, denominator), rate)));
   g.output("m1", m1);
   g.output("v1", v1);
-  return encodeOnnx(g);
+  return g;
 };
 
-const buildSumOfSquares = (): Uint8Array => {
+const buildSumOfSquares = (): Graph => {
   const g = new Graph();
   const x = g.input("x", "float32", ["n"]);
   g.output("sum", g.reduceSum(g.mul(x, x), { axes: [0] }));
-  return encodeOnnx(g);
+  return g;
 };
 
 interface Chunk {
@@ -99,14 +99,15 @@ export class AdamW {
   static async create(
     store: ParameterStore,
     options: AdamWOptions,
-    threads?: number,
+    plan: ComputePlan = cpuPlan(),
   ): Promise<AdamW> {
-    const session = (model: Uint8Array) => Session.create({ model, ...(threads && { threads }) });
+    // Moments and masters are float32 in every precision.
+    const exact: ComputePlan = { ...plan, precision: "fp32" };
     return new AdamW(
       options,
       store,
-      await session(buildUpdate(options)),
-      await session(buildSumOfSquares()),
+      await openGraph(exact, buildUpdate(options)),
+      await openGraph(exact, buildSumOfSquares()),
     );
   }
 

@@ -3,7 +3,6 @@ import { backward } from "../graph/backward.js";
 import { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import { foldConstants } from "../graph/passes/fold-constants.js";
-import { lower } from "../graph/passes/lower.js";
 import { prune } from "../graph/passes/prune.js";
 import { recompute } from "../graph/passes/recompute.js";
 import { shareSubexpressions } from "../graph/passes/share-subexpressions.js";
@@ -258,7 +257,7 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
       );
     });
   }
-  return lower(recompute(foldConstants(shareSubexpressions(prune(g)))));
+  return recompute(foldConstants(shareSubexpressions(prune(g))));
 };
 
 /** The model's own dropout, with masks by the names of its places; `override` counts before a place's rate. */

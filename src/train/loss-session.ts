@@ -1,7 +1,7 @@
-import { encodeOnnx } from "../graph/onnx/encode.js";
 import { MASKED } from "../models/blocks/attention.js";
 import { initializersOf, type FrozenWeights } from "../models/weights/frozen-weights.js";
-import { Session } from "../runtime/session.js";
+import { cpuPlan, openGraph, type ComputePlan } from "../runtime/compute-plan.js";
+import type { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 import { drawDropoutKeys, type DropoutDraw } from "../models/blocks/dropout.js";
 import type { VirtualTokens } from "../peft/method.js";
@@ -205,18 +205,16 @@ export class LossSession {
     options: LossSessionOptions,
     weights: FrozenWeights,
     store: ParameterStore | undefined,
-    { threads }: { readonly threads?: number | undefined } = {},
+    plan: ComputePlan = cpuPlan(),
   ): Promise<LossSession> {
     const graph = buildLossGraph({ ...options, typeOf: (name) => weights.typeOf(name) });
-    const session = await Session.create({
-      model: encodeOnnx(graph),
+    const session = await openGraph(plan, graph, {
       initializers: initializersOf(graph, weights),
       disabledOptimizers: [
         "CommonSubexpressionElimination",
         "ConstantFolding",
         "FuseFp16InitializerToFp32NodeTransformer",
       ],
-      ...(threads !== undefined && { threads }),
     });
     const parameters: Record<string, Tensor> = {};
     const outputs: Record<string, Tensor> = {};

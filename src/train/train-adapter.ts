@@ -3,6 +3,7 @@ import type { Model } from "../models/model.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import type { Adapter } from "../peft/adapter.js";
 import type { StepMetrics } from "../report/metrics.js";
+import type { ComputePlan } from "../runtime/compute-plan.js";
 import { AdamW } from "./adamw.js";
 import { classFigures, type Classified } from "./class-figures.js";
 import { readCheckpoint, type Checkpoint, type RunPosition } from "./checkpoint.js";
@@ -75,6 +76,8 @@ export interface TrainingJob {
   readonly store: ParameterStore;
   readonly data: TrainingData;
   readonly settings: TrainingSettings;
+  /** Where it computes. */
+  readonly plan: ComputePlan;
   /** The run's folder, where checkpoints go; undefined saves none. */
   readonly runFolder: string | undefined;
   /** The checkpoint of an equal run to go on from. */
@@ -182,7 +185,7 @@ const openTrainer = async (
         },
         weights,
         store,
-        { threads: settings.threads },
+        job.plan,
       ),
     );
   const session = await openSession(true, data.train, settings.batch);
@@ -194,7 +197,7 @@ const openTrainer = async (
     await AdamW.create(
       store,
       { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: settings.weightDecay },
-      settings.threads,
+      job.plan,
     ),
   );
   const { pruning: sparsity } = adapter;

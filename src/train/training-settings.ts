@@ -36,7 +36,6 @@ export interface TrainingSettings {
   readonly saveTotalLimit: number;
   /** 0: never stop early. */
   readonly earlyStopPatience: number;
-  readonly threads: number | undefined;
   readonly compat: Compat;
 }
 

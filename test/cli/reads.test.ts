@@ -45,6 +45,7 @@ const modes: readonly Values[] = [
   { peft_type: "hira", dataset: "sst2", eval_strategy: "steps" },
   { ckpt: "RUN", scoring: "loglik" },
   { out: "figures.json" },
+  { peft_type: "hira", device: "openvino" },
   { bert_model: "ENCODER" },
 ];
 

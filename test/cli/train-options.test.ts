@@ -224,11 +224,6 @@ const refusals: readonly (readonly [argv: readonly string[], message: RegExp])[]
   ],
   [["--peft_type=qlora", "--qlora_adapter=mora"], /"mora", expected lora, dora or hira/],
   [[...needed, "--optim=sgd"], /--optim: found "sgd", expected adamw_torch or paged_adamw_32bit/],
-  [[...needed, "--precision=bf16"], /"bf16", whose work comes in a later version, expected fp32/],
-  [
-    [...needed, "--device=cuda"],
-    /"cuda", whose work comes in a later version, expected auto or cpu/,
-  ],
   [[...needed, "--r_ab=0"], /--r_ab: found 0, expected a whole number of at least 1/],
   [[...needed, "--batch=1.5"], /--batch: found "1\.5", expected a whole number of at least 1/],
   [[...needed, "--batch=x"], /--batch: found "x", expected a whole number of at least 1/],
@@ -288,20 +283,6 @@ for (const [argv, message] of refusals) {
     if (argv.length > 0) t.regex(stderr, /^error: Cannot /);
   });
 }
-
-test("hira says of every precision, device and so on that comes later that it does, in one line", async (t) => {
-  for (const name of ["precision", "device"] as const) {
-    const { choices, now }: { choices: readonly unknown[]; now: readonly unknown[] } = flags[name];
-    for (const choice of choices.filter((value) => !now.includes(value))) {
-      const { code, stderr } = await runTrain(["--peft=hira", `--${name}=${String(choice)}`]);
-      t.is(code, 2);
-      t.regex(
-        stderr,
-        /^error: Cannot use --\w+: found .*, whose work comes in a later version, expected .*\n$/,
-      );
-    }
-  }
-});
 
 test("hira train tells all faults at once, each once", async (t) => {
   const { stderr } = await runTrain([

@@ -1,3 +1,4 @@
+import { cpuPlan } from "../../src/runtime/compute-plan.js";
 import { fileURLToPath } from "node:url";
 import test from "ava";
 import { narrowFloat32, widenBfloat16 } from "../../src/core/half.js";
@@ -37,7 +38,12 @@ const openLlama = async (
   change: Partial<EngineOptions> = {},
   folder?: string,
 ): Promise<ModelEngine> =>
-  ModelEngine.create({ ...(await loadTiny(folder)), maxPositions: 160, threads: 1, ...change });
+  ModelEngine.create({
+    ...(await loadTiny(folder)),
+    maxPositions: 160,
+    plan: cpuPlan(1),
+    ...change,
+  });
 
 const methodOptions = {
   rank: 0,
@@ -234,7 +240,13 @@ test("openEngine gives the same texts with an adapter merged and live, and other
   const adapted = drawnAdapter(model);
   const settings = { ...base, numBeams: 2 };
   const texts = async (options: Partial<OpenEngineOptions>) => {
-    const engine = await openEngine({ model, weights, maxPositions: 64, threads: 1, ...options });
+    const engine = await openEngine({
+      model,
+      weights,
+      maxPositions: 64,
+      plan: cpuPlan(1),
+      ...options,
+    });
     const found = await textsOf(engine, settings);
     engine.dispose();
     return found;

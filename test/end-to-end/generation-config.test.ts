@@ -1,3 +1,4 @@
+import { cpuPlan } from "../../src/runtime/compute-plan.js";
 import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
@@ -116,7 +117,7 @@ const checkCase = (t: ExecutionContext, stored: FolderCase, found: readonly Line
 test("decoding as generation_config.json says gives transformers' tokens and scores (9.5)", async (t) => {
   const { model, weights: entries } = await loadModelFolder(TINY);
   const weights = await openFrozenWeights(entries, { storage: "float32" });
-  const engine = await ModelEngine.create({ model, weights, maxPositions: 64, threads: 1 });
+  const engine = await ModelEngine.create({ model, weights, maxPositions: 64, plan: cpuPlan(1) });
   const cases = await readCases<FolderCase>("generation_cases.json");
   t.true(cases.length >= 100);
   for (const stored of cases) {

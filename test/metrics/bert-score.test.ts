@@ -1,3 +1,4 @@
+import { cpuPlan } from "../../src/runtime/compute-plan.js";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import test from "ava";
@@ -55,7 +56,11 @@ const silent = {
 
 test("with an encoder and one of its layers, scores are bert-score's: many references, empty texts, special tokens, texts beyond the limit", async (t) => {
   for (const [layer, items] of Object.entries(known)) {
-    const encoder = await openTextEncoder(folder, { layer: Number(layer), threads: 1 }, silent);
+    const encoder = await openTextEncoder(
+      folder,
+      { layer: Number(layer), plan: cpuPlan(1) },
+      silent,
+    );
     const texts = items.flatMap(([prediction, references]) => [prediction, ...references]);
     const vectors = await encoder.encode(texts);
     encoder.dispose();
@@ -98,7 +103,7 @@ test("the padding of a shorter text counts as a cosine of 0, as in bert-score", 
 });
 
 test("convai2's bert figures are means over its items, and a remark names encoder and layer", async (t) => {
-  const encoder = await openTextEncoder(folder, { layer: undefined, threads: 1 }, silent);
+  const encoder = await openTextEncoder(folder, { layer: undefined, plan: cpuPlan(1) }, silent);
   const items = (known["2"] ?? []).filter(([prediction]) => !prediction.includes(" Q:"));
   const answers = items.flatMap(([pred, references], i) =>
     references.map((gt) => ({ context: String(i), pred, gt })),

@@ -1,3 +1,4 @@
+import { cpuPlan } from "../../src/runtime/compute-plan.js";
 import { readdirSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -161,7 +162,7 @@ for (const family of readdirSync(fixtures))
         },
         weights,
         store,
-        { threads: 1 },
+        cpuPlan(1),
       );
       const optimizer = await AdamW.create(store, {
         ...{ beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 },

@@ -1,3 +1,4 @@
+import { cpuPlan } from "../../src/runtime/compute-plan.js";
 import { createHash } from "node:crypto";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -88,7 +89,7 @@ for (const family of readdirSync(fixtures)) {
   test(`${family}: the beam search's texts are transformers', token for token`, async (t) => {
     const { model, weights: entries } = await loadModelFolder(join(folder, "model"));
     const weights = await openFrozenWeights(entries, { storage: "stored" });
-    const engine = await ModelEngine.create({ model, weights, maxPositions: 32, threads: 1 });
+    const engine = await ModelEngine.create({ model, weights, maxPositions: 32, plan: cpuPlan(1) });
     const cases = readBeamGoldens(join(folder, "beams.json"));
     t.true(cases.length > 3);
     for (const golden of cases) await checkGoldenCase(t, engine, golden);

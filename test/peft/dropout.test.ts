@@ -1,3 +1,4 @@
+import { cpuHasKernel } from "../../src/runtime/devices/cpu.js";
 import test from "ava";
 import { randomStream } from "../../src/core/random.js";
 import { UserError } from "../../src/core/errors.js";
@@ -212,7 +213,7 @@ const layer = async (
     ? { apply: (z) => g.mul(z, g.constant("float32", [4, 8], mask)), scale: 1 / (1 - rate) }
     : noDropout;
   g.output("y", method.linear(g, input, frozen, parameters, options, dropout));
-  return (await runGraph(lower(g), feeds)).y as Float32Array;
+  return (await runGraph(lower(g, cpuHasKernel), feeds)).y as Float32Array;
 };
 
 for (const name of ["lora", "rslora", "dora", "mora", "hilora", "sparse-lora"] as const)

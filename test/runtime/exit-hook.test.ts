@@ -12,10 +12,10 @@ interface Ended {
   readonly output: string;
 }
 
-/** Runs a module in a process of its own, with Session, Tensor, chainModel and x (256 x 256) at hand. */
+/** Runs a module in a process of its own, with OrtSession, Tensor, chainModel and x (256 x 256) at hand. */
 const runChild = (code: string, env: Readonly<Record<string, string>> = {}): Promise<Ended> => {
   const program = `
-    const { Session } = await import("./src/runtime/session.ts");
+    const { OrtSession } = await import("./src/runtime/ort/session.ts");
     const { Tensor } = await import("./src/runtime/tensor.ts");
     const { chainModel } = await import("./test/support/chain-model.ts");
     const x = Tensor.zeros("float32", [256, 256]);
@@ -46,7 +46,7 @@ for (const links of [20, 60, 200])
     for (let i = 0; i < 2; i++) {
       const output = await endsWith(
         t,
-        `const session = await Session.create({ model: chainModel(256, ${links}), threads: 1 });
+        `const session = await OrtSession.create({ model: chainModel(256, ${links}), threads: 1 });
         process.on("exit", () => console.log("listened"));
         void session.run({ x, w: x });
         setTimeout(() => process.exit(7), 5);`,
@@ -59,7 +59,7 @@ for (const links of [20, 60, 200])
 test.serial("an error that nobody catches during a run ends with code 1", async (t) => {
   const output = await endsWith(
     t,
-    `const session = await Session.create({ model: chainModel(256, 60), threads: 1 });
+    `const session = await OrtSession.create({ model: chainModel(256, 60), threads: 1 });
     void session.run({ x, w: x });
     setTimeout(() => { throw new Error("on purpose"); }, 5);`,
     1,
@@ -70,7 +70,7 @@ test.serial("an error that nobody catches during a run ends with code 1", async 
 test.serial("process.exit while a session is made keeps its code", (t) =>
   endsWith(
     t,
-    `void Session.create({ model: chainModel(256, 4000), threads: 1 });
+    `void OrtSession.create({ model: chainModel(256, 4000), threads: 1 });
     setTimeout(() => process.exit(9), 5);`,
     9,
   ),
@@ -79,7 +79,7 @@ test.serial("process.exit while a session is made keeps its code", (t) =>
 test.serial("a process with idle sessions ends by itself, with its exitCode", (t) =>
   endsWith(
     t,
-    `globalThis.session = await Session.create({ model: chainModel(256, 2), threads: 2 });
+    `globalThis.session = await OrtSession.create({ model: chainModel(256, 2), threads: 2 });
     globalThis.result = await session.run({ x, w: x });
     process.exitCode = 3;`,
     3,
@@ -93,7 +93,7 @@ test.serial("the runtime prints nothing and leaves nothing behind", async (t) =>
     const port = (name, shape) => ({ name, dtype: "float32", shape });
     const bad = { inputs: [port("x", ["n"]), port("y", ["m"])], outputs: [port("z", [null])] };
     const create = (op) =>
-      Session.create({ model: tinyModel({ ...bad, nodes: [{ op, inputs: ["x", "y"], outputs: ["z"] }] }) });
+      OrtSession.create({ model: tinyModel({ ...bad, nodes: [{ op, inputs: ["x", "y"], outputs: ["z"] }] }) });
     await create("NoSuchOp").catch(() => undefined);
     const session = await create("Add");
     const inputs = { x: Tensor.zeros("float32", [2]), y: Tensor.zeros("float32", [3]) };

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { MappedFile } from "../../src/runtime/mapped-file.js";
 import { currentMemoryBytes, peakMemoryBytes } from "../../src/runtime/memory.js";
-import { Session } from "../../src/runtime/session.js";
+import { OrtSession } from "../../src/runtime/ort/session.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 import { chainModel } from "../support/chain-model.js";
 import { makeTempFolder } from "../support/temp-folder.js";
@@ -39,7 +39,7 @@ const growth = async (body: () => Promise<void>): Promise<number> => {
 };
 
 test.serial("tensors that nobody else holds live until their run has ended", async (t) => {
-  const session = await Session.create({ model: doubling, threads: 1 });
+  const session = await OrtSession.create({ model: doubling, threads: 1 });
   for (let i = 0; i < 30; i++) {
     const size = i % 2 === 0 ? 3 : 200_000;
     const given = i % 3 === 0 ? {} : { y: Tensor.zeros("float32", [size]) };
@@ -54,7 +54,7 @@ test.serial("tensors that nobody else holds live until their run has ended", asy
 });
 
 test.serial("a run after its bound tensors were collected binds the new ones", async (t) => {
-  const session = await Session.create({ model: doubling, threads: 1 });
+  const session = await OrtSession.create({ model: doubling, threads: 1 });
   for (let i = 0; i < 10; i++) {
     await session.run({ x: filled(1000, i) }, { y: Tensor.zeros("float32", [1000]) });
     await collect();
@@ -65,7 +65,7 @@ test.serial("a run after its bound tensors were collected binds the new ones", a
 
 test.serial("tensors and the session may be disposed during a run", async (t) => {
   for (let i = 0; i < 10; i++) {
-    const session = await Session.create({ model: doubling, threads: 1 });
+    const session = await OrtSession.create({ model: doubling, threads: 1 });
     const first = (await session.run({ x: filled(300_000, 1) })).y;
     if (first === undefined) return t.fail();
     const run = session.run({ x: first });
@@ -81,7 +81,7 @@ test.serial("tensors and the session may be disposed during a run", async (t) =>
 });
 
 test.serial("a session that nobody holds ends after its run", async (t) => {
-  let session: Session | undefined = await Session.create({ model: doubling, threads: 1 });
+  let session: OrtSession | undefined = await OrtSession.create({ model: doubling, threads: 1 });
   const run = session.run({ x: filled(300_000, 3) });
   session = undefined;
   await collect();
@@ -90,7 +90,7 @@ test.serial("a session that nobody holds ends after its run", async (t) => {
 });
 
 test.serial("the array of an output keeps its memory, disposed or dropped", async (t) => {
-  const session = await Session.create({ model: doubling, threads: 1 });
+  const session = await OrtSession.create({ model: doubling, threads: 1 });
   const arrays: ArrayLike<unknown>[] = [];
   for (let i = 0; i < 50; i++) {
     const { y } = await session.run({ x: filled(5000, i) });
@@ -101,7 +101,7 @@ test.serial("the array of an output keeps its memory, disposed or dropped", asyn
   await collect();
   arrays.forEach((array, i) => t.true(array.length === 5000 && array[4999] === 2 * i));
 
-  const other = await Session.create({ model: doubling, threads: 1 });
+  const other = await OrtSession.create({ model: doubling, threads: 1 });
   const { y } = await other.run({ x: filled(5000, 1) });
   const [data, view] = [y?.data, y?.view(10, [2])];
   y?.dispose();
@@ -112,7 +112,7 @@ test.serial("the array of an output keeps its memory, disposed or dropped", asyn
 });
 
 test.serial("outputs of many runs do not add up, disposed or dropped", async (t) => {
-  const session = await Session.create({ model: doubling, threads: 1 });
+  const session = await OrtSession.create({ model: doubling, threads: 1 });
   const x = filled(mebibyte, 1); // 4 MiB
   await session.run({ x });
   const disposed = await growth(async () => {
@@ -130,7 +130,7 @@ test.serial("outputs of many runs do not add up, disposed or dropped", async (t)
 
 test.serial("500 sessions made and released do not add up", async (t) => {
   const once = async (dispose: boolean): Promise<void> => {
-    const session = await Session.create({ model: doubling, threads: 2 });
+    const session = await OrtSession.create({ model: doubling, threads: 2 });
     const { y } = await session.run({ x: filled(1000, 1) });
     if (!dispose) return;
     // Left to the collector, an output keeps the memory pool of its session.
@@ -186,9 +186,9 @@ test.serial("three sessions share one copy of mapped weights", async (t) => {
   });
   const x = Tensor.fromArray("float32", [1, size], new Float32Array(size).fill(1));
   const before = await proportionalMemory();
-  const sessions: Session[] = [];
+  const sessions: OrtSession[] = [];
   for (let i = 0; i < 3; i++) {
-    const session = await Session.create({ model, initializers: { w }, threads: 1 });
+    const session = await OrtSession.create({ model, initializers: { w }, threads: 1 });
     t.is((await session.run({ x })).y?.data[0], size);
     sessions.push(session);
   }
@@ -201,7 +201,7 @@ test.serial("three sessions share one copy of mapped weights", async (t) => {
 });
 
 test.serial("timers tick while a run goes on", async (t) => {
-  const session = await Session.create({ model: chainModel(256, 400), threads: 1 });
+  const session = await OrtSession.create({ model: chainModel(256, 400), threads: 1 });
   const x = Tensor.zeros("float32", [256, 256]);
   let ticks = 0;
   const timer = setInterval(() => ticks++, 2);
@@ -213,7 +213,7 @@ test.serial("timers tick while a run goes on", async (t) => {
 });
 
 test.serial("a signal ends a run, and the session goes on", async (t) => {
-  const session = await Session.create({ model: chainModel(256, 2000), threads: 1 });
+  const session = await OrtSession.create({ model: chainModel(256, 2000), threads: 1 });
   const x = Tensor.zeros("float32", [256, 256]);
   let begin = performance.now();
   await session.run({ x, w: x });

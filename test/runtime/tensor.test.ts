@@ -8,7 +8,7 @@ test("Tensor.fromArray shares memory with its array", (t) => {
   t.is(tensor.data, array);
   t.deepEqual(tensor.shape, [2, 3]);
   t.is(tensor.byteLength, 24);
-  t.is(tensor.device, "cpu");
+  t.is(tensor.place, "host");
 });
 
 test("Tensor.fromArray takes an array that begins inside its buffer", (t) => {

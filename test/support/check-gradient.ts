@@ -1,3 +1,4 @@
+import { cpuHasKernel } from "../../src/runtime/devices/cpu.js";
 import type { ExecutionContext } from "ava";
 import type { Shape } from "../../src/core/dim.js";
 import { allocate, elementCount, type DType, type TypedArray } from "../../src/core/dtype.js";
@@ -8,7 +9,7 @@ import { encodeOnnx } from "../../src/graph/onnx/encode.js";
 import type { Value } from "../../src/graph/op.js";
 import { lower } from "../../src/graph/passes/lower.js";
 import { prune } from "../../src/graph/passes/prune.js";
-import { Session } from "../../src/runtime/session.js";
+import { OrtSession } from "../../src/runtime/ort/session.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 import { evaluateDim } from "./evaluate-dim.js";
 
@@ -126,7 +127,9 @@ const sizesOf = ({ inputs, sizes }: GradientCheck): Readonly<Record<string, numb
  */
 export const openProbe = async (
   check: GradientCheck,
-  { rewrite = (g) => lower(prune(g)) }: { readonly rewrite?: (g: Graph) => Graph } = {},
+  {
+    rewrite = (g) => lower(prune(g), cpuHasKernel),
+  }: { readonly rewrite?: (g: Graph) => Graph } = {},
 ): Promise<Probe> => {
   const float = check.dtype ?? "float64";
   const sizes = sizesOf(check);
@@ -170,7 +173,7 @@ export const openProbe = async (
   names.forEach((name, i) => g.output(`gradient of ${name}`, gradients[i] as Value));
 
   const graph = rewrite(g);
-  const session = await Session.create({ model: encodeOnnx(graph), threads: 1 });
+  const session = await OrtSession.create({ model: encodeOnnx(graph), threads: 1 });
   const run = async (at: Point): Promise<Measured> => {
     const feeds = [...graph.inputs].map(([name, { dtype }]) => {
       const data = at.get(name);

@@ -1,3 +1,4 @@
+import { cpuPlan } from "../../src/runtime/compute-plan.js";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -101,7 +102,7 @@ export const realLogits = async (
     },
     await openFrozenWeights(weights, { storage: "stored" }),
     undefined,
-    { threads: 1 },
+    cpuPlan(1),
   );
   const { logits } = await session.run(batch, 1 / 13);
   session.dispose();
@@ -255,5 +256,5 @@ const openSession = (
     { model, adapter, maxPositions: 24, chunks: 3, gradients: true, recomputeLayers },
     weights,
     store,
-    { threads: 1 },
+    cpuPlan(1),
   );

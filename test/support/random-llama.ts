@@ -1,3 +1,4 @@
+import { cpuPlan } from "../../src/runtime/compute-plan.js";
 import { elementCount } from "../../src/core/dtype.js";
 import { randomStream } from "../../src/core/random.js";
 import { decoderModel } from "../../src/models/blocks/decoder.js";
@@ -102,7 +103,7 @@ export const openTiny = async (
     },
     weights,
     store,
-    { threads: 1 },
+    cpuPlan(1),
   );
   return { session, store };
 };

@@ -2,8 +2,8 @@ import type { TypedArray } from "../../src/core/dtype.js";
 import type { Graph } from "../../src/graph/graph.js";
 import { opName } from "../../src/graph/op.js";
 import { encodeOnnx } from "../../src/graph/onnx/encode.js";
-import { Session } from "../../src/runtime/session.js";
-import type { SessionOptions } from "../../src/runtime/session-options.js";
+import { OrtSession } from "../../src/runtime/ort/session.js";
+import type { SessionOptions } from "../../src/runtime/session.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 
 /** float32 numbers as a tensor. */
@@ -28,7 +28,7 @@ export const runGraph = async (
         return [name, tensor];
       }),
     );
-  const session = await Session.create({
+  const session = await OrtSession.create({
     model: encodeOnnx(graph),
     initializers: find(graph.weights.keys()),
     threads: 1,

@@ -1,3 +1,4 @@
+import { cpuPlan } from "../../src/runtime/compute-plan.js";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -88,7 +89,7 @@ for (const family of families)
         },
         weights,
         store,
-        { threads: 1 },
+        cpuPlan(1),
       );
       const stored = JSON.parse(await readFile(join(folder, "training.json"), "utf8")) as Record<
         string,

@@ -1,3 +1,4 @@
+import { cpuPlan } from "../../src/runtime/compute-plan.js";
 import { readFileSync } from "node:fs";
 import test from "ava";
 import type { JsonObject } from "../../src/core/json-file.js";
@@ -52,7 +53,7 @@ const open = async ({
     { ...options, drops, recomputeLayers, modelDropout },
     model.weights,
     store,
-    { threads: 1 },
+    cpuPlan(1),
   );
   return { session, store };
 };

@@ -1,3 +1,4 @@
+import { cpuPlan } from "../../src/runtime/compute-plan.js";
 import test from "ava";
 import { randomStream } from "../../src/core/random.js";
 import type { AdapterParameter } from "../../src/peft/adapter.js";
@@ -22,7 +23,7 @@ test("AdamW computes the same bits with its moments in a mapped file as in memor
   const train = async (optimizer: Optimizer): Promise<readonly Uint8Array[]> => {
     const moments = momentAllocator(optimizer, folder);
     const store = createParameterStore({ parameters }, 7, () => undefined, undefined, moments);
-    const adamw = await AdamW.create(store, defaultAdamW, 1);
+    const adamw = await AdamW.create(store, defaultAdamW, cpuPlan(1));
     for (let step = 1; step <= 5; step++) {
       for (const [name, { data }] of store.gradients) {
         const stream = randomStream(step, name);

@@ -61,6 +61,7 @@ export const forwardCommand = (
         ...modelFlagNames,
         "load_order",
         "device",
+        "device_dir",
         "threads",
         "gradients",
         "overwrite",
@@ -89,6 +90,7 @@ export const forwardCommand = (
       const options: ForwardOptions = {
         ...readModelOptions(values, given, { compat: new Set(), faults }),
         device: values.device,
+        deviceDir: values.device_dir ?? undefined,
         precision: values.precision as Precision,
         threads: values.threads ?? undefined,
         ckpt: values.ckpt ?? undefined,

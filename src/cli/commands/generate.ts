@@ -5,7 +5,7 @@ import type { InterruptSignal } from "../../train/interrupt.js";
 import type { GivenFlags } from "../../runs/recorded-flags.js";
 import { defineCommand, type Command } from "../command.js";
 import { chosenModel, readGivenFlags } from "../given-flags.js";
-import { besideCheckpoint, draws, inFourBits } from "../model-reads.js";
+import { besideCheckpoint, draws, inFourBits, onAccelerator } from "../model-reads.js";
 import { flags, pickFlags } from "../options.js";
 import { always, onlyWith, whereWritten } from "../reads.js";
 import { readDoSample, type DeviceOptions } from "../train-options.js";
@@ -97,6 +97,7 @@ export const generateCommand = (
         "top_k",
         "top_p",
         "device",
+        "device_dir",
         "threads",
         "overwrite",
       ]),
@@ -125,6 +126,7 @@ export const generateCommand = (
       top_k: [mayDraw],
       top_p: [mayDraw],
       device: always,
+      device_dir: [onAccelerator],
       threads: always,
       overwrite: always,
       precision: always,
@@ -147,6 +149,7 @@ export const generateCommand = (
         loadOrder: values.load_order,
         ...readBaseStorage(values, null, faults),
         device: values.device,
+        deviceDir: values.device_dir ?? undefined,
         precision: values.precision as Precision,
         threads: values.threads ?? undefined,
         input: requireFile("input", values.input, { ending: ".jsonl", faults }),

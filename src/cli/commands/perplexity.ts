@@ -7,7 +7,7 @@ import type { ProgressUi } from "../../report/progress.js";
 import { defineCommand, type Command } from "../command.js";
 import { listed, type FlagFault } from "../../core/flag.js";
 import { chosenModel, readGivenFlags } from "../given-flags.js";
-import { besideCheckpoint, inFourBits } from "../model-reads.js";
+import { besideCheckpoint, inFourBits, onAccelerator } from "../model-reads.js";
 import { flags, pickFlags } from "../options.js";
 import { always, onlyWith } from "../reads.js";
 import { readBaseStorage, storageFlagNames } from "../storage-options.js";
@@ -165,7 +165,7 @@ export const perplexityCommand = (
       },
       limit: { ...flags.limit, group: "Data", help: "Only the first windows" },
       batch: { ...flags.batch, group: "Device", default: 4, help: "Windows computed together" },
-      ...pickFlags(["device", "threads", "json", "overwrite"]),
+      ...pickFlags(["device", "device_dir", "threads", "json", "overwrite"]),
       precision: precisionFlag,
       out: { ...flags.out, placeholder: "file", help: "Write the figures here too (.json)" },
     },
@@ -186,6 +186,7 @@ export const perplexityCommand = (
       limit: always,
       batch: always,
       device: always,
+      device_dir: [onAccelerator],
       threads: always,
       json: always,
       overwrite: [onlyWith<"out", string | null>("out", (path) => path !== null)],
@@ -207,6 +208,7 @@ export const perplexityCommand = (
         loadOrder: values.load_order,
         ...readBaseStorage(values, null, faults),
         device: values.device,
+        deviceDir: values.device_dir ?? undefined,
         precision: values.precision as Precision,
         threads: values.threads ?? undefined,
         source: readSource(values, faults),

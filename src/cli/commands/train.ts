@@ -2,8 +2,8 @@ import type { ProgressUi } from "../../report/progress.js";
 import { readDeepSpeedConfig, type DeepSpeedConfig } from "../../distributed/ds-config.js";
 import type { InterruptSignal } from "../../train/interrupt.js";
 import { defineCommand, type Command } from "../command.js";
-import { flags } from "../options.js";
 import { trainReads } from "../train-reads.js";
+import { precisions } from "../../core/precision.js";
 import { trainFlags } from "../train-flags.js";
 import { readTrainOptions, type TrainOptions } from "../train-options.js";
 
@@ -35,7 +35,7 @@ const readDsConfig = async (options: TrainOptions): Promise<DeepSpeedConfig | un
         warmup: options.warmup,
         maxGradNorm: options.maxGradNorm,
         precision: options.flags.precision === null ? undefined : options.precision,
-        precisions: flags.precision.now,
+        precisions,
         ...(options.maxSteps === undefined ? {} : { totalSteps: options.maxSteps }),
       });
 

@@ -35,7 +35,6 @@ export const layerNormalization: Op<
     return [dx, g.mul(dy, xhat), dy];
   },
   lower(g, [x, gamma, beta], { epsilon }) {
-    if (x.dtype === "float32") return undefined;
     const mean = g.reduceMean(x, { axes: [-1], keepdims: true });
     const centered = g.sub(x, mean);
     const variance = g.reduceMean(g.mul(centered, centered), { axes: [-1], keepdims: true });

@@ -68,7 +68,6 @@ export const fusedMatMul: Op<readonly [a: Value, b: Value], MatMulAttrs> = {
   }),
   gradient,
   lower(g, [a, b], { transA, transB, alpha }) {
-    if (a.dtype === "float32") return undefined;
     const swap = (x: Value): Value => {
       const last = x.shape.length - 1;
       return g.transpose(x, [...x.shape.keys()].slice(0, -2).concat(last, last - 1));

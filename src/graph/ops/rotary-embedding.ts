@@ -37,7 +37,6 @@ export const rotaryEmbedding: Op<readonly [x: Value, positions: Value, cos: Valu
     undefined,
   ],
   lower(g, [x, positions, cos, sin]) {
-    if (x.dtype === "float32") return undefined;
     const [batch, seq, width] = x.shape as [string, string, number];
     const half = cos.shape[1] as number;
     const heads = width / (2 * half);

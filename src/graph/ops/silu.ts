@@ -18,5 +18,5 @@ export const silu: Op<readonly [x: Value]> = {
     const one = g.scalar(1, x.dtype);
     return [g.mul(dy, g.mul(s, g.add(one, g.mul(x, g.sub(one, s)))))];
   },
-  lower: (g, [x]) => (x.dtype === "float32" ? undefined : [g.mul(x, g.sigmoid(x))]),
+  lower: (g, [x]) => [g.mul(x, g.sigmoid(x))],
 };

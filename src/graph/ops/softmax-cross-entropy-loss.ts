@@ -4,7 +4,7 @@ import { refuse, type Op, type Value } from "../op.js";
  * Per row, -log softmax(logits)[label], and the log-probabilities. logits [rows, vocab], labels int64 [rows].
  *
  * dLogits = dy * (softmax - onehot(label)), through the log-probabilities; these themselves take no gradient.
- * It is always lowered: ONNX Runtime has no kernel of it for inference, and what it puts in its place fails without rows.
+ * ONNX Runtime has no kernel of it for inference, and what it puts in its place fails without rows.
  * Source: ONNX SoftmaxCrossEntropyLoss, opset 13, reduction "none".
  */
 export const softmaxCrossEntropyLoss: Op<readonly [logits: Value, labels: Value]> = {

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import koffi, { type LibraryHandle } from "koffi";
-import { UserError } from "../core/errors.js";
+import { UserError } from "../../core/errors.js";
 
 // Native code runs on stacks that koffi makes, 128 kiB for calls off the main thread: too little for the optimizers of
 // a runtime that expects a thread's usual 8 MiB. The pages are mapped, and cost memory only where they are touched.

@@ -1,5 +1,5 @@
 import koffi from "koffi";
-import { enterNative, leaveNative } from "./exit-hook.js";
+import { enterNative, leaveNative } from "../exit-hook.js";
 import { loadOnnxRuntime } from "./library.js";
 import { OrtError } from "./ort-error.js";
 

@@ -5,40 +5,16 @@ import { ort, type Handle } from "./c-api.js";
 import type { ExternalInitializer } from "./external-initializers.js";
 import { OrtError } from "./ort-error.js";
 import { compare, findNative, findUnknown, throwFaults, type Fault } from "./port.js";
-import type { Provider } from "./providers.js";
-import type { NativeTensor, Tensor } from "./tensor.js";
+import type { OptimizationLevel, SessionOptions } from "../session.js";
+import type { NativeTensor, Tensor } from "../tensor.js";
 
-const optimizationLevels = { none: 0, basic: 1, extended: 2, all: 99 } as const;
+const optimizationLevels = { none: 0, basic: 1, extended: 2, all: 99 } as const satisfies Record<
+  OptimizationLevel,
+  number
+>;
 
 /** What turns Cast(weight) and the like into new weights; by their names in ONNX Runtime's sources. */
 const weightFoldingOptimizers = ["ConstantFolding", "FuseFp16InitializerToFp32NodeTransformer"];
-
-/** How a session is made. */
-export interface SessionOptions {
-  /** ModelProto bytes. Frozen weights are initializers of data_location EXTERNAL, location "weights". */
-  readonly model: Uint8Array;
-  /** The memory of every external initializer, by name. It is used in place, by any number of sessions. */
-  readonly initializers?: Readonly<Record<string, Tensor>>;
-  /** Default "cpu". */
-  readonly provider?: Provider;
-  /** Threads that one operator may use; default: as many as the machine runs in parallel. */
-  readonly threads?: number;
-  /** Whether to repack constant matrices at creation: a second copy of them for this session. Default false. */
-  readonly prepack?: boolean;
-  /** Whether to keep memory between runs and hand it out again. Default true. */
-  readonly arena?: boolean;
-  /** Whether to plan one block for all values of a run; it helps where shapes never change. Default false. */
-  readonly memoryPattern?: boolean;
-  /**
-   * Names of graph optimizers to leave out. Default: none for a model without external initializers, otherwise those
-   * that would compute with them while loading, and so hold results as large as the weights for this session alone.
-   */
-  readonly disabledOptimizers?: readonly string[];
-  /** Default "all". */
-  readonly optimization?: keyof typeof optimizationLevels;
-  /** Start of the path of a profile in Chrome's trace format, written when the session is disposed. */
-  readonly profile?: string;
-}
 
 /** Checks `given` against what the model leaves open, and returns the memory by name. */
 export const matchInitializers = (

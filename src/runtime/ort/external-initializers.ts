@@ -1,4 +1,4 @@
-import { dtypes, type DType } from "../core/dtype.js";
+import { dtypes, type DType } from "../../core/dtype.js";
 
 /** An initializer that the model leaves to whoever runs it: external_data of location "weights". */
 export interface ExternalInitializer {

@@ -1,5 +1,5 @@
-import { didYouMean } from "../core/errors.js";
-import type { DType } from "../core/dtype.js";
+import { didYouMean } from "../../core/errors.js";
+import type { DType } from "../../core/dtype.js";
 import {
   defaultAllocator,
   ort,
@@ -10,7 +10,7 @@ import {
   type Handle,
 } from "./c-api.js";
 import { dtypeOfOnnx } from "./external-initializers.js";
-import { nativeOf, Tensor, type NativeTensor } from "./tensor.js";
+import { nativeOf, Tensor, type NativeTensor } from "../tensor.js";
 
 /** An input or output: a number is a fixed dimension, a string one that is equal wherever it stands, null is any. */
 export interface Port {

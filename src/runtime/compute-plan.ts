@@ -1,0 +1,86 @@
+import { UserError } from "../core/errors.js";
+import type { Precision } from "../core/precision.js";
+import type { Graph } from "../graph/graph.js";
+import { encodeOnnx } from "../graph/onnx/encode.js";
+import { lower } from "../graph/passes/lower.js";
+import type { Device } from "./device.js";
+import { cpuDevice } from "./devices/cpu.js";
+import { openDevice } from "./devices/registry.js";
+import type { Session, SessionOptions } from "./session.js";
+
+/** Where a run computes, in which number type, on how many threads. */
+export interface ComputePlan {
+  readonly device: Device;
+  readonly precision: Precision;
+  /** Undefined: as many as the machine runs in parallel. */
+  readonly threads: number | undefined;
+}
+
+/** What a person asks for: --device, --device_dir, --precision and --threads. */
+export interface ComputeChoice {
+  /** "auto", a device's name, or "cuda:N". Default "auto": the CPU. */
+  readonly device?: string | undefined;
+  readonly deviceDir?: string | undefined;
+  /** Default "fp32". */
+  readonly precision?: Precision | undefined;
+  readonly threads?: number | undefined;
+}
+
+/** The CPU in float32: the default, against which every other plan is checked. */
+export const cpuPlan = (threads?: number): ComputePlan => ({
+  device: cpuDevice,
+  precision: "fp32",
+  threads,
+});
+
+/** Opens what a person asks for. The caller disposes of the device. @throws {UserError} if it cannot start, or lacks the precision */
+export const openPlan = async (choice: ComputeChoice): Promise<ComputePlan> => {
+  const { device: name = "auto", deviceDir, precision = "fp32", threads } = choice;
+  const device = await openDevice({ device: name, folder: deviceDir });
+  if (!device.precisions.includes(precision)) {
+    device.dispose();
+    throw new UserError(
+      `Cannot compute in --precision=${precision} on --device=${device.name}: expected ${device.precisions.join(" or ")}`,
+      "Choose one of these, or another --device",
+    );
+  }
+  return { device, precision, threads };
+};
+
+/** Runs `work` on what a person asks for, and disposes of the device whatever comes. @throws what openPlan and `work` throw */
+export const withPlan = async <T>(
+  choice: ComputeChoice,
+  work: (plan: ComputePlan) => Promise<T>,
+): Promise<T> => {
+  const plan = await openPlan(choice);
+  try {
+    return await work(plan);
+  } finally {
+    plan.device.dispose();
+  }
+};
+
+/** Options of a work that has been given its plan. */
+export interface Planned {
+  readonly plan: ComputePlan;
+}
+
+/** The same for a work whose options hold what is asked for: it finds the plan beside them. */
+export const planned = <Options extends ComputeChoice, T>(
+  options: Options,
+  work: (options: Options & Planned) => Promise<T>,
+): Promise<T> => withPlan(options, (plan) => work({ ...options, plan }));
+
+/** How a graph's session is made, beside what the plan says. */
+export type OpenGraphOptions = Omit<SessionOptions, "model" | "precision" | "threads">;
+
+/** A session of a graph, in the form that the plan's device computes. @throws what Device.createSession throws */
+export const openGraph = (
+  { device, precision, threads }: ComputePlan,
+  graph: Graph,
+  options: OpenGraphOptions = {},
+): Promise<Session> => {
+  const lowered = lower(graph, device.hasKernel);
+  const ready = device.rewrite?.(lowered) ?? lowered;
+  return device.createSession({ ...options, model: encodeOnnx(ready), precision, threads });
+};

@@ -1,0 +1,54 @@
+import { didYouMean, UserError } from "../../core/errors.js";
+import { deviceNames, type Device, type DeviceName } from "../device.js";
+import { cpuDevice } from "./cpu.js";
+
+/** Which device, and where its libraries are. */
+export interface OpenDeviceOptions {
+  /** As --device has it: "auto" (the CPU), a name, or a name and the number of a card, "cuda:1". */
+  readonly device: string;
+  /** --device_dir: the folder of the accelerator's libraries; undefined looks in the usual places. */
+  readonly folder?: string | undefined;
+}
+
+/** What a device's file gives: `card` counts from 0. @throws {UserError} saying what is missing, and what mends it */
+export type OpenDevice = (options: {
+  readonly folder: string | undefined;
+  readonly card: number;
+}) => Promise<Device>;
+
+const notHere =
+  (name: DeviceName, missing: string): OpenDevice =>
+  () =>
+    Promise.reject(
+      new UserError(
+        `Cannot compute on device "${name}": found no support for it in this version, expected "cpu"`,
+        `It takes ${missing}, which this version does not load yet; --device=cpu works`,
+      ),
+    );
+
+/** A line a provider. */
+const openers: Readonly<Record<DeviceName, OpenDevice>> = {
+  cpu: () => Promise.resolve(cpuDevice),
+  openvino: notHere("openvino", "OpenVINO's libraries"),
+  cuda: notHere(
+    "cuda",
+    "the CUDA plugin of ONNX Runtime (package onnxruntime-gpu) and NVIDIA's CUDA 13 libraries",
+  ),
+  webgpu: notHere(
+    "webgpu",
+    "a Vulkan, Metal or Direct3D 12 driver, and device memory in the tensors",
+  ),
+};
+
+/** The device of a name. @throws {UserError} on a name that is none, and for a device that cannot start */
+export const openDevice = async ({ device, folder }: OpenDeviceOptions): Promise<Device> => {
+  const [text = "", number] = device.split(":");
+  const name = text === "auto" ? "cpu" : deviceNames.find((known) => known === text);
+  const isCard = number === undefined || (/^\d+$/.test(number) && name === "cuda");
+  if (!name || !isCard)
+    throw new UserError(
+      `Cannot compute on --device=${device}: expected ${deviceNames.join(", ")}, or cuda:N for card N`,
+      didYouMean(text, deviceNames),
+    );
+  return openers[name]({ folder, card: Number(number ?? 0) });
+};
