@@ -1,6 +1,7 @@
 import { multiplyDims } from "../core/dim.js";
 import { backward } from "../graph/backward.js";
 import { Graph } from "../graph/graph.js";
+import { nodeHeights } from "../graph/node-heights.js";
 import type { Value } from "../graph/op.js";
 import { foldConstants } from "../graph/passes/fold-constants.js";
 import { prune } from "../graph/passes/prune.js";
@@ -258,6 +259,23 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
     });
   }
   return recompute(foldConstants(shareSubexpressions(prune(g))));
+};
+
+/**
+ * The parameters that train, in the order in which a loss graph comes to their gradients: those nearest to the loss first, so that the
+ * first wrong one of them points at what has made it wrong.
+ */
+export const gradientOrder = (graph: Graph): readonly string[] => {
+  const heights = nodeHeights(graph);
+  const prefix = gradientName("");
+  return [...graph.outputs]
+    .filter(([name]) => name.startsWith(prefix))
+    .map(([name, { producer }]) => ({
+      name: name.slice(prefix.length),
+      height: (producer && heights.get(producer)) ?? 0,
+    }))
+    .sort((a, b) => a.height - b.height)
+    .map(({ name }) => name);
 };
 
 /** The model's own dropout, with masks by the names of its places; `override` counts before a place's rate. */

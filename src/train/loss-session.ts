@@ -12,6 +12,7 @@ import {
   buildLossGraph,
   dropoutWidth,
   gradientName,
+  gradientOrder,
   parameterName,
   type LossGraphOptions,
 } from "./loss-graph.js";
@@ -166,6 +167,8 @@ const dropColumns = ({ shape, data }: Tensor, count: number): Float32Array => {
 
 /** A model with its loss, ready to run; with gradients, each run adds to the store's. */
 export class LossSession {
+  /** The parameters that train, in the order of gradientOrder; none of a session without gradients. */
+  readonly gradientOrder: readonly string[];
   readonly #session: Session;
   readonly #chunks: number;
   readonly #task: Task;
@@ -182,8 +185,10 @@ export class LossSession {
     options: LossSessionOptions,
     parameters: Readonly<Record<string, Tensor>>,
     outputs: Readonly<Record<string, Tensor>>,
+    order: readonly string[],
   ) {
     const { chunks, adapter, model, task = causalLm } = options;
+    this.gradientOrder = order;
     this.#session = session;
     this.#dropoutWidth = dropoutWidth(options);
     this.#chunks = chunks;
@@ -204,7 +209,7 @@ export class LossSession {
   static async create(
     options: LossSessionOptions,
     weights: FrozenWeights,
-    store: ParameterStore | undefined,
+    store: Pick<ParameterStore, "values" | "gradients"> | undefined,
     plan: ComputePlan = cpuPlan(),
   ): Promise<LossSession> {
     const graph = buildLossGraph({ ...options, typeOf: (name) => weights.typeOf(name) });
@@ -225,7 +230,7 @@ export class LossSession {
         outputs[gradientName(name)] = tensor;
       }
     }
-    return new LossSession(session, options, parameters, outputs);
+    return new LossSession(session, options, parameters, outputs, gradientOrder(graph));
   }
 
   /**

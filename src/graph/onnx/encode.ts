@@ -1,6 +1,7 @@
 import type { Shape } from "../../core/dim.js";
 import { dtypes, elementCount, type DType } from "../../core/dtype.js";
 import type { Graph } from "../graph.js";
+import { nodeHeights } from "../node-heights.js";
 import type { Node, OnnxAttribute, Value } from "../op.js";
 import {
   bytesField,
@@ -69,12 +70,8 @@ export const encodeOnnx = (graph: Graph): Uint8Array => {
 const executionOrder = (graph: Graph): readonly Node[] => {
   const read = new Set(graph.nodes.flatMap((node) => node.inputs.map((input) => input.id)));
   const isLeaf = (node: Node) => !node.outputs.some((output) => read.has(output.id));
-  const heights = new Map<Node, number>();
+  const heights = nodeHeights(graph);
   const heightOf = (node: Node): number => heights.get(node) ?? 0;
-  for (const node of graph.nodes) {
-    const below = node.inputs.map(({ producer }) => (producer ? heightOf(producer) : 0));
-    heights.set(node, 1 + Math.max(0, ...below));
-  }
   // The sort is stable: nodes of one height stay as they were made.
   const rising = graph.nodes.toSorted((a, b) => heightOf(a) - heightOf(b));
   const leaves = rising.filter(isLeaf);

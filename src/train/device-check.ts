@@ -1,0 +1,268 @@
+import { elementCount } from "../core/dtype.js";
+import { UserError } from "../core/errors.js";
+import { randomStream } from "../core/random.js";
+import { noLoss } from "../datasets/encoded-rows.js";
+import type { FrozenWeights } from "../models/weights/frozen-weights.js";
+import { cpuPlan, type ComputePlan } from "../runtime/compute-plan.js";
+import { Tensor } from "../runtime/tensor.js";
+import { deviceBounds, type DeviceBounds } from "./device-bounds.js";
+import {
+  gradientErrors,
+  largestError,
+  relativeDifference,
+  type GradientError,
+} from "./gradient-errors.js";
+import { LossSession, type LossSessionOptions } from "./loss-session.js";
+import { clearGradients, type ParameterStore } from "./parameters.js";
+import { causalLm } from "./tasks/causal-lm.js";
+import type { TokenBatch } from "./tasks/task.js";
+
+/** Whether this is the plan that all others are checked against: the CPU in float32. */
+export const isReference = ({ device, precision }: ComputePlan): boolean =>
+  device.name === "cpu" && precision === "fp32";
+
+/** What a device and the CPU have computed of one small batch. */
+export interface TrainingCheck {
+  readonly loss: { readonly cpu: number; readonly device: number };
+  /** Of every parameter that trains, in the order in which the graph computes them: from the last layer down. */
+  readonly gradients: readonly GradientError[];
+  readonly bounds: DeviceBounds;
+  readonly seconds: number;
+}
+
+/** What is checked: the graph of the training, and what it starts from. */
+export interface TrainingCheckOptions {
+  /** Of the training's own session, which the check's becomes. */
+  readonly options: LossSessionOptions;
+  readonly weights: FrozenWeights;
+  readonly store: ParameterStore;
+  readonly plan: ComputePlan;
+  /** Its first batch, of which a small part is computed. */
+  readonly batch: TokenBatch;
+  readonly seed: number;
+}
+
+/** Rows and columns of a check's batch, at most. */
+const mostRows = 2;
+const mostColumns = 64;
+/** Columns before the first label, where they are cut. */
+const contextColumns = 32;
+
+/**
+ * The first rows and some columns of a batch: those around its first label, or from column 0 where rows have classes.
+ *
+ * A part that would have no labels has more rows.
+ */
+export const smallBatch = ({
+  batch,
+  seq,
+  inputIds,
+  attentionMask,
+  tokenTypes,
+  labels,
+  classes,
+}: TokenBatch): TokenBatch => {
+  const hasLabel = (row: number): boolean =>
+    classes !== undefined ||
+    labels.subarray(row * seq + 1, (row + 1) * seq).some((label) => label !== noLoss);
+  const first = Math.max(0, Array.from({ length: batch }, (_, row) => row).findIndex(hasLabel));
+  const rows = Math.min(batch - first, mostRows);
+  const ofRows = labels.subarray(first * seq, (first + rows) * seq);
+  const firstLabels = Array.from({ length: rows }, (_, row) => {
+    const found = ofRows
+      .subarray(row * seq, (row + 1) * seq)
+      .findIndex((label, column) => column > 0 && label !== noLoss);
+    return found < 0 ? seq : found;
+  });
+  const from = classes ? 0 : Math.max(0, Math.min(...firstLabels) - contextColumns);
+  const width = Math.min(mostColumns, seq - from);
+  const cut = <T extends BigInt64Array | Uint8Array | Int32Array>(all: T): T => {
+    const part = all.slice(0, rows * width) as T;
+    for (let row = 0; row < rows; row++) {
+      const start = (first + row) * seq + from;
+      (part as Uint8Array).set(all.subarray(start, start + width) as Uint8Array, row * width);
+    }
+    return part;
+  };
+  return {
+    batch: rows,
+    seq: width,
+    inputIds: cut(inputIds),
+    attentionMask: cut(attentionMask),
+    ...(tokenTypes && { tokenTypes: cut(tokenTypes) }),
+    labels: cut(labels),
+    ...(classes && { classes: classes.slice(first, first + rows) }),
+  };
+};
+
+/** The standard deviation of what stands in a check in place of zeros: that of a model's weights at their start. */
+const deviation = 0.02;
+
+/**
+ * Start values by name for those parameters that are zero throughout.
+ *
+ * LoRA's B is zero at the start, and then so is every gradient of A, right or wrong: with random numbers in its place none is.
+ */
+const inPlaceOfZeros = (
+  { values }: Pick<ParameterStore, "values">,
+  { device }: ComputePlan,
+  seed: number,
+): ReadonlyMap<string, Float32Array> => {
+  const zeros = [...values].filter(([, tensor]) => device.read(tensor).every((x) => x === 0));
+  return new Map(
+    zeros.map(([name, { shape }]) => {
+      const stream = randomStream(seed, `device-check:${name}`);
+      const length = elementCount(shape);
+      return [name, Float32Array.from({ length }, () => deviation * stream.normal())] as const;
+    }),
+  );
+};
+
+/** What one run has computed. */
+interface Computed {
+  readonly loss: number;
+  /** By parameter. */
+  readonly gradients: ReadonlyMap<string, Float32Array>;
+}
+
+/** In fp16 small gradients are zero unless the loss is scaled up, as training does too; a power of two changes no other bit. */
+const lossScaleOf = ({ precision }: ComputePlan): number => (precision === "fp16" ? 2 ** 10 : 1);
+
+/** Loss and gradients of a small batch, which are added to what stands in the store's buffers. */
+const runSmall = async (
+  session: LossSession,
+  small: TokenBatch,
+  { options: { task = causalLm }, plan, seed }: TrainingCheckOptions,
+): Promise<number> => {
+  const scale = lossScaleOf(plan);
+  const { loss } = await session.run(small, scale / Math.max(1, task.labelled(small).rows.length), {
+    draw: { seed, step: 0, microBatch: 0 },
+  });
+  return loss / scale;
+};
+
+/** The same by the CPU in float32, in memory of its own that goes again but for the gradients. */
+const computeOnCpu = async (
+  small: TokenBatch,
+  moved: ReadonlyMap<string, Float32Array>,
+  check: TrainingCheckOptions,
+): Promise<Computed> => {
+  const { options, weights, store, plan } = check;
+  const values = [...store.values].map(([name, tensor]): [string, Tensor] => [
+    name,
+    Tensor.fromArray("float32", tensor.shape, moved.get(name) ?? plan.device.read(tensor)),
+  ]);
+  const gradients = [...store.gradients].map(([name, { shape }]): [string, Tensor] => [
+    name,
+    Tensor.zeros("float32", shape),
+  ]);
+  const own = { values: new Map(values), gradients: new Map(gradients) };
+  const session = await LossSession.create(options, weights, own, cpuPlan(plan.threads));
+  try {
+    const loss = await runSmall(session, small, check);
+    return {
+      loss,
+      gradients: new Map(gradients.map(([name, { data }]) => [name, data as Float32Array])),
+    };
+  } finally {
+    session.dispose();
+  }
+};
+
+/**
+ * Computes a small batch with the training's own graph twice, on the CPU in float32 and as the plan says, and compares loss and gradients.
+ *
+ * One session lives at a time, the CPU's first. The other one is the training's: nothing of it is made twice. The store is left as it was.
+ * Where a parameter is zero throughout it has random numbers for the check, so that no gradient is zero and looks right whatever it is;
+ * dropout draws the masks of the first step, on both.
+ * @returns the session, and what was found; see requireAgreement
+ */
+export const checkTraining = async (
+  check: TrainingCheckOptions,
+): Promise<{ readonly session: LossSession; readonly found: TrainingCheck }> => {
+  const { options, weights, store, plan, batch, seed } = check;
+  const { device } = plan;
+  const started = performance.now();
+  const small = smallBatch(batch);
+  const moved = inPlaceOfZeros(store, plan, seed);
+  const cpu = await computeOnCpu(small, moved, check);
+  const session = await LossSession.create(options, weights, store, plan);
+  const setAll = (valueOf: (moved: Float32Array) => Float32Array): void => {
+    for (const [name, values] of moved) {
+      const tensor = store.values.get(name);
+      if (tensor) device.write(tensor, valueOf(values));
+    }
+  };
+  try {
+    setAll((values) => values);
+    const loss = await runSmall(session, small, check);
+    const gradients = session.gradientOrder.map((name): [string, Float32Array] => {
+      const tensor = store.gradients.get(name);
+      if (!tensor) throw new RangeError(`Cannot check the gradient of ${name}: found none`);
+      return [name, device.read(tensor) as Float32Array];
+    });
+    const bounds = deviceBounds[plan.precision];
+    const found = {
+      loss: { cpu: cpu.loss, device: loss },
+      gradients: gradientErrors(gradients, cpu.gradients, bounds.smallest),
+      bounds,
+      seconds: (performance.now() - started) / 1000,
+    };
+    setAll(({ length }) => new Float32Array(length));
+    clearGradients(store);
+    return { session, found };
+  } catch (error) {
+    session.dispose();
+    throw error;
+  }
+};
+
+const percent = (share: number): string => `${String(Number((100 * share).toPrecision(2)))} %`;
+
+/** `loss 11.65324 (CPU 11.65357), largest gradient error 3.6 % of 15 % allowed (model.layers.3.self_attn.q_proj), 4.2 s` */
+export const describeCheck = ({ loss, gradients, bounds, seconds }: TrainingCheck): string => {
+  const largest = largestError(gradients);
+  return [
+    `loss ${loss.device.toPrecision(7)} (CPU ${loss.cpu.toPrecision(7)})`,
+    ...(largest
+      ? [
+          `largest gradient error ${percent(largest.error)} of ${percent(bounds.gradient)} allowed (${largest.name})`,
+        ]
+      : []),
+    `${seconds.toFixed(1)} s`,
+  ].join(", ");
+};
+
+/** The first gradient in graph order that is further away than its bound; undefined where all are near. */
+export const firstWrongGradient = ({
+  gradients,
+  bounds,
+}: TrainingCheck): GradientError | undefined =>
+  gradients.find(({ error }) => !(error <= bounds.gradient));
+
+/**
+ * That the device has computed what the CPU has.
+ *
+ * @throws {UserError} naming the first gradient in graph order that differs, the loss on both, and what to do
+ */
+export const requireAgreement = (
+  found: TrainingCheck,
+  { device, precision }: ComputePlan,
+): void => {
+  const { loss, bounds } = found;
+  const gradient = firstWrongGradient(found);
+  const lossIsNear = relativeDifference(loss.device, loss.cpu) <= bounds.loss;
+  if (!gradient && lossIsNear) return;
+  const losses = `loss ${loss.device.toPrecision(7)}, the CPU's ${loss.cpu.toPrecision(7)}`;
+  const what = gradient
+    ? `the gradient of ${gradient.name} ${Number.isFinite(gradient.error) ? `${percent(gradient.error)} away from the CPU's` : "not finite"}, expected at most ${percent(bounds.gradient)} (${losses})`
+    : `${losses}, expected it within ${percent(bounds.loss)} (every gradient is near enough)`;
+  throw disagreement(`${device.description}, --precision=${precision}`, what);
+};
+
+/** What a device that disagrees with the CPU is refused with. */
+export const disagreement = (where: string, what: string): UserError =>
+  new UserError(
+    `Cannot trust the numbers of ${where}: on a small batch found ${what}`,
+    "Choose --device=cpu or another --precision, and please report this line with what hira doctor prints. --skip_device_check computes all the same",
+  );
