@@ -7,6 +7,7 @@
  *   bash -c 'echo $$ > /sys/fs/cgroup/memory/small/cgroup.procs; exec npx tsx scripts/bench/paged-moments.ts ...'
  */
 import { cpuPlan } from "../../src/runtime/compute-plan.js";
+import { cpuDevice } from "../../src/runtime/devices/cpu.js";
 import { UserError } from "../../src/core/errors.js";
 import { peakMemoryBytes } from "../../src/runtime/memory.js";
 import { AdamW, defaultAdamW } from "../../src/train/adamw.js";
@@ -32,8 +33,7 @@ const store = createParameterStore(
   },
   1,
   () => undefined,
-  undefined,
-  momentAllocator(optimizer, folder),
+  { moments: momentAllocator(optimizer, folder, cpuDevice) },
 );
 for (const { gradients } of store.groups) (gradients.data as Float32Array).fill(0.5);
 const adamw = await AdamW.create(store, defaultAdamW, cpuPlan(1));

@@ -49,7 +49,7 @@ export const withTrainingRun = async (
       );
       const { model } = base.folder;
       const adapter = buildAdapter(peftType, model, options, options.compat, base.tokenizer);
-      const store = await fillStore(base, adapter, options, ui);
+      const store = await fillStore(base, adapter, options, ui, {});
       await work(out, { options, base, adapter, store, ui });
     },
     evaluate: refuse,

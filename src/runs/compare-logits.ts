@@ -7,7 +7,7 @@ import { classesOf, isClassifier } from "../models/classifier.js";
 import type { Model } from "../models/model.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import { LossSession } from "../train/loss-session.js";
-import { createParameterStore } from "../train/parameters.js";
+import { storeOf } from "../train/parameters.js";
 import { taskOf } from "../train/tasks/registry.js";
 
 /** A model that gives logits: its config and weights, and an adapter where one works beside them. */
@@ -66,12 +66,7 @@ const openSession = (
       task: taskOf(model, 0),
     },
     weights,
-    adapted &&
-      createParameterStore(
-        adapted.adapter,
-        0,
-        ({ name }) => adapted.values.get(name)?.data as Float32Array | undefined,
-      ),
+    adapted && storeOf(adapted, plan?.device),
     plan,
   );
 

@@ -10,7 +10,7 @@ import type { ProgressUi } from "../report/progress.js";
 import { loadClassQuestions } from "../train/class-data.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { requireKnownTokensOf } from "../train/known-tokens.js";
-import { createParameterStore } from "../train/parameters.js";
+import { storeOf } from "../train/parameters.js";
 import type { DataSettings } from "../train/loaded-data.js";
 import { requireAnswersOf } from "./answered-files.js";
 import { placeOfAnswers, type AnswersPlaceOptions } from "./answers-place.js";
@@ -76,13 +76,7 @@ export const evaluateClasses = async (
   const done = await rowsThere(path);
   const isDone = done !== undefined && done.length >= questions.rows.length;
   if (isDone) ui.line(`${path}: File exists, skipped.`);
-  const store =
-    adapted &&
-    createParameterStore(
-      adapted.adapter,
-      0,
-      (parameter) => adapted.values.get(parameter.name)?.data as Float32Array | undefined,
-    );
+  const store = adapted && storeOf(adapted, options.plan.device);
   const { adapter } = adapted ?? {};
   const padId = base.tokenizer?.padId ?? 0;
   const rows = isDone

@@ -5,7 +5,7 @@ import { planBatches } from "../datasets/plan-batches.js";
 import { readyModel } from "../decode/open-engine.js";
 import { chunkCount, LossSession } from "../train/loss-session.js";
 import { causalLm } from "../train/tasks/causal-lm.js";
-import { createParameterStore } from "../train/parameters.js";
+import { storeOf } from "../train/parameters.js";
 import type { Answerer } from "./kept-answers.js";
 
 /** A model that says how likely given tokens are. */
@@ -55,12 +55,7 @@ export const openLikelihood = async (
       labelLosses: true,
     },
     weights,
-    live &&
-      createParameterStore(
-        live.adapter,
-        0,
-        ({ name }) => live.values.get(name)?.data as Float32Array | undefined,
-      ),
+    live && storeOf(live, plan?.device),
     plan,
   );
   const padId = base.folder.tokenIds.padId ?? base.tokenizer?.padId ?? 0;

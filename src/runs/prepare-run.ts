@@ -17,14 +17,19 @@ import { buildAdapter } from "../peft/build-adapter.js";
 import { peftTypes, type PeftType } from "../peft/registry.js";
 import type { ProgressUi } from "../report/progress.js";
 import { describeHost, hashFiles, readCodeVersion, type RunFacts } from "../report/run-json.js";
+import type { Planned } from "../runtime/compute-plan.js";
 import { runtimeVersion } from "../runtime/ort/version.js";
 import { loadClassQuestions, type ClassQuestions } from "../train/class-data.js";
 import { withClassifier } from "../train/classifier-base.js";
 import { requireKnownTokensOf } from "../train/known-tokens.js";
 import { loadBase, packingOf, type BaseModel, type BaseStorage } from "../train/load-base.js";
-import { momentAllocator, type MomentAllocator } from "../train/optimizer.js";
+import { momentAllocator } from "../train/optimizer.js";
 import { validationShare } from "../train/own-texts.js";
-import { createParameterStore, type ParameterStore } from "../train/parameters.js";
+import {
+  createParameterStore,
+  type ParameterStore,
+  type StoreOptions,
+} from "../train/parameters.js";
 import { isEvaluationStep } from "../train/schedule.js";
 import { isPruned } from "../train/sparsity.js";
 import { learnsClasses, loadTrainingData } from "../train/training-data.js";
@@ -56,7 +61,7 @@ export const fillStore = async (
     readonly startValues?: ReadonlyMap<string, Float32Array> | undefined;
   },
   ui: ProgressUi,
-  moments?: MomentAllocator,
+  place: Pick<StoreOptions, "device" | "moments">,
 ): Promise<ParameterStore> => {
   const shapes = new Map(adapter.parameters.map(({ name, shape }) => [name, shape]));
   const given =
@@ -71,8 +76,7 @@ export const fillStore = async (
     adapter,
     options.seed ?? DEFAULT_SEED,
     ({ name }) => options.startValues?.get(name) ?? given?.values.get(name),
-    float32Tensors(base.weights),
-    moments,
+    { ...place, base: float32Tensors(base.weights) },
   );
 };
 
@@ -119,7 +123,7 @@ const modelOfTask = (
 /** Loads model and data, and makes the parameters at their start, which is `from` where an adapter goes on. @throws {UserError} on what the person can mend */
 export const prepareRun = async (
   peftType: PeftType,
-  options: NamedOptions,
+  options: NamedOptions & Planned,
   record: RunRecord,
   ui: ProgressUi,
   from?: AdapterStart,
@@ -176,8 +180,9 @@ export const prepareRun = async (
   };
   // Paged moments are files there, made before the run has a folder of its own.
   if (options.optimizer === "paged_adamw_32bit") await requireWritableFolder(options.outputFolder);
-  const moments = momentAllocator(options.optimizer, options.outputFolder);
-  const store = await fillStore(base, adapter, start, ui, moments);
+  const { device } = options.plan;
+  const moments = momentAllocator(options.optimizer, options.outputFolder, device);
+  const store = await fillStore(base, adapter, start, ui, { device, moments });
   const seed = options.seed ?? DEFAULT_SEED;
   const facts: RunFacts = {
     startedAt,

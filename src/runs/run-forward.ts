@@ -12,7 +12,7 @@ import { vocabularyOf } from "../train/known-tokens.js";
 import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { requireModelName } from "../train/model-name.js";
 import { LossSession } from "../train/loss-session.js";
-import { createParameterStore, type ParameterStore } from "../train/parameters.js";
+import { storeOf, type ParameterStore } from "../train/parameters.js";
 import { openTrained } from "./open-trained.js";
 import type { GivenFlags } from "./recorded-flags.js";
 import { fillStore, requirePeftType } from "./prepare-run.js";
@@ -40,7 +40,7 @@ interface Opened {
   readonly store: ParameterStore | undefined;
 }
 
-const open = async (options: ForwardRunOptions, ui: ProgressUi): Promise<Opened> => {
+const open = async (options: ForwardRunOptions & Planned, ui: ProgressUi): Promise<Opened> => {
   const { modelName, ckpt } = options;
   if (ckpt !== undefined) {
     const { base, adapted } = await openTrained(
@@ -48,12 +48,7 @@ const open = async (options: ForwardRunOptions, ui: ProgressUi): Promise<Opened>
       ui,
     );
     if (!adapted) return { base, adapter: undefined, store: undefined };
-    const store = createParameterStore(
-      adapted.adapter,
-      0,
-      ({ name }) => adapted.values.get(name)?.data as Float32Array | undefined,
-    );
-    return { base, adapter: adapted.adapter, store };
+    return { base, adapter: adapted.adapter, store: storeOf(adapted, options.plan.device) };
   }
   const base = await loadBase(
     requireModelName(modelName),
@@ -68,7 +63,7 @@ const open = async (options: ForwardRunOptions, ui: ProgressUi): Promise<Opened>
     new Set(),
     base.tokenizer,
   );
-  return { base, adapter, store: await fillStore(base, adapter, options, ui) };
+  return { base, adapter, store: await fillStore(base, adapter, options, ui, options.plan) };
 };
 
 /** @throws {UserError} if some rows have labels and others none, or gradients are asked of rows without them */
@@ -147,7 +142,7 @@ const forward = async (options: ForwardRunOptions & Planned, ui: ProgressUi): Pr
       name: `grad.${name}`,
       dtype: "float32",
       shape: tensor.shape,
-      data: tensor.data,
+      data: () => options.plan.device.read(tensor),
     }),
   );
   await writeSafetensors(options.out, [

@@ -15,6 +15,7 @@ import { lockRunFolder } from "../report/run-lock.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
 import { activities, InterruptedError, type InterruptSignal } from "../train/interrupt.js";
 import { requireModelName } from "../train/model-name.js";
+import { valuesOnHost } from "../train/parameters.js";
 import { learningRate } from "../train/schedule.js";
 import { planTraining } from "../train/training-settings.js";
 import { classifyRows } from "./classify.js";
@@ -260,7 +261,7 @@ const answerTest = async (
   const predictor = await openPredictor(
     base,
     base.tokenizer,
-    { adapter, values: store.values },
+    { adapter, values: valuesOnHost(store) },
     [questions.dataset],
     options,
   );

@@ -1,8 +1,10 @@
+import type { Shape } from "../core/dim.js";
 import { Graph } from "../graph/graph.js";
+import type { Value } from "../graph/op.js";
 import { cpuPlan, openGraph, type ComputePlan } from "../runtime/compute-plan.js";
-import type { Session } from "../runtime/session.js";
+import type { Device } from "../runtime/device.js";
 import { Tensor } from "../runtime/tensor.js";
-import type { ParameterGroup, ParameterStore } from "./parameters.js";
+import { requirePlaceOf, type ParameterGroup, type ParameterStore } from "./parameters.js";
 
 /** AdamW's constants. Source: Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019. */
 export interface AdamWOptions {
@@ -22,40 +24,56 @@ export const defaultAdamW: AdamWOptions = {
   weightDecay: 0.01,
 };
 
-/** Elements an update works on at a time: temporaries stay at a few megabytes whatever the model. */
-const CHUNK = 1 << 20;
+/** Elements an update works on at a time: temporaries stay at a few megabytes whatever the model, and on a device at a few more. */
+const CHUNK = { host: 1 << 20, device: 1 << 22 } as const;
+
+/** The numbers of one update, which all elements share. */
+interface Scalars {
+  readonly clip: Value;
+  readonly rate: Value;
+  readonly root: Value;
+}
+
+const scalarInputs = (g: Graph): Scalars => {
+  const number = (name: string): Value => g.input(name, "float32", []);
+  return { clip: number("clip"), rate: number("rate"), root: number("root") };
+};
 
 /**
- * One AdamW update of n elements, in place:
+ * One AdamW update of the elements of `p<tag>`, in place:
  * g' = clip * g, m = b1 m + (1 - b1) g', v = b2 v + (1 - b2) g'^2, p = keep * p - rate * m / (sqrt(v) * root + epsilon),
- * where keep = 1 - lr * decay, rate = lr / (1 - b1^t), root = 1 / sqrt(1 - b2^t).
+ * where keep = 1 - lr * decay, rate = lr / (1 - b1^t), root = 1 / sqrt(1 - b2^t); without `keep` it is 1.
  * Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization"; the order of operations is torch.optim.AdamW's.
  */
-const buildUpdate = ({ beta1, beta2, epsilon }: AdamWOptions): Graph => {
-  const g = new Graph();
-  const vector = (name: string) => g.input(name, "float32", ["n"]);
-  const number = (name: string) => g.input(name, "float32", []);
-  const constant = (value: number) => g.scalar(value, "float32");
-  const [p, gradient, m, v] = [vector("p"), vector("g"), vector("m"), vector("v")];
-  const [clip, keep, rate, root] = [number("clip"), number("keep"), number("rate"), number("root")];
+const addUpdate = (
+  g: Graph,
+  { beta1, beta2, epsilon }: AdamWOptions,
+  { clip, rate, root }: Scalars,
+  {
+    tag,
+    shape,
+    keep,
+  }: { readonly tag: string; readonly shape: Shape; readonly keep: Value | undefined },
+): void => {
+  const input = (name: string): Value => g.input(`${name}${tag}`, "float32", shape);
+  const constant = (value: number): Value => g.scalar(value, "float32");
+  const [p, gradient, m, v] = [input("p"), input("g"), input("m"), input("v")];
   const clipped = g.mul(gradient, clip);
   const m1 = g.add(g.mul(m, constant(beta1)), g.mul(clipped, constant(1 - beta1)));
   const v1 = g.add(g.mul(v, constant(beta2)), g.mul(g.mul(clipped, clipped), constant(1 - beta2)));
   const denominator = g.add(g.mul(g.sqrt(v1), root), constant(epsilon));
-  g.output("p1", g.sub(g.mul(p, keep), g.mul(g.div(m1, denominator), rate)));
-  g.output("m1", m1);
-  g.output("v1", v1);
-  return g;
+  const kept = keep ? g.mul(p, keep) : p;
+  g.output(`p1${tag}`, g.sub(kept, g.mul(g.div(m1, denominator), rate)));
+  g.output(`m1${tag}`, m1);
+  g.output(`v1${tag}`, v1);
 };
 
-const buildSumOfSquares = (): Graph => {
-  const g = new Graph();
-  const x = g.input("x", "float32", ["n"]);
-  g.output("sum", g.reduceSum(g.mul(x, x), { axes: [0] }));
-  return g;
-};
+/** The sum of squares of `x`, an axis after the other. */
+const sumOfSquares = (g: Graph, x: Value): Value =>
+  x.shape.reduce<Value>((sum) => g.reduceSum(sum, { axes: [sum.shape.length - 1] }), g.mul(x, x));
 
-interface Chunk {
+/** A stretch of a group's buffers. */
+interface Piece {
   readonly decays: boolean;
   readonly p: Tensor;
   readonly g: Tensor;
@@ -63,85 +81,163 @@ interface Chunk {
   readonly v: Tensor;
 }
 
-const cut = (group: ParameterGroup): readonly Chunk[] => {
-  const starts = Array.from({ length: Math.ceil(group.length / CHUNK) }, (_, i) => i * CHUNK);
+const cut = (group: ParameterGroup, { canSlice, place }: Device): readonly Piece[] => {
+  const { decays, values: p, gradients: g, m, v } = group;
+  if (!canSlice) return [{ decays, p, g, m, v }];
+  const chunk = CHUNK[place === "host" ? "host" : "device"];
+  const starts = Array.from({ length: Math.ceil(group.length / chunk) }, (_, i) => i * chunk);
   return starts.map((start) => {
-    const shape = [Math.min(CHUNK, group.length - start)];
-    return {
-      decays: group.decays,
-      p: group.values.view(start, shape),
-      g: group.gradients.view(start, shape),
-      m: group.m.view(start, shape),
-      v: group.v.view(start, shape),
-    };
+    const part = (whole: Tensor): Tensor =>
+      whole.view(start, [Math.min(chunk, group.length - start)]);
+    return { decays, p: part(p), g: part(g), m: part(m), v: part(v) };
   });
 };
+
+/** The numbers of one update. */
+interface UpdateScalars {
+  readonly clip: Tensor;
+  readonly rate: Tensor;
+  readonly root: Tensor;
+  /** By which values of groups that decay are multiplied. */
+  readonly keep: Tensor;
+}
+
+/** How a device goes over the pieces of a store. */
+interface Passes {
+  /** The sum of squares of all gradients. */
+  sumOfSquares(): Promise<number>;
+  update(scalars: UpdateScalars): Promise<void>;
+  dispose(): void;
+}
+
+const numberOf = (tensor: Tensor | undefined): number => {
+  const [number = NaN] = (tensor?.data ?? []) as Float32Array;
+  tensor?.dispose();
+  return number;
+};
+
+/** A run a piece: in host memory a run costs microseconds, and sums of pieces are added in double precision. */
+const openPieceByPiece = async (
+  pieces: readonly Piece[],
+  options: AdamWOptions,
+  plan: ComputePlan,
+): Promise<Passes> => {
+  const updates = new Graph();
+  const keep = updates.input("keep", "float32", []);
+  addUpdate(updates, options, scalarInputs(updates), { tag: "", shape: ["n"], keep });
+  const sums = new Graph();
+  sums.output("sum", sumOfSquares(sums, sums.input("x", "float32", ["n"])));
+  const [update, sum] = [await openGraph(plan, updates), await openGraph(plan, sums)];
+  return {
+    async sumOfSquares() {
+      let total = 0;
+      for (const { g } of pieces) total += numberOf((await sum.run({ x: g })).sum);
+      return total;
+    },
+    async update({ keep: decayed, ...scalars }) {
+      const whole = scalarTensor(1);
+      for (const { decays, p, g, m, v } of pieces)
+        await update.run(
+          { p, g, m, v, ...scalars, keep: decays ? decayed : whole },
+          { p1: p, m1: m, v1: v },
+        );
+    },
+    dispose() {
+      update.dispose();
+      sum.dispose();
+    },
+  };
+};
+
+/** One run over all pieces: on a device of its own memory each run and each number that comes back costs a wait. */
+const openAllAtOnce = async (
+  pieces: readonly Piece[],
+  options: AdamWOptions,
+  plan: ComputePlan,
+): Promise<Passes> => {
+  const updates = new Graph();
+  const scalars = scalarInputs(updates);
+  const decays = pieces.some((piece) => piece.decays);
+  const keep = decays ? updates.input("keep", "float32", []) : undefined;
+  const sums = new Graph();
+  const squares = pieces.map((piece, i) => {
+    const [tag, { shape }] = [`.${String(i)}`, piece.p];
+    addUpdate(updates, options, scalars, { tag, shape, keep: piece.decays ? keep : undefined });
+    return sumOfSquares(sums, sums.input(`g${tag}`, "float32", shape));
+  });
+  sums.output(
+    "sum",
+    squares.reduce((x, y) => sums.add(x, y), sums.scalar(0, "float32")),
+  );
+  const [update, sum] = [await openGraph(plan, updates), await openGraph(plan, sums)];
+  const named = (name: string, tensorOf: (piece: Piece) => Tensor): Record<string, Tensor> =>
+    Object.fromEntries(pieces.map((piece, i) => [`${name}.${String(i)}`, tensorOf(piece)]));
+  const gradients = named("g", ({ g }) => g);
+  const inputs = {
+    ...{ ...named("p", ({ p }) => p), ...gradients },
+    ...{ ...named("m", ({ m }) => m), ...named("v", ({ v }) => v) },
+  };
+  const outputs = {
+    ...named("p1", ({ p }) => p),
+    ...{ ...named("m1", ({ m }) => m), ...named("v1", ({ v }) => v) },
+  };
+  return {
+    sumOfSquares: async () => numberOf((await sum.run(gradients)).sum),
+    async update({ keep: decayed, ...numbers }) {
+      await update.run({ ...inputs, ...numbers, ...(decays && { keep: decayed }) }, outputs);
+    },
+    dispose() {
+      update.dispose();
+      sum.dispose();
+    },
+  };
+};
+
+const scalarTensor = (value: number): Tensor =>
+  Tensor.fromArray("float32", [], Float32Array.of(value));
 
 /** AdamW over a parameter store, on the device where the store lives. */
 export class AdamW {
   readonly #options: AdamWOptions;
-  readonly #chunks: readonly Chunk[];
-  readonly #update: Session;
-  readonly #sumOfSquares: Session;
+  readonly #passes: Passes;
 
-  private constructor(
-    options: AdamWOptions,
-    store: ParameterStore,
-    update: Session,
-    sumOfSquares: Session,
-  ) {
+  private constructor(options: AdamWOptions, passes: Passes) {
     this.#options = options;
-    this.#chunks = store.groups.flatMap(cut);
-    this.#update = update;
-    this.#sumOfSquares = sumOfSquares;
+    this.#passes = passes;
   }
 
+  /** @throws {RangeError} unless the plan's device is the store's */
   static async create(
     store: ParameterStore,
     options: AdamWOptions,
     plan: ComputePlan = cpuPlan(),
   ): Promise<AdamW> {
+    requirePlaceOf(plan.device, store);
     // Moments and masters are float32 in every precision.
     const exact: ComputePlan = { ...plan, precision: "fp32" };
-    return new AdamW(
-      options,
-      store,
-      await openGraph(exact, buildUpdate(options)),
-      await openGraph(exact, buildSumOfSquares()),
-    );
+    const pieces = store.groups.flatMap((group) => cut(group, plan.device));
+    const open = plan.device.place === "host" ? openPieceByPiece : openAllAtOnce;
+    return new AdamW(options, await open(pieces, options, exact));
   }
 
   /** The Euclidean norm of all gradients; NaN or infinite where one of them is. */
   async gradientNorm(): Promise<number> {
-    let total = 0;
-    for (const { g } of this.#chunks) {
-      const { sum } = await this.#sumOfSquares.run({ x: g });
-      total += (sum?.data as Float32Array)[0] ?? NaN;
-      sum?.dispose();
-    }
-    return Math.sqrt(total);
+    return Math.sqrt(await this.#passes.sumOfSquares());
   }
 
   /** Updates every parameter. `step` counts from 1; `clip` is the factor by which gradients are scaled first. */
   async update(step: number, learningRate: number, clip: number): Promise<void> {
     const { beta1, beta2, weightDecay } = this.#options;
-    const number = (value: number) => Tensor.fromArray("float32", [], Float32Array.of(value));
-    const scalars = {
-      clip: number(clip),
-      rate: number(learningRate / (1 - beta1 ** step)),
-      root: number(1 / Math.sqrt(1 - beta2 ** step)),
-    };
-    const keep = { decayed: number(1 - learningRate * weightDecay), whole: number(1) };
-    for (const { decays, p, g, m, v } of this.#chunks)
-      await this.#update.run(
-        { p, g, m, v, ...scalars, keep: decays ? keep.decayed : keep.whole },
-        { p1: p, m1: m, v1: v },
-      );
+    await this.#passes.update({
+      clip: scalarTensor(clip),
+      rate: scalarTensor(learningRate / (1 - beta1 ** step)),
+      root: scalarTensor(1 / Math.sqrt(1 - beta2 ** step)),
+      keep: scalarTensor(1 - learningRate * weightDecay),
+    });
   }
 
   dispose(): void {
-    this.#update.dispose();
-    this.#sumOfSquares.dispose();
+    this.#passes.dispose();
   }
 }
 

@@ -31,21 +31,27 @@ export interface RunPosition {
   readonly batch: number;
 }
 
-/** Adam's two moments of one parameter, in the parameter's shape. */
-export interface Moments {
-  readonly name: string;
-  readonly shape: readonly number[];
+/** Adam's two moments of one parameter. */
+interface Moments {
   /** Running mean of the gradient. */
   readonly m: Float32Array;
   /** Running mean of its square. */
   readonly v: Float32Array;
 }
 
+/** The moments of a parameter by its name, in its shape, or functions that fetch them when their turn comes. */
+export interface MomentsToWrite {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly m: Float32Array | (() => Float32Array);
+  readonly v: Float32Array | (() => Float32Array);
+}
+
 /** All that a run needs to go on from here, and its weights. */
 export interface CheckpointToWrite {
   readonly state: TrainerState;
   readonly position: RunPosition;
-  readonly moments: Iterable<Moments>;
+  readonly moments: Iterable<MomentsToWrite>;
   /**
    * Writes the trained weights into `folder`: adapter_config.json and adapter_model.safetensors, or for fft a model
    * folder (config.json, safetensors).
@@ -85,7 +91,11 @@ const syncFile = async (path: string): Promise<void> => {
   }
 };
 
-const writeOptimizer = (path: string, step: number, moments: Iterable<Moments>): Promise<void> =>
+const writeOptimizer = (
+  path: string,
+  step: number,
+  moments: Iterable<MomentsToWrite>,
+): Promise<void> =>
   writeSafetensors(
     path,
     Array.from(moments, ({ name, shape, m, v }) => [
@@ -352,7 +362,7 @@ export const readCheckpoint = async (
 export interface OptimizerReader {
   /** Updates done. */
   readonly step: number;
-  read(name: string): Promise<Pick<Moments, "m" | "v">>;
+  read(name: string): Promise<Moments>;
 }
 
 /**

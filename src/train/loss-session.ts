@@ -16,7 +16,7 @@ import {
   parameterName,
   type LossGraphOptions,
 } from "./loss-graph.js";
-import type { ParameterStore } from "./parameters.js";
+import { gradientSums, markGradients, requirePlaceOf, type TrainedTensors } from "./parameters.js";
 import { causalLm } from "./tasks/causal-lm.js";
 import type { Task, TokenBatch } from "./tasks/task.js";
 
@@ -165,6 +165,13 @@ const dropColumns = ({ shape, data }: Tensor, count: number): Float32Array => {
   return kept;
 };
 
+/** Tensors under the names that a graph has for them. */
+const named = (
+  tensors: ReadonlyMap<string, Tensor> | undefined,
+  nameOf: (parameter: string) => string,
+): Readonly<Record<string, Tensor>> =>
+  Object.fromEntries([...(tensors ?? [])].map(([name, tensor]) => [nameOf(name), tensor]));
+
 /** A model with its loss, ready to run; with gradients, each run adds to the store's. */
 export class LossSession {
   /** The parameters that train, in the order of gradientOrder; none of a session without gradients. */
@@ -178,13 +185,14 @@ export class LossSession {
   /** Of the widest layer with dropout; undefined where nothing is dropped. */
   readonly #dropoutWidth: number | undefined;
   readonly #parameters: Readonly<Record<string, Tensor>>;
+  /** Whose gradients each run adds to; undefined without gradients. */
+  readonly #trained: TrainedTensors | undefined;
   readonly #outputs: Readonly<Record<string, Tensor>>;
 
   private constructor(
     session: Session,
     options: LossSessionOptions,
-    parameters: Readonly<Record<string, Tensor>>,
-    outputs: Readonly<Record<string, Tensor>>,
+    store: TrainedTensors | undefined,
     order: readonly string[],
   ) {
     const { chunks, adapter, model, task = causalLm } = options;
@@ -196,8 +204,9 @@ export class LossSession {
     this.#virtual = adapter?.virtual;
     this.#vocabSize = model.vocabSize;
     this.#tokenTypes = model.tokenTypes > 0;
-    this.#parameters = parameters;
-    this.#outputs = outputs;
+    this.#parameters = named(store?.values, parameterName);
+    this.#trained = options.gradients ? store : undefined;
+    this.#outputs = named(this.#trained?.gradients, gradientName);
   }
 
   /**
@@ -205,13 +214,16 @@ export class LossSession {
    *
    * Constant folding is off: it would widen the frozen weights for good. So is the runtime's common-subexpression pass,
    * which would undo recomputation.
+   *
+   * @throws {RangeError} unless the plan's device is the store's
    */
   static async create(
     options: LossSessionOptions,
     weights: FrozenWeights,
-    store: Pick<ParameterStore, "values" | "gradients"> | undefined,
+    store: TrainedTensors | undefined,
     plan: ComputePlan = cpuPlan(),
   ): Promise<LossSession> {
+    if (store) requirePlaceOf(plan.device, store);
     const graph = buildLossGraph({ ...options, typeOf: (name) => weights.typeOf(name) });
     const session = await openGraph(plan, graph, {
       initializers: initializersOf(graph, weights),
@@ -221,16 +233,7 @@ export class LossSession {
         "FuseFp16InitializerToFp32NodeTransformer",
       ],
     });
-    const parameters: Record<string, Tensor> = {};
-    const outputs: Record<string, Tensor> = {};
-    for (const [name, tensor] of store?.values ?? []) parameters[parameterName(name)] = tensor;
-    if (options.gradients) {
-      for (const [name, tensor] of store?.gradients ?? []) {
-        parameters[accumulatorName(name)] = tensor;
-        outputs[gradientName(name)] = tensor;
-      }
-    }
-    return new LossSession(session, options, parameters, outputs, gradientOrder(graph));
+    return new LossSession(session, options, store, gradientOrder(graph));
   }
 
   /**
@@ -259,9 +262,10 @@ export class LossSession {
       ...(this.#dropoutWidth !== undefined && dropoutFeeds(whole, this.#dropoutWidth, draw)),
     };
     try {
-      const made = await this.#session.run({ ...feeds, ...this.#parameters }, this.#outputs, {
-        ...(signal && { signal }),
-      });
+      const sums = named(this.#trained && gradientSums(this.#trained), accumulatorName);
+      const inputs = { ...feeds, ...this.#parameters, ...sums };
+      const made = await this.#session.run(inputs, this.#outputs, { ...(signal && { signal }) });
+      if (this.#trained) markGradients(this.#trained);
       const loss = (made.loss?.data as Float32Array)[0] ?? NaN;
       made.loss?.dispose();
       const logits = made.logits && dropColumns(made.logits, columnsInFront);

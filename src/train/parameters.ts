@@ -1,12 +1,18 @@
 import { elementCount } from "../core/dtype.js";
-import { Tensor } from "../runtime/tensor.js";
 import type { Adapter, AdapterParameter } from "../peft/adapter.js";
 import type { BaseTensors } from "../peft/init.js";
-import { momentsInMemory, type MomentAllocator } from "./optimizer.js";
+import type { Device } from "../runtime/device.js";
+import { cpuDevice } from "../runtime/devices/cpu.js";
+import { Tensor } from "../runtime/tensor.js";
+import { momentsOn, type MomentAllocator } from "./optimizer.js";
 
-/** Trainable parameters that the optimizer treats alike, end to end in flat buffers of [length] float32 elements. */
+/**
+ * Trainable parameters that the optimizer treats alike: end to end in flat buffers of [length] float32 elements, or, on a device
+ * whose tensors cannot be parts of others, one parameter in buffers of its shape.
+ */
 export interface ParameterGroup {
   readonly decays: boolean;
+  /** Elements of each buffer. On a device, a flat buffer has zeros between its parameters. */
   readonly length: number;
   readonly values: Tensor;
   readonly gradients: Tensor;
@@ -16,12 +22,14 @@ export interface ParameterGroup {
 }
 
 /**
- * All state of a run that training changes: parameters, gradients and moments.
+ * All state of a run that training changes: parameters, gradients and moments, in the memory of the device that computes.
  *
- * Each parameter is a view of its group's flat buffers, so that the optimizer, the norm and an all-reduce see a few long
- * vectors. Frozen parameters (R, or a half that --train_ab leaves out) have tensors of their own.
+ * Where tensors can be parts of others, each parameter is a view of its group's flat buffers, so that the optimizer, the norm
+ * and an all-reduce see a few long vectors. Frozen parameters (R, or a half that --train_ab leaves out) have tensors of their own.
  */
 export interface ParameterStore {
+  /** Where all of it is; `device.read` and `device.write` reach it from here. */
+  readonly device: Device;
   readonly groups: readonly ParameterGroup[];
   readonly parameters: readonly AdapterParameter[];
   /** Values by parameter name, trainable and frozen. */
@@ -32,60 +40,199 @@ export interface ParameterStore {
   readonly trainableCount: number;
   /** Sparse LoRA's masks by parameter name, 0 where an element stays zero; empty for all other methods. */
   readonly masks: Map<string, Uint8Array>;
+  /** What the next micro-step adds its gradients to; see gradientSums. */
+  readonly accumulation: Accumulation;
 }
 
-/**
- * Allocates the store and fills the values with `start` where it has them, else with each parameter's initializer.
- *
- * @param base the model's tensors in float32, for start values that depend on them (see float32Tensors)
- * @param moments where AdamW's moments lie; by default in memory
- */
+/** What a session reads and adds to. Without `accumulation` it adds to the gradients as they are. */
+export type TrainedTensors = Pick<ParameterStore, "values" | "gradients"> &
+  Partial<Pick<ParameterStore, "accumulation">>;
+
+/** Sums of gradients between two updates. */
+interface Accumulation {
+  /** Of every gradient's shape, on devices whose memory this process cannot clear in place; they are never written. */
+  readonly zeros: ReadonlyMap<string, Tensor> | undefined;
+  /** Whether the next micro-step begins from `zeros`, whatever the gradients hold. */
+  startsFromZeros: boolean;
+}
+
+/** Where a store is made, and from what. */
+export interface StoreOptions {
+  /** The model's tensors in float32, for start values that depend on them (see float32Tensors). */
+  readonly base?: BaseTensors | undefined;
+  /** Where AdamW's moments lie; by default in the device's memory. */
+  readonly moments?: MomentAllocator | undefined;
+  /** Default: the CPU. */
+  readonly device?: Device | undefined;
+}
+
+/** Elements to which a parameter's place in a flat buffer is rounded up on a device: 256 bytes, as its own allocations are. */
+const ALIGNMENT = 64;
+
+/** Trainable parameters that share buffers, and where each begins. */
+interface GroupPlan {
+  readonly decays: boolean;
+  readonly shape: readonly number[];
+  readonly members: readonly { readonly spec: AdapterParameter; readonly offset: number }[];
+}
+
+const planGroups = (
+  parameters: readonly AdapterParameter[],
+  { canSlice, place }: Pick<Device, "canSlice" | "place">,
+): readonly GroupPlan[] =>
+  [true, false].flatMap((decays) => {
+    const specs = parameters.filter((spec) => spec.trainable && spec.decays === decays);
+    if (!canSlice)
+      return specs.map((spec) => ({
+        decays,
+        shape: spec.shape,
+        members: [{ spec, offset: 0 }],
+      }));
+    const unit = place === "host" ? 1 : ALIGNMENT;
+    let length = 0;
+    const members = specs.map((spec) => {
+      const offset = length;
+      length += Math.ceil(elementCount(spec.shape) / unit) * unit;
+      return { spec, offset };
+    });
+    return length === 0 ? [] : [{ decays, shape: [length], members }];
+  });
+
+/** Allocates the store and fills the values with `start` where it has them, else with each parameter's initializer. */
 export const createParameterStore = (
   { parameters }: Pick<Adapter, "parameters">,
   seed: number,
   start: (parameter: AdapterParameter) => Float32Array | undefined,
-  base?: BaseTensors,
-  moments: MomentAllocator = momentsInMemory,
+  { base, device = cpuDevice, moments = momentsOn(device) }: StoreOptions = {},
 ): ParameterStore => {
   const values = new Map<string, Tensor>();
   const gradients = new Map<string, Tensor>();
   const m = new Map<string, Tensor>();
   const v = new Map<string, Tensor>();
-  const groups: ParameterGroup[] = [];
-  for (const decays of [true, false]) {
-    const members = parameters.filter((spec) => spec.trainable && spec.decays === decays);
-    const length = members.reduce((sum, { shape }) => sum + elementCount(shape), 0);
-    if (length === 0) continue;
-    const buffer = () => Tensor.zeros("float32", [length]);
+  const groups = planGroups(parameters, device).map(({ decays, shape, members }) => {
+    const buffer = (): Tensor => device.zeros("float32", shape);
     const group = {
       decays,
-      length,
+      length: elementCount(shape),
       values: buffer(),
       gradients: buffer(),
-      m: moments(length),
-      v: moments(length),
+      m: moments(shape),
+      v: moments(shape),
     };
-    groups.push(group);
-    let offset = 0;
-    for (const { name, shape } of members) {
-      values.set(name, group.values.view(offset, shape));
-      gradients.set(name, group.gradients.view(offset, shape));
-      m.set(name, group.m.view(offset, shape));
-      v.set(name, group.v.view(offset, shape));
-      offset += elementCount(shape);
+    for (const { spec, offset } of members) {
+      const part = (whole: Tensor): Tensor =>
+        device.canSlice ? whole.view(offset, spec.shape) : whole;
+      values.set(spec.name, part(group.values));
+      gradients.set(spec.name, part(group.gradients));
+      m.set(spec.name, part(group.m));
+      v.set(spec.name, part(group.v));
     }
-  }
+    return group;
+  });
   for (const parameter of parameters) {
     const { name, shape, init } = parameter;
-    const tensor = values.get(name) ?? Tensor.zeros("float32", shape);
+    const tensor = values.get(name) ?? device.zeros("float32", shape);
     values.set(name, tensor);
-    (tensor.data as Float32Array).set(start(parameter) ?? init(shape, seed, name, base));
+    device.write(tensor, start(parameter) ?? init(shape, seed, name, base));
   }
-  const trainableCount = groups.reduce((sum, { length }) => sum + length, 0);
-  return { groups, parameters, values, gradients, m, v, trainableCount, masks: new Map() };
+  return {
+    device,
+    groups,
+    parameters,
+    ...{ values, gradients, m, v },
+    trainableCount: parameters.reduce(
+      (sum, { trainable, shape }) => sum + (trainable ? elementCount(shape) : 0),
+      0,
+    ),
+    masks: new Map(),
+    accumulation: { zeros: zerosLike(gradients, device), startsFromZeros: false },
+  };
 };
 
-/** Sets every gradient to zero, for the next update's first micro-step. */
-export const clearGradients = ({ groups }: ParameterStore): void => {
-  for (const { gradients } of groups) (gradients.data as Float32Array).fill(0);
+/** A store of an adapter as it was trained: `values`, which are in host memory, by parameter name. */
+export const storeOf = (
+  {
+    adapter,
+    values,
+  }: {
+    readonly adapter: Pick<Adapter, "parameters">;
+    readonly values: ReadonlyMap<string, Tensor>;
+  },
+  device?: Device,
+): ParameterStore =>
+  createParameterStore(
+    adapter,
+    0,
+    ({ name }) => values.get(name)?.data as Float32Array | undefined,
+    { device },
+  );
+
+/** Zeros of each tensor's shape, which share memory; undefined in host memory, which is cleared in place. */
+const zerosLike = (
+  tensors: ReadonlyMap<string, Tensor>,
+  device: Device,
+): ReadonlyMap<string, Tensor> | undefined => {
+  if (device.place === "host") return undefined;
+  if (device.canSlice) {
+    const longest = [...tensors.values()].reduce(
+      (most, { shape }) => Math.max(most, elementCount(shape)),
+      0,
+    );
+    const zeros = device.zeros("float32", [longest]);
+    return new Map([...tensors].map(([name, { shape }]) => [name, zeros.view(0, shape)]));
+  }
+  const ofShapes = new Map<string, Tensor>();
+  return new Map(
+    [...tensors].map(([name, { shape }]) => {
+      const zeros = ofShapes.get(shape.join()) ?? device.zeros("float32", shape);
+      ofShapes.set(shape.join(), zeros);
+      return [name, zeros];
+    }),
+  );
 };
+
+/**
+ * Forgets all gradients, for the next update's first micro-step. In host memory they are zero from here on; on a device nothing
+ * is copied or written, and what the tensors hold counts for nothing until that micro-step has run.
+ */
+export const clearGradients = ({ device, groups, accumulation }: ParameterStore): void => {
+  if (accumulation.zeros) accumulation.startsFromZeros = true;
+  else for (const { gradients } of groups) (device.read(gradients) as Float32Array).fill(0);
+};
+
+/** The sums, by parameter name, that the next micro-step adds to; what it comes to belongs into `store.gradients`. */
+export const gradientSums = ({
+  gradients,
+  accumulation,
+}: TrainedTensors): ReadonlyMap<string, Tensor> =>
+  (accumulation?.startsFromZeros && accumulation.zeros) || gradients;
+
+/** Says that a micro-step has written the gradients. */
+export const markGradients = ({ accumulation }: TrainedTensors): void => {
+  if (accumulation) accumulation.startsFromZeros = false;
+};
+
+/** @throws {RangeError} if a device's sessions cannot read the store's tensors */
+export const requirePlaceOf = (
+  device: Device,
+  { values, gradients }: Pick<ParameterStore, "values" | "gradients">,
+): void => {
+  const odd = [...values.values(), ...gradients.values()].find(
+    ({ place }) => place !== device.place,
+  );
+  if (odd)
+    throw new RangeError(
+      `Cannot compute in memory of "${device.place}": found parameters or gradients in that of "${odd.place}"`,
+    );
+};
+
+/** The values in host memory, by parameter name: the store's own tensors where they are there, else copies. */
+export const valuesOnHost = ({ device, values }: ParameterStore): ReadonlyMap<string, Tensor> =>
+  device.place === "host"
+    ? values
+    : new Map(
+        [...values].map(([name, tensor]) => [
+          name,
+          Tensor.fromArray(tensor.dtype, tensor.shape, device.read(tensor)),
+        ]),
+      );

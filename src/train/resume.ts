@@ -104,8 +104,11 @@ export const restoreParameters = async (
   await readWeights(checkpoint.folder);
   for (const name of shapes.keys()) {
     const { m, v } = await optimizer.read(name);
-    (store.m.get(name)?.data as Float32Array).set(m);
-    (store.v.get(name)?.data as Float32Array).set(v);
+    for (const [tensor, elements] of [
+      [store.m.get(name), m],
+      [store.v.get(name), v],
+    ] as const)
+      if (tensor) store.device.write(tensor, elements);
   }
 };
 

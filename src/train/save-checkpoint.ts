@@ -1,5 +1,5 @@
 import type { Tensor } from "../runtime/tensor.js";
-import { writeCheckpoint, type Moments, type RunPosition } from "./checkpoint.js";
+import { writeCheckpoint, type MomentsToWrite, type RunPosition } from "./checkpoint.js";
 import { removeCheckpoints, rotateCheckpoints } from "./checkpoint-folder.js";
 import type { ParameterStore } from "./parameters.js";
 import { isEvaluationStep } from "./schedule.js";
@@ -68,8 +68,11 @@ export const saveCheckpoint = async (
   await rotateCheckpoints(runFolder, settings.saveTotalLimit, evaluations.best?.step);
 };
 
-function* momentsOf(store: ParameterStore): Iterable<Moments> {
-  const elements = (tensor: Tensor | undefined) => tensor?.data as Float32Array;
-  for (const [name, m] of store.m)
-    yield { name, shape: m.shape, m: elements(m), v: elements(store.v.get(name)) };
+function* momentsOf({ device, m: means, v: squares }: ParameterStore): Iterable<MomentsToWrite> {
+  // Fetched one at a time: a device's are copied, and with full fine-tuning they are twice a model.
+  const fetch = (tensor: Tensor) => (): Float32Array => device.read(tensor) as Float32Array;
+  for (const [name, m] of means) {
+    const v = squares.get(name);
+    if (v) yield { name, shape: m.shape, m: fetch(m), v: fetch(v) };
+  }
 }

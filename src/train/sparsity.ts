@@ -1,5 +1,6 @@
 import quickselect from "quickselect";
 import type { Pruning } from "../peft/pruning.js";
+import type { Tensor } from "../runtime/tensor.js";
 import type { ParameterStore } from "./parameters.js";
 
 /**
@@ -30,7 +31,7 @@ export const isPruned = (
 /** How many of `size` elements a share comes to. */
 export const zeroCount = (share: number, size: number): number => Math.round(share * size);
 
-/** A matrix and its moments: all of them are zero where its mask is. */
+/** The elements of a matrix and its moments: all of them are zero where its mask is. */
 interface Matrix {
   readonly values: Float32Array;
   readonly m: Float32Array;
@@ -80,7 +81,8 @@ export interface Sparsifier {
 }
 
 /**
- * Prunes the trainable matrices of a store in place; its masks live in `store.masks`, from where they are saved.
+ * Prunes the trainable matrices of a store in place; its masks live in `store.masks`, from where they are saved. From a device's
+ * memory the matrices are fetched for it, and taken back: in steps that prune, and where gradients have to be changed.
  *
  * A pruned element is exactly zero from then on: so are its gradient and both of its moments, and AdamW leaves it there.
  */
@@ -93,11 +95,17 @@ export const createSparsifier = (
   const ofMethod = [...store.gradients].filter(([name]) => !saved.has(name));
   const matrices = ofMethod.map(([name, gradient]) => {
     const [rows = 0, columns = 0] = gradient.shape;
-    const elements = (tensors: ReadonlyMap<string, { readonly data: unknown }>): Float32Array =>
-      tensors.get(name)?.data as Float32Array;
-    const [values, m, v] = [elements(store.values), elements(store.m), elements(store.v)];
-    return { name, rows, columns, gradient: gradient.data as Float32Array, values, m, v };
+    return { name, rows, columns, size: rows * columns, gradient };
   });
+  const { device } = store;
+  const elementsOf = (tensor: Tensor | undefined): Float32Array => {
+    if (!tensor) throw new RangeError("Cannot prune: found a matrix without its moments");
+    return device.read(tensor) as Float32Array;
+  };
+  /** Takes elements that were changed back to where they belong; in host memory they have been changed there. */
+  const putBack = (tensor: Tensor | undefined, elements: Float32Array): void => {
+    if (tensor && device.place !== "host") device.write(tensor, elements);
+  };
   const maskOf = (name: string, size: number): Uint8Array => {
     const known = store.masks.get(name);
     if (known) return known;
@@ -117,35 +125,44 @@ export const createSparsifier = (
   };
   return {
     prepareGradients() {
-      for (const { name, gradient, values } of matrices) {
-        if (settings.method === "l1")
+      for (const { name, gradient: tensor } of matrices) {
+        const mask = store.masks.get(name);
+        if (settings.method !== "l1" && !mask) continue;
+        const gradient = elementsOf(tensor);
+        if (settings.method === "l1") {
+          const values = elementsOf(store.values.get(name));
           for (let i = 0; i < values.length; i++)
             gradient[i] =
               (gradient[i] as number) + settings.l1Weight * Math.sign(values[i] as number);
-        const mask = store.masks.get(name);
-        if (!mask) continue;
-        for (let i = 0; i < mask.length; i++) if (mask[i] === 0) gradient[i] = 0;
+        }
+        if (mask) for (let i = 0; i < mask.length; i++) if (mask[i] === 0) gradient[i] = 0;
+        putBack(tensor, gradient);
       }
     },
     afterUpdate(step) {
       const share = sparsityAt(settings, step, totalSteps);
-      for (const matrix of matrices) {
-        const { name, rows, columns, values } = matrix;
-        const count = zeroCount(share, values.length);
+      for (const { name, rows, columns, size } of matrices) {
+        const count = zeroCount(share, size);
         if (count <= zerosOf(name)) continue;
-        const mask = maskOf(name, values.length);
+        const mask = maskOf(name, size);
+        const tensors = [store.values, store.m, store.v].map((of) => of.get(name));
+        const parts = tensors.map(elementsOf) as [Float32Array, Float32Array, Float32Array];
+        const matrix = { values: parts[0], m: parts[1], v: parts[2] };
         if (settings.method === "topk")
           for (let row = 0; row < rows; row++) {
             // Rows share the count evenly; the first ones take what is left over.
             const ofRow = Math.floor(count / rows) + Number(row < count % rows);
             prune(matrix, mask, ofRow, row * columns, columns);
           }
-        else prune(matrix, mask, count, 0, values.length);
+        else prune(matrix, mask, count, 0, size);
+        parts.forEach((elements, i) => {
+          putBack(tensors[i], elements);
+        });
         zeros.set(name, count);
       }
     },
     get achieved() {
-      const all = matrices.reduce((sum, { values }) => sum + values.length, 0);
+      const all = matrices.reduce((sum, { size }) => sum + size, 0);
       return matrices.reduce((sum, { name }) => sum + zerosOf(name), 0) / all;
     },
   };

@@ -20,7 +20,7 @@ import { adapterBaseOf, describeAdapter } from "../peft/build-adapter.js";
 import type { Tensor } from "../runtime/tensor.js";
 import { writeLabels } from "./classifier-base.js";
 import type { BaseModel } from "./load-base.js";
-import type { ParameterStore } from "./parameters.js";
+import { valuesOnHost, type ParameterStore } from "./parameters.js";
 
 /** What makes virtual tokens, beside the adapter that holds what it made: peft's files have no place for it. */
 const encoderFile = "encoder.safetensors";
@@ -46,7 +46,7 @@ const readMasks = async (folder: string, { masks }: ParameterStore): Promise<voi
 
 const hasEncoder = ({ virtual }: Adapter): boolean => virtual !== undefined && !virtual.baked;
 
-/** The elements of every tensor by name. */
+/** The elements of every tensor in host memory, by name. */
 const elementsOf = (tensors: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Float32Array> =>
   new Map([...tensors].map(([name, tensor]) => [name, tensor.data as Float32Array]));
 
@@ -73,9 +73,9 @@ export const writeTrainedWeights = async (
   const description = describeAdapter(adapter, lastingNameOf(base.folder.path));
   if (description) {
     if (hasEncoder(adapter))
-      await writeSafetensors(join(folder, encoderFile), tensorsOf(store.values));
+      await writeSafetensors(join(folder, encoderFile), tensorsOf(store, store.values));
     if (store.masks.size > 0) await writeSafetensors(join(folder, masksFile), masksOf(store));
-    const values = elementsOf(await bakeVirtualTokens(adapter, store.values));
+    const values = elementsOf(await bakeVirtualTokens(adapter, valuesOnHost(store)));
     await writeAdapter(folder, description, adapterBaseOf(base.folder.model), values);
     if (isClassifier(base.folder.model)) await writeLabels(folder, base.folder.model);
     return;
@@ -83,7 +83,7 @@ export const writeTrainedWeights = async (
   await writeModelFolder({
     path: folder,
     rawConfig: base.folder.rawConfig,
-    tensors: tensorsOf(inModelOrder(store)),
+    tensors: tensorsOf(store, inModelOrder(store)),
     dtype: "float32",
     ...(maxShardBytes !== undefined && { maxShardBytes }),
     copyFrom: base.folder.path,
@@ -99,8 +99,15 @@ const inModelOrder = ({ parameters, values }: ParameterStore): ReadonlyMap<strin
     }),
   );
 
-const tensorsOf = (tensors: ReadonlyMap<string, Tensor>): readonly TensorToWrite[] =>
-  [...tensors].map(([name, { shape, data }]) => ({ name, dtype: "float32", shape, data }));
+/** Fetched one at a time: a device's are copied, and a whole model may be among them. */
+const tensorsOf = (
+  { device }: ParameterStore,
+  tensors: ReadonlyMap<string, Tensor>,
+): readonly TensorToWrite[] =>
+  [...tensors].map(([name, tensor]) => {
+    const { shape } = tensor;
+    return { name, dtype: "float32", shape, data: () => device.read(tensor) };
+  });
 
 /** Reads them back into the store. @throws {UserError} if the folder holds another adapter */
 export const readTrainedWeights = async (
@@ -116,8 +123,10 @@ export const readTrainedWeights = async (
       `Cannot load the weights in ${folder}: found no ${missing.join(", ")}, expected the parameters of this run`,
     );
   // One tensor at a time: a whole model may be among them.
-  for (const [name, tensor] of store.values)
-    (tensor.data as Float32Array).set((await read.get(name)?.()) ?? []);
+  for (const [name, tensor] of store.values) {
+    const elements = await read.get(name)?.();
+    if (elements) store.device.write(tensor, elements);
+  }
   await readMasks(folder, store);
 };
 

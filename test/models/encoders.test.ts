@@ -153,7 +153,7 @@ for (const family of readdirSync(fixtures))
         adapter,
         1,
         (parameter) => init.get(parameter.name) ?? init.get(`${parameter.name}_probe`),
-        float32Tensors(weights),
+        { base: float32Tensors(weights) },
       );
       const session = await LossSession.create(
         {

@@ -25,7 +25,7 @@ export const loadTinyBase = async (name = "base"): Promise<TinyModel> => {
 
 /** The parameters at their start. */
 export const startStore = (adapter: Adapter, { weights }: TinyModel): ParameterStore =>
-  createParameterStore(adapter, 1, () => undefined, float32Tensors(weights));
+  createParameterStore(adapter, 1, () => undefined, { base: float32Tensors(weights) });
 
 /** The parameters moved away from their start, so that the adapter changes the model. */
 export const drawnStore = (adapter: Adapter, model: TinyModel): ParameterStore => {
@@ -50,7 +50,7 @@ export const logitsOf = async (
       adapted.adapter,
       1,
       ({ name }) => adapted.values.get(name)?.data as Float32Array | undefined,
-      float32Tensors(weights),
+      { base: float32Tensors(weights) },
     );
   const session = await LossSession.create(
     {

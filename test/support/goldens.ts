@@ -195,7 +195,7 @@ export const checkGolden = async (
           if (known === undefined) return undefined;
           return init.get(known) ?? init.get(`${known}_${where}`) ?? init.get(`${name}/${known}`);
         },
-        float32Tensors(weights),
+        { base: float32Tensors(weights) },
       );
       const session = await openSession(model, adapter, weights, store, recomputeLayers);
       return { store, session };

@@ -76,12 +76,9 @@ for (const family of families)
         for (const name of headTensors(model).keys())
           t.true(adapter.parameters.some((parameter) => parameter.name === name));
       }
-      const store = createParameterStore(
-        adapter,
-        1,
-        ({ name }) => start(name),
-        float32Tensors(weights),
-      );
+      const store = createParameterStore(adapter, 1, ({ name }) => start(name), {
+        base: float32Tensors(weights),
+      });
       const session = await LossSession.create(
         {
           ...{ model, adapter, maxPositions: batch.seq, chunks: 1, gradients: true },

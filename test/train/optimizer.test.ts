@@ -5,6 +5,7 @@ import type { AdapterParameter } from "../../src/peft/adapter.js";
 import { AdamW, defaultAdamW } from "../../src/train/adamw.js";
 import { momentAllocator, optimizers, type Optimizer } from "../../src/train/optimizer.js";
 import { createParameterStore } from "../../src/train/parameters.js";
+import { cpuDevice } from "../../src/runtime/devices/cpu.js";
 import { makeTempFolder } from "../support/temp-folder.js";
 
 const parameters: readonly AdapterParameter[] = ["a", "b"].map((name) => ({
@@ -21,8 +22,8 @@ const parameters: readonly AdapterParameter[] = ["a", "b"].map((name) => ({
 test("AdamW computes the same bits with its moments in a mapped file as in memory", async (t) => {
   const folder = await makeTempFolder(t);
   const train = async (optimizer: Optimizer): Promise<readonly Uint8Array[]> => {
-    const moments = momentAllocator(optimizer, folder);
-    const store = createParameterStore({ parameters }, 7, () => undefined, undefined, moments);
+    const moments = momentAllocator(optimizer, folder, cpuDevice);
+    const store = createParameterStore({ parameters }, 7, () => undefined, { moments });
     const adamw = await AdamW.create(store, defaultAdamW, cpuPlan(1));
     for (let step = 1; step <= 5; step++) {
       for (const [name, { data }] of store.gradients) {
