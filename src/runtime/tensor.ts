@@ -7,6 +7,16 @@ export type MemoryPlace = "host" | "webgpu" | `cuda:${number}`;
 
 const showShape = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
 
+/** Memory that is not this process's: an address that means something to one device alone. */
+export interface DeviceMemory {
+  readonly place: Exclude<MemoryPlace, "host">;
+  /** Tells ONNX Runtime where it is; it lives as long as the process. */
+  readonly info: Handle<"MemoryInfo">;
+  readonly address: bigint;
+  /** Gives it back: called once, when no tensor, run or session uses it. */
+  readonly free: () => void;
+}
+
 /** Arrays over memory that is not V8's hold that memory as a tensor does, until they are collected. */
 const windows = new FinalizationRegistry<Storage>((storage) => storage.release());
 
@@ -23,6 +33,8 @@ class Storage {
   /** Other memory: what keeps it, how it is given back, and the buffer through which it is seen now. */
   owner: object | undefined;
   readonly #free: (() => void) | undefined;
+  readonly place: MemoryPlace;
+  readonly #info: Handle<"MemoryInfo"> | undefined;
   // Weak: the finalizer holds this storage, which so must not hold the buffer.
   #window: WeakRef<ArrayBuffer> | undefined;
   #uses = 0;
@@ -30,7 +42,13 @@ class Storage {
   private constructor(
     address: bigint,
     byteLength: number,
-    memory: { view?: ArrayBufferView; owner?: object; free?: () => void },
+    memory: {
+      view?: ArrayBufferView;
+      owner?: object;
+      free?: () => void;
+      place?: MemoryPlace;
+      info?: Handle<"MemoryInfo">;
+    },
   ) {
     this.address = address;
     this.#byteLength = byteLength;
@@ -38,6 +56,8 @@ class Storage {
     this.#bufferOffset = memory.view?.byteOffset ?? 0;
     this.owner = memory.owner;
     this.#free = memory.free;
+    this.place = memory.place ?? "host";
+    this.#info = memory.info;
   }
 
   static ofArray(view: ArrayBufferView): Storage {
@@ -52,6 +72,15 @@ class Storage {
 
   static ofValue(value: Handle<"Value">, address: bigint, byteLength: number): Storage {
     return new Storage(address, byteLength, { free: () => ort().release.value(value) });
+  }
+
+  static ofDevice(memory: DeviceMemory, byteLength: number): Storage {
+    return new Storage(memory.address, byteLength, memory);
+  }
+
+  /** Tells ONNX Runtime where the memory is. */
+  get info(): Handle<"MemoryInfo"> {
+    return this.#info ?? hostMemory();
   }
 
   retain(): this {
@@ -129,7 +158,7 @@ export class NativeTensor {
   get value(): Handle<"Value"> {
     return (this.#value ??= receive<Handle<"Value">>((out) =>
       ort().createTensorWithData(
-        hostMemory(),
+        this.storage.info,
         this.address,
         this.byteLength,
         BigInt64Array.from(this.shape, BigInt),
@@ -164,6 +193,8 @@ export let tensorOfValue: (
   dtype: DType,
   shape: readonly number[],
 ) => Tensor;
+/** A tensor over memory of a device, which it gives back in the end; not for other rooms. */
+export let tensorOfDevice: (memory: DeviceMemory, dtype: DType, shape: readonly number[]) => Tensor;
 
 const checkShape = (what: string, dtype: DType, shape: readonly number[]): number => {
   if (!Object.hasOwn(dtypes, dtype))
@@ -190,8 +221,8 @@ export class Tensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly byteLength: number;
-  /** Where the memory is. */
-  readonly place: MemoryPlace = "host";
+  /** Where the memory is: what is not in the host's, Device.read and Device.write copy from and to. */
+  readonly place: MemoryPlace;
   #native: NativeTensor | undefined;
   #data: TypedArray | undefined;
 
@@ -203,6 +234,10 @@ export class Tensor {
         return new Tensor(Storage.ofValue(value, address, byteLength), dtype, shape, 0);
       ort().release.value(value);
       return Tensor.zeros(dtype, shape);
+    };
+    tensorOfDevice = (memory, dtype, shape) => {
+      const byteLength = checkShape(`in ${memory.place}`, dtype, shape) * dtypes[dtype].bytes;
+      return new Tensor(Storage.ofDevice(memory, byteLength), dtype, shape, 0);
     };
   }
 
@@ -217,6 +252,7 @@ export class Tensor {
     this.dtype = dtype;
     this.shape = native.shape;
     this.byteLength = native.byteLength;
+    this.place = storage.place;
     this.#native = native;
     this.#data = data;
     released.register(this, native, this);
@@ -297,10 +333,15 @@ export class Tensor {
    * tensors are disposed and its arrays collected. A mapped tensor's array is for reading: a write stays in this
    * process, and every session over the file sees it.
    *
-   * @throws {RangeError} once the tensor is disposed
+   * @throws {RangeError} once the tensor is disposed, and if its memory is a device's
    */
   get data(): TypedArray {
     const native = this.#alive("read");
+    const { place } = native.storage;
+    if (place !== "host")
+      throw new RangeError(
+        `Cannot read a ${this.dtype} tensor of shape ${showShape(this.shape)} in place: found it in the memory of ${place}, expected it in the host's (Device.read copies)`,
+      );
     return (this.#data ??= native.storage.array(
       this.dtype,
       native.byteOffset,

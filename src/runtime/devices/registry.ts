@@ -1,6 +1,7 @@
 import { didYouMean, UserError } from "../../core/errors.js";
 import { deviceNames, type Device, type DeviceName } from "../device.js";
 import { cpuDevice } from "./cpu.js";
+import { openCuda } from "./cuda.js";
 
 /** Which device, and where its libraries are. */
 export interface OpenDeviceOptions {
@@ -30,10 +31,7 @@ const notHere =
 const openers: Readonly<Record<DeviceName, OpenDevice>> = {
   cpu: () => Promise.resolve(cpuDevice),
   openvino: notHere("openvino", "OpenVINO's libraries"),
-  cuda: notHere(
-    "cuda",
-    "the CUDA plugin of ONNX Runtime (package onnxruntime-gpu) and NVIDIA's CUDA 13 libraries",
-  ),
+  cuda: (options) => openCuda(options),
   webgpu: notHere(
     "webgpu",
     "a Vulkan, Metal or Direct3D 12 driver, and device memory in the tensors",

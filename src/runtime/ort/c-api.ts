@@ -22,6 +22,8 @@ interface ArgumentTypes {
   allocator: Handle<"Allocator">;
   typeInfo: Handle<"TypeInfo">;
   shapeInfo: Handle<"TensorTypeAndShapeInfo">;
+  cudaOptions: Handle<"CudaProviderOptions">;
+  addresses: BigUint64Array;
   address: bigint;
   bytes: Uint8Array;
   out: BigUint64Array;
@@ -81,6 +83,7 @@ const table = {
   getDimensions: [62, "shapeInfo", "dimensions", "size"],
   getSymbolicDimensions: [63, "shapeInfo", "out", "size"],
   getTensorTypeAndShape: [65, "value", "out"],
+  createMemoryInfo: [68, "text", "int", "int", "int", "out"],
   createCpuMemoryInfo: [69, "int", "int", "out"],
   allocatorFree: [76, "allocator", "address"],
   getAllocatorWithDefaultOptions: [78, "out"],
@@ -93,6 +96,22 @@ const table = {
   bindOutputToDevice: [138, "binding", "text", "memoryInfo"],
   getBoundOutputValues: [140, "binding", "allocator", "out", "out"],
   addInitializer: [150, "sessionOptions", "text", "value"],
+  addRunConfigEntry: [165, "runOptions", "text", "text"],
+  appendCudaProvider: [204, "sessionOptions", "cudaOptions"],
+  createCudaProviderOptions: [205, "out"],
+  updateCudaProviderOptions: [206, "cudaOptions", "addresses", "addresses", "size"],
+  registerExecutionProviderLibrary: [301, "env", "text", "path"],
+  getEpDevices: [303, "env", "out", "out"],
+  appendExecutionProvider: [
+    304,
+    "sessionOptions",
+    "env",
+    "addresses",
+    "size",
+    "addresses",
+    "addresses",
+    "size",
+  ],
 } as const satisfies Record<string, readonly [place: number, ...ArgumentKind[]]>;
 
 /** Functions that release a native object: `void(T *)`, null is allowed. */
@@ -106,6 +125,7 @@ const releases = {
   shapeInfo: 99,
   sessionOptions: 100,
   binding: 135,
+  cudaOptions: 208,
 } as const satisfies Partial<Record<ArgumentKind, number>>;
 
 type Table = typeof table;
@@ -131,6 +151,8 @@ export interface CApi extends Calls {
   readonly release: Releases;
   /** The version of the library, such as "1.30.0". */
   readonly version: string;
+  /** What a registered provider library offers: its provider's name, and whether it is a GPU. */
+  readonly epDevice: (device: bigint) => { readonly name: string; readonly isGpu: boolean };
 }
 
 const apiVersion = 24;
@@ -169,6 +191,10 @@ const load = (): CApi => {
     if (failure) throw failure;
   };
 
+  const epName = native(312, "const char *", ["void *"]);
+  const epHardware = native(316, "void *", ["void *"]);
+  const hardwareType = native(307, "int32_t", ["void *"]);
+
   const functions = new Map<string, Native>();
   const calls: Record<string, (...args: unknown[]) => void> = {};
   for (const [name, [place, ...kinds]] of Object.entries(table)) {
@@ -201,6 +227,10 @@ const load = (): CApi => {
       Object.entries(releases).map(([name, place]) => [name, native(place, "void", ["void *"])]),
     ) as unknown as Releases,
     version,
+    epDevice: (device) => ({
+      name: epName(device) as string,
+      isGpu: hardwareType(epHardware(device)) === 1,
+    }),
   };
 };
 
@@ -233,6 +263,14 @@ export const readText = (address: bigint): string => koffi.decode.string(address
 /** A copy of `count` addresses that stand at `address`. */
 export const readAddresses = (address: bigint, count: number): BigUint64Array =>
   count === 0 ? new BigUint64Array(0) : new BigUint64Array(koffi.view(address, count * 8)).slice();
+
+/** Texts as C takes a list of them: their addresses, for as long as the caller keeps the result. */
+export const listOfTexts = (
+  texts: readonly string[],
+): { readonly addresses: BigUint64Array; readonly kept: readonly Buffer[] } => {
+  const kept = texts.map((text) => Buffer.from(`${text}\0`));
+  return { addresses: BigUint64Array.from(kept, (text) => addressOf(text)), kept };
+};
 
 /** Where the first byte of `array` stands, for as long as the caller keeps `array` alive. */
 export const addressOf = (array: ArrayBufferView): bigint => {

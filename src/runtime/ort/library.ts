@@ -1,6 +1,7 @@
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
 import koffi, { type LibraryHandle } from "koffi";
 import { UserError } from "../../core/errors.js";
 
@@ -45,8 +46,9 @@ let libc: LibraryHandle | undefined;
  *
  * @throws {UserError} if it is missing, or the system refuses it
  */
-export const loadOnnxRuntime = (): LibraryHandle => {
-  const path = onnxRuntimePath();
+export const loadOnnxRuntime = (): LibraryHandle => loadFrom(onnxRuntimePath());
+
+const loadFrom = (path: string): LibraryHandle => {
   process.env.ORT_DISABLE_TELEMETRY ??= "1";
   try {
     return (onnxRuntime ??= koffi.load(path));
@@ -55,6 +57,41 @@ export const loadOnnxRuntime = (): LibraryHandle => {
       `Cannot load ONNX Runtime from ${path}: ${error instanceof Error ? error.message : String(error)}`,
       "Reinstall the dependencies (npm ci); on Linux the library needs glibc, which Alpine's musl is not",
     );
+  }
+};
+
+/**
+ * Runs `body` while files stand beside the ONNX Runtime library, where alone it looks for its providers' libraries.
+ *
+ * Where they do not stand there anyhow, the library is loaded through a folder of links that is gone afterwards; so this has
+ * to come before anything else loads it.
+ *
+ * @param files paths, whose last parts are the names that the runtime looks for
+ * @param body gets the folder; what it does not make the runtime load, the runtime does not find later
+ * @throws {UserError} if the library was loaded before, from a folder without these files
+ */
+export const withFilesBesideOnnxRuntime = <T>(
+  files: readonly string[],
+  body: (folder: string) => T,
+): T => {
+  const library = onnxRuntimePath();
+  const home = dirname(library);
+  if (files.every((path) => existsSync(join(home, basename(path))))) {
+    loadFrom(library);
+    return body(home);
+  }
+  if (onnxRuntime)
+    throw new UserError(
+      `Cannot load ${files.map((path) => basename(path)).join(" and ")}: found ONNX Runtime loaded already, from ${home} where they are not`,
+      "Open this device before any other in a process",
+    );
+  const folder = mkdtempSync(join(tmpdir(), "hira-"));
+  try {
+    for (const path of [library, ...files]) symlinkSync(path, join(folder, basename(path)));
+    loadFrom(join(folder, basename(library)));
+    return body(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
   }
 };
 

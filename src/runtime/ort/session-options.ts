@@ -13,6 +13,19 @@ const optimizationLevels = { none: 0, basic: 1, extended: 2, all: 99 } as const 
   number
 >;
 
+/** A provider of ONNX Runtime other than the CPU's. */
+export interface OrtProvider {
+  /** Adds it to a session's options, with its own. */
+  readonly append: (options: Handle<"SessionOptions">) => void;
+  /**
+   * Whether a run whose outputs are all in the device's memory may end before the device has computed them: all sessions then
+   * work in one order, and whoever reads waits.
+   */
+  readonly ordered: boolean;
+  /** What a failure of the runtime means on this device; others are given back as they are. */
+  readonly explain: (error: unknown) => unknown;
+}
+
 /** What turns Cast(weight) and the like into new weights; by their names in ONNX Runtime's sources. */
 const weightFoldingOptimizers = ["ConstantFolding", "FuseFp16InitializerToFp32NodeTransformer"];
 
@@ -45,6 +58,7 @@ export const configure = (
   settings: SessionOptions,
   initializers: ReadonlyMap<string, NativeTensor>,
   folder: string | undefined,
+  provider?: OrtProvider,
 ): void => {
   const api = ort();
   const { threads = availableParallelism(), optimization = "all" } = settings;
@@ -64,6 +78,7 @@ export const configure = (
   if (disabled.length > 0) entry("optimization.disable_specified_optimizers", disabled.join(";"));
   if (folder !== undefined) entry("session.model_external_initializers_file_folder_path", folder);
   for (const [name, native] of initializers) api.addInitializer(options, name, native.value);
+  provider?.append(options);
 };
 
 /**

@@ -24,6 +24,7 @@ import {
   explainPlaceholder,
   matchInitializers,
   withPlaceholder,
+  type OrtProvider,
 } from "./session-options.js";
 import type { RunOptions, Session, SessionOptions } from "../session.js";
 import { Tensor, tensorOfValue, type NativeTensor } from "../tensor.js";
@@ -36,6 +37,9 @@ interface Slot {
   readonly boundInputs: number[];
   readonly boundOutputs: number[];
 }
+
+/** Of a run's configuration: whether it ends before the device has computed its outputs. */
+const leaveUnfinished = "disable_synchronize_execution_providers";
 
 const releaseSlot = ({ binding, runOptions }: Slot): void => {
   ort().release.binding(binding);
@@ -141,9 +145,16 @@ export class OrtSession implements Session {
   readonly #inputs: ReadonlyMap<string, Port>;
   readonly #outputs: ReadonlyMap<string, Port>;
   readonly #native: NativeSession;
+  readonly #provider: OrtProvider | undefined;
 
-  private constructor(native: NativeSession, inputs: readonly Port[], outputs: readonly Port[]) {
+  private constructor(
+    native: NativeSession,
+    inputs: readonly Port[],
+    outputs: readonly Port[],
+    provider: OrtProvider | undefined,
+  ) {
     this.#native = native;
+    this.#provider = provider;
     this.#inputs = new Map(inputs.map((port) => [port.name, port]));
     this.#outputs = new Map(outputs.map((port) => [port.name, port]));
     this.inputNames = inputs.map(({ name }) => name);
@@ -156,22 +167,25 @@ export class OrtSession implements Session {
    *
    * Execution is sequential: operators run one after the other, each on up to `threads` threads.
    *
+   * @param provider what computes; default: the CPU provider
    * @throws {RangeError} {TypeError} if the bytes are no model, or `initializers` are not what it leaves open (all at once)
    * @throws {RangeError} if an external initializer's value is needed before the first run: a shape, an axis, one number
    * @throws {OrtError} if the runtime refuses the model
    */
-  static async create(options: SessionOptions): Promise<OrtSession> {
+  static async create(options: SessionOptions, provider?: OrtProvider): Promise<OrtSession> {
     const external = readExternalInitializers(options.model);
     const initializers = matchInitializers(external, options.initializers ?? {});
     // Held from here on: whoever gave them may dispose them while the session is made.
     for (const native of initializers.values()) native.retain();
     try {
       return initializers.size === 0
-        ? await OrtSession.#load(options, initializers, undefined)
-        : await withPlaceholder((folder) => OrtSession.#load(options, initializers, folder));
+        ? await OrtSession.#load(options, initializers, undefined, provider)
+        : await withPlaceholder((folder) =>
+            OrtSession.#load(options, initializers, folder, provider),
+          );
     } catch (error) {
       for (const native of initializers.values()) native.release();
-      throw explainPlaceholder(error);
+      throw provider?.explain(error) ?? explainPlaceholder(error);
     }
   }
 
@@ -179,12 +193,13 @@ export class OrtSession implements Session {
     settings: SessionOptions,
     initializers: ReadonlyMap<string, NativeTensor>,
     folder: string | undefined,
+    provider: OrtProvider | undefined,
   ): Promise<OrtSession> {
     const api = ort();
     const options = receive<Handle<"SessionOptions">>((out) => api.createSessionOptions(out));
     const out = new BigUint64Array(1);
     try {
-      configure(options, settings, initializers, folder);
+      configure(options, settings, initializers, folder, provider);
       const { model } = settings;
       await api.async.createSessionFromArray(environment(), model, model.length, options, out);
     } finally {
@@ -199,7 +214,7 @@ export class OrtSession implements Session {
       const [inputs, outputs] = [ports("Input"), ports("Output")];
       const held = [...initializers.values()];
       const native = new NativeSession(handle, held, settings.profile !== undefined);
-      return new OrtSession(native, inputs, outputs);
+      return new OrtSession(native, inputs, outputs, provider);
     } catch (error) {
       api.release.session(handle);
       throw error;
@@ -233,6 +248,8 @@ export class OrtSession implements Session {
       const result = this.#collect(slot, outputs, natives);
       reusable = true;
       return result;
+    } catch (error) {
+      throw this.#provider?.explain(error) ?? error;
     } finally {
       for (const memory of natives) memory.release();
       native.running--;
@@ -290,7 +307,7 @@ export class OrtSession implements Session {
 
   /** Binds what differs from the slot's last run, after checking all of it. */
   #bind(
-    { binding, boundInputs, boundOutputs }: Slot,
+    { binding, runOptions, boundInputs, boundOutputs }: Slot,
     outputs: Readonly<Record<string, Tensor>>,
     natives: readonly NativeTensor[],
   ): void {
@@ -334,6 +351,10 @@ export class OrtSession implements Session {
       else api.bindOutput(binding, name, native.value);
       boundOutputs[i] = native?.id ?? 0;
     });
+    if (this.#provider?.ordered === true) {
+      const stays = outputNatives.every((native) => (native?.storage.place ?? "host") !== "host");
+      api.addRunConfigEntry(runOptions, leaveUnfinished, stays ? "1" : "0");
+    }
   }
 
   #collect(
