@@ -4,7 +4,6 @@ import { randomStream } from "../core/random.js";
 import { noLoss } from "../datasets/encoded-rows.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import { cpuPlan, type ComputePlan } from "../runtime/compute-plan.js";
-import { Tensor } from "../runtime/tensor.js";
 import { deviceBounds, type DeviceBounds } from "./device-bounds.js";
 import {
   gradientErrors,
@@ -13,7 +12,7 @@ import {
   type GradientError,
 } from "./gradient-errors.js";
 import { LossSession, type LossSessionOptions } from "./loss-session.js";
-import { clearGradients, type ParameterStore } from "./parameters.js";
+import { clearGradients, createParameterStore, type ParameterStore } from "./parameters.js";
 import { causalLm } from "./tasks/causal-lm.js";
 import type { TokenBatch } from "./tasks/task.js";
 
@@ -22,24 +21,26 @@ export const isReference = ({ device, precision }: ComputePlan): boolean =>
   device.name === "cpu" && precision === "fp32";
 
 /** What a device and the CPU have computed of one small batch. */
-export interface TrainingCheck {
+export interface LossCheck {
   readonly loss: { readonly cpu: number; readonly device: number };
-  /** Of every parameter that trains, in the order in which the graph computes them: from the last layer down. */
+  /** Of every parameter that trains, none without gradients; in the order in which the graph computes them: from the last layer down. */
   readonly gradients: readonly GradientError[];
   readonly bounds: DeviceBounds;
   readonly seconds: number;
 }
 
-/** What is checked: the graph of the training, and what it starts from. */
-export interface TrainingCheckOptions {
-  /** Of the training's own session, which the check's becomes. */
+/** What is checked: the graph of a run, and what it starts from. */
+export interface DeviceCheckOptions {
+  /** Of the run's own session, which the check's becomes. */
   readonly options: LossSessionOptions;
   readonly weights: FrozenWeights;
-  readonly store: ParameterStore;
+  /** Undefined for a plain model. */
+  readonly store: ParameterStore | undefined;
   readonly plan: ComputePlan;
-  /** Its first batch, of which a small part is computed. */
-  readonly batch: TokenBatch;
-  readonly seed: number;
+  /** Its first batch, of which a small part is computed. Default: made-up tokens. */
+  readonly batch?: TokenBatch | undefined;
+  /** Of what is drawn. Default 0. */
+  readonly seed?: number | undefined;
 }
 
 /** Rows and columns of a check's batch, at most. */
@@ -95,6 +96,26 @@ export const smallBatch = ({
   };
 };
 
+/** Tokens of no meaning, all labelled: two rows, of which one is shorter. */
+const madeUpBatch = ({ model, maxPositions, task = causalLm }: LossSessionOptions): TokenBatch => {
+  const seq = Math.min(mostColumns / 2, maxPositions);
+  const stream = randomStream(0, "device-check:tokens");
+  const lengths = [seq, Math.ceil(seq / 2) + 1];
+  const inputIds = new BigInt64Array(2 * seq);
+  const attentionMask = new Uint8Array(2 * seq);
+  const labels = new Int32Array(2 * seq).fill(noLoss);
+  for (const [row, length] of lengths.entries())
+    for (let column = 0; column < Math.min(length, seq); column++) {
+      const id = stream.integer(model.vocabSize);
+      inputIds[row * seq + column] = BigInt(id);
+      attentionMask[row * seq + column] = 1;
+      labels[row * seq + column] = id;
+    }
+  const hasClasses = task.name === "sequence-classification";
+  const common = { batch: 2, seq, inputIds, attentionMask, labels };
+  return hasClasses ? { ...common, classes: Int32Array.of(0, 1) } : common;
+};
+
 /** The standard deviation of what stands in a check in place of zeros: that of a model's weights at their start. */
 const deviation = 0.02;
 
@@ -118,6 +139,24 @@ const inPlaceOfZeros = (
   );
 };
 
+/** In fp16 small gradients are zero unless the loss is scaled up, as training does too; a power of two changes no other bit. */
+const lossScaleOf = ({ precision }: ComputePlan): number => (precision === "fp16" ? 2 ** 10 : 1);
+
+/** The loss of a small batch; its gradients are in the store then. */
+const runSmall = async (
+  session: LossSession,
+  { small, store, plan, options: { task = causalLm }, seed = 0 }: SmallCheck,
+): Promise<number> => {
+  if (store) clearGradients(store);
+  const scale = lossScaleOf(plan);
+  const labels = task.labelled(small).rows.length;
+  const draw = { seed, step: 0, microBatch: 0 };
+  const { loss } = await session.run(small, scale / Math.max(1, labels), { draw });
+  return loss / scale;
+};
+
+type SmallCheck = DeviceCheckOptions & { readonly small: TokenBatch };
+
 /** What one run has computed. */
 interface Computed {
   readonly loss: number;
@@ -125,79 +164,61 @@ interface Computed {
   readonly gradients: ReadonlyMap<string, Float32Array>;
 }
 
-/** In fp16 small gradients are zero unless the loss is scaled up, as training does too; a power of two changes no other bit. */
-const lossScaleOf = ({ precision }: ComputePlan): number => (precision === "fp16" ? 2 ** 10 : 1);
-
-/** Loss and gradients of a small batch, which are added to what stands in the store's buffers. */
-const runSmall = async (
-  session: LossSession,
-  small: TokenBatch,
-  { options: { task = causalLm }, plan, seed }: TrainingCheckOptions,
-): Promise<number> => {
-  const scale = lossScaleOf(plan);
-  const { loss } = await session.run(small, scale / Math.max(1, task.labelled(small).rows.length), {
-    draw: { seed, step: 0, microBatch: 0 },
-  });
-  return loss / scale;
-};
-
-/** The same by the CPU in float32, in memory of its own that goes again but for the gradients. */
+/** Loss and gradients by the CPU in float32, in memory of its own that goes again but for the gradients. */
 const computeOnCpu = async (
-  small: TokenBatch,
+  check: SmallCheck,
   moved: ReadonlyMap<string, Float32Array>,
-  check: TrainingCheckOptions,
 ): Promise<Computed> => {
   const { options, weights, store, plan } = check;
-  const values = [...store.values].map(([name, tensor]): [string, Tensor] => [
-    name,
-    Tensor.fromArray("float32", tensor.shape, moved.get(name) ?? plan.device.read(tensor)),
-  ]);
-  const gradients = [...store.gradients].map(([name, { shape }]): [string, Tensor] => [
-    name,
-    Tensor.zeros("float32", shape),
-  ]);
-  const own = { values: new Map(values), gradients: new Map(gradients) };
-  const session = await LossSession.create(options, weights, own, cpuPlan(plan.threads));
+  const copy =
+    store &&
+    createParameterStore({ parameters: store.parameters }, 0, ({ name }) => {
+      const tensor = store.values.get(name);
+      return moved.get(name) ?? (tensor && (plan.device.read(tensor) as Float32Array));
+    });
+  const session = await LossSession.create(options, weights, copy, cpuPlan(plan.threads));
   try {
-    const loss = await runSmall(session, small, check);
-    return {
-      loss,
-      gradients: new Map(gradients.map(([name, { data }]) => [name, data as Float32Array])),
-    };
+    const loss = await runSmall(session, { ...check, store: copy });
+    const gradients = session.gradientOrder.map((name) => {
+      const gradient = copy?.gradients.get(name)?.data ?? new Float32Array();
+      return [name, gradient as Float32Array] as const;
+    });
+    return { loss, gradients: new Map(gradients) };
   } finally {
     session.dispose();
   }
 };
 
 /**
- * Computes a small batch with the training's own graph twice, on the CPU in float32 and as the plan says, and compares loss and gradients.
+ * Computes a small batch with a run's own graph twice, on the CPU in float32 and as the plan says, and compares loss and gradients.
  *
- * One session lives at a time, the CPU's first. The other one is the training's: nothing of it is made twice. The store is left as it was.
+ * One session lives at a time, the CPU's first. The other one is the run's: nothing of it is made twice. The store is left as it was.
  * Where a parameter is zero throughout it has random numbers for the check, so that no gradient is zero and looks right whatever it is;
  * dropout draws the masks of the first step, on both.
  * @returns the session, and what was found; see requireAgreement
  */
-export const checkTraining = async (
-  check: TrainingCheckOptions,
-): Promise<{ readonly session: LossSession; readonly found: TrainingCheck }> => {
-  const { options, weights, store, plan, batch, seed } = check;
+export const openChecked = async (
+  check: DeviceCheckOptions,
+): Promise<{ readonly session: LossSession; readonly found: LossCheck }> => {
+  const { options, weights, store, plan, seed = 0 } = check;
   const { device } = plan;
   const started = performance.now();
-  const small = smallBatch(batch);
-  const moved = inPlaceOfZeros(store, plan, seed);
-  const cpu = await computeOnCpu(small, moved, check);
+  const small = { ...check, small: check.batch ? smallBatch(check.batch) : madeUpBatch(options) };
+  const moved: ReadonlyMap<string, Float32Array> =
+    store && options.gradients ? inPlaceOfZeros(store, plan, seed) : new Map<string, never>();
+  const cpu = await computeOnCpu(small, moved);
   const session = await LossSession.create(options, weights, store, plan);
-  const setAll = (valueOf: (moved: Float32Array) => Float32Array): void => {
+  const setAll = (valuesOf: (moved: Float32Array) => Float32Array): void => {
     for (const [name, values] of moved) {
-      const tensor = store.values.get(name);
-      if (tensor) device.write(tensor, valueOf(values));
+      const tensor = store?.values.get(name);
+      if (tensor) device.write(tensor, valuesOf(values));
     }
   };
   try {
     setAll((values) => values);
-    const loss = await runSmall(session, small, check);
+    const loss = await runSmall(session, small);
     const gradients = session.gradientOrder.map((name): [string, Float32Array] => {
-      const tensor = store.gradients.get(name);
+      const tensor = store?.gradients.get(name);
       if (!tensor) throw new RangeError(`Cannot check the gradient of ${name}: found none`);
       return [name, device.read(tensor) as Float32Array];
     });
@@ -209,7 +230,7 @@ export const checkTraining = async (
       seconds: (performance.now() - started) / 1000,
     };
     setAll(({ length }) => new Float32Array(length));
-    clearGradients(store);
+    if (store) clearGradients(store);
     return { session, found };
   } catch (error) {
     session.dispose();
@@ -220,7 +241,7 @@ export const checkTraining = async (
 const percent = (share: number): string => `${String(Number((100 * share).toPrecision(2)))} %`;
 
 /** `loss 11.65324 (CPU 11.65357), largest gradient error 3.6 % of 15 % allowed (model.layers.3.self_attn.q_proj), 4.2 s` */
-export const describeCheck = ({ loss, gradients, bounds, seconds }: TrainingCheck): string => {
+export const describeCheck = ({ loss, gradients, bounds, seconds }: LossCheck): string => {
   const largest = largestError(gradients);
   return [
     `loss ${loss.device.toPrecision(7)} (CPU ${loss.cpu.toPrecision(7)})`,
@@ -234,10 +255,7 @@ export const describeCheck = ({ loss, gradients, bounds, seconds }: TrainingChec
 };
 
 /** The first gradient in graph order that is further away than its bound; undefined where all are near. */
-export const firstWrongGradient = ({
-  gradients,
-  bounds,
-}: TrainingCheck): GradientError | undefined =>
+export const firstWrongGradient = ({ gradients, bounds }: LossCheck): GradientError | undefined =>
   gradients.find(({ error }) => !(error <= bounds.gradient));
 
 /**
@@ -245,10 +263,7 @@ export const firstWrongGradient = ({
  *
  * @throws {UserError} naming the first gradient in graph order that differs, the loss on both, and what to do
  */
-export const requireAgreement = (
-  found: TrainingCheck,
-  { device, precision }: ComputePlan,
-): void => {
+export const requireAgreement = (found: LossCheck, { device, precision }: ComputePlan): void => {
   const { loss, bounds } = found;
   const gradient = firstWrongGradient(found);
   const lossIsNear = relativeDifference(loss.device, loss.cpu) <= bounds.loss;

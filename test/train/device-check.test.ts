@@ -9,12 +9,12 @@ import { normal, zeros } from "../../src/peft/init.js";
 import { selectTargets } from "../../src/peft/targets.js";
 import type { Device } from "../../src/runtime/device.js";
 import {
-  checkTraining,
+  openChecked,
   describeCheck,
   firstWrongGradient,
   requireAgreement,
   smallBatch,
-  type TrainingCheck,
+  type LossCheck,
 } from "../../src/train/device-check.js";
 import { gradientErrors, largestError } from "../../src/train/gradient-errors.js";
 import { createParameterStore } from "../../src/train/parameters.js";
@@ -40,13 +40,13 @@ const started = (targets: string): Adapter =>
     selectTargets(model.linears, targets),
   );
 
-const check = async (adapter: Adapter, device: Device): Promise<TrainingCheck> => {
+const check = async (adapter: Adapter, device: Device): Promise<LossCheck> => {
   const names = new Set(model.tensors.keys());
   const store = createParameterStore(adapter, 1, ({ name }) =>
     names.has(name) ? (weights.tensor(name).data as Float32Array) : undefined,
   );
   const before = [...store.values].map(([name, { data }]) => [name, data.slice()] as const);
-  const { session, found } = await checkTraining({
+  const { session, found } = await openChecked({
     options: {
       model,
       adapter,
@@ -67,7 +67,7 @@ const check = async (adapter: Adapter, device: Device): Promise<TrainingCheck> =
   return found;
 };
 
-const refusal = (found: TrainingCheck, device: Device): UserError => {
+const refusal = (found: LossCheck, device: Device): UserError => {
   try {
     requireAgreement(found, { device, precision: "fp32", threads: 1 });
   } catch (error) {
