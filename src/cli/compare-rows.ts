@@ -11,12 +11,14 @@ import { trainReads } from "./train-reads.js";
 const incidental: readonly string[] = [
   "ckpt",
   "dataset_analysis",
+  "device_dir",
   "local_rank",
   "log_steps",
   "num_workers",
   "output_folder",
   "resume_from_checkpoint",
   "save_total_limit",
+  "skip_device_check",
 ] satisfies readonly (keyof typeof trainFlags)[];
 
 /** Every flag of a run with its effective value; what it has not recorded has its default. */
@@ -24,7 +26,10 @@ const valuesOf = ({ flags }: RunSummary): TrainFlagValues =>
   Object.fromEntries(
     Object.entries(trainFlags as Flags).map(([name, flag]) => [
       name,
-      incidental.includes(name) ? defaultOf(flag) : (flags[name] ?? defaultOf(flag)),
+      // auto is the CPU, and a name for nothing else.
+      incidental.includes(name) || (name === "device" && flags[name] === "cpu")
+        ? defaultOf(flag)
+        : (flags[name] ?? defaultOf(flag)),
     ]),
   ) as TrainFlagValues;
 

@@ -1,12 +1,12 @@
 import type { MethodFlagName } from "../peft/registry.js";
 import type { FlagValues } from "./options.js";
+import { deviceReads } from "./device-options.js";
 import {
   besideCheckpoint,
   changesLayers,
   inFourBits,
   isQlora,
   methodReads,
-  onAccelerator,
   methodReadTable,
   type MethodValues,
 } from "./model-reads.js";
@@ -62,14 +62,11 @@ export const forwardReads = {
   rank_pattern: ofLayers,
   adapter_init: starts,
   load_order: [besideCheckpoint],
-  device: always,
-  device_dir: [onAccelerator],
-  threads: always,
+  ...deviceReads,
   gradients: always,
   overwrite: always,
   ckpt: always,
   seed: starts,
-  precision: always,
   input: always,
   out: always,
 };

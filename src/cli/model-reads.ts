@@ -133,10 +133,3 @@ export const draws = onlyWith<"do_sample", string>(
 
 /** What was trained is loaded. */
 export const besideCheckpoint = onlyWith<"ckpt", string | null>("ckpt", (path) => path !== null);
-
-/** The device has libraries of its own. */
-export const onAccelerator = onlyWith<"device", string>(
-  "device",
-  (device) => device !== "auto" && device !== "cpu",
-  "device=openvino|cuda",
-);

@@ -4,6 +4,7 @@ import { choiceForms } from "../runs/choices.js";
 import { scorings } from "../runs/scorings.js";
 import { defaultShardSize } from "../models/shards.js";
 import { classFigureNames } from "../train/class-figures.js";
+import { deviceNames } from "../runtime/device.js";
 import { optimizers } from "../train/optimizer.js";
 import { taskNames } from "../train/tasks/task.js";
 import type { Flag } from "../core/flag.js";
@@ -265,7 +266,9 @@ export const ownFlags = {
     group: "Device",
     placeholder: "name",
     default: "auto",
-    help: "What computes: cpu, openvino, cuda, cuda:N for card N, webgpu; auto is the CPU",
+    choices: ["auto", ...deviceNames],
+    alsoAccepts: { test: (text) => /^cuda:\d+$/.test(text), words: "cuda:N for card N" },
+    help: "What computes; auto is the CPU. hira doctor shows what can be had here",
   },
   device_dir: {
     ours: true,
@@ -283,6 +286,12 @@ export const ownFlags = {
     default: null,
     choices: precisions,
     help: "Number type of the arithmetic; if not given, the --ds_config's, else fp32",
+  },
+  skip_device_check: {
+    ours: true,
+    kind: "switch",
+    group: "Device",
+    help: "Compute without comparing the device with the CPU first: loss, gradients and likelihoods of a small batch",
   },
   threads: {
     ours: true,

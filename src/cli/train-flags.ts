@@ -1,6 +1,7 @@
 import { isClassSetName } from "../datasets/class-sets.js";
 import { isTextSetName } from "../datasets/wikitext.js";
 import { listed, type FlagFault, type ValuesOf } from "../core/flag.js";
+import { deviceFlagNames } from "./device-options.js";
 import { modelFlagNames } from "./model-options.js";
 import { flags, originalFlagNames, pickFlags } from "./options.js";
 
@@ -35,10 +36,7 @@ export const trainFlags = pickFlags([
   "temperature",
   "top_k",
   "top_p",
-  "device",
-  "device_dir",
-  "precision",
-  "threads",
+  ...deviceFlagNames,
   "log_steps",
   "log_format",
 ]);

@@ -1,5 +1,4 @@
 import type { Compat } from "../core/compat.js";
-import type { Precision } from "../core/precision.js";
 import { isDatasetFile } from "../datasets/registry.js";
 import type { DeepSpeedConfig } from "../distributed/ds-config.js";
 import type { ChoiceForm } from "../runs/choices.js";
@@ -10,6 +9,7 @@ import type { Optimizer } from "../train/optimizer.js";
 import type { TrainingSettings } from "../train/training-settings.js";
 import { readCompat } from "./compat-option.js";
 import type { FlagFault } from "../core/flag.js";
+import { readDeviceOptions, type DeviceOptions } from "./device-options.js";
 import { readModelOptions, type ModelOptions } from "./model-options.js";
 import { originalFlagNames, type OriginalFlags } from "./options.js";
 import type { Source } from "./reads.js";
@@ -24,14 +24,6 @@ export interface DataOptions extends RowOptions {
   readonly shuffle: boolean;
   /** Rows answered of each set; undefined for all. */
   readonly limit: number | undefined;
-}
-
-/** Where a run computes, in which number type, on how many threads (undefined: the runtime's choice). */
-export interface DeviceOptions {
-  readonly device: string;
-  readonly deviceDir: string | undefined;
-  readonly precision: Precision;
-  readonly threads: number | undefined;
 }
 
 /** All that `hira train` was asked for, checked. */
@@ -144,10 +136,7 @@ export const readTrainOptions = (
     datasetAnalysis: values.dataset_analysis,
     shuffle: values.shuffle,
     limit: values.limit ?? undefined,
-    device: values.device,
-    deviceDir: values.device_dir ?? undefined,
-    precision: (values.precision ?? "fp32") as Precision,
-    threads: values.threads ?? undefined,
+    ...readDeviceOptions(values),
     batch: values.batch,
     gradAcc: values.grad_acc,
     epoch: values.epoch,

@@ -8,6 +8,7 @@ import {
 import { isClassSetName } from "../datasets/class-sets.js";
 import { isTextSetName, textSetNames } from "../datasets/wikitext.js";
 import type { MethodFlagName } from "../peft/registry.js";
+import { offReference, onAccelerator } from "./device-options.js";
 import type { FlagValues } from "./options.js";
 import {
   changesLayers,
@@ -16,7 +17,6 @@ import {
   isQlora,
   methodReadTable,
   methodReads,
-  onAccelerator,
   trainsAllWeights,
 } from "./model-reads.js";
 import { always, notWith, onlyWith, where, type ReadTable, type Requirement } from "./reads.js";
@@ -240,6 +240,7 @@ export const trainReads: ReadTable<typeof trainFlags> = {
   device_dir: [notInAnalysis, onAccelerator],
   precision: [notInAnalysis],
   threads: [notInAnalysis],
+  skip_device_check: [notInAnalysis, offReference],
   log_steps: [inTraining],
   log_format: [inTraining],
 };

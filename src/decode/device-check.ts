@@ -12,14 +12,19 @@ export interface DecodingCheck {
   readonly seconds: number;
 }
 
-/** Tokens of the prompts, which are padded to the longest. */
+/** Tokens of the prompts, which are padded to the longest, and steps behind them: fewer where an engine has no room for so many. */
 const promptLengths = [19, 12];
+const mostSteps = 2;
 const beams = 2;
 /** How many of the CPU's likeliest tokens are looked at, and among how many of the device's they are looked for. */
 const looked = 4;
 const among = 64;
-/** Positions that the check takes. */
-export const checkPositions = Math.max(...promptLengths) + 3;
+/** An engine with its room, which its owner disposes of. */
+export interface CheckedEngine extends DecodeEngine {
+  /** The longest prompt and its new tokens together. */
+  readonly maxPositions: number;
+  dispose(): void;
+}
 
 /** A step of the search: which tokens the beams go on with, of which beams. */
 interface Step {
@@ -33,9 +38,10 @@ interface Trail {
   readonly steps: readonly Step[];
 }
 
-const promptsOf = (vocabulary: number) =>
-  promptLengths.map((length, i) => {
+const promptsOf = (vocabulary: number, longest: number) =>
+  promptLengths.map((most, i) => {
     const stream = randomStream(i, "device-check:prompt");
+    const length = Math.min(most, longest);
     return { ids: Array.from({ length }, () => stream.integer(vocabulary)) };
   });
 
@@ -55,19 +61,21 @@ const stepBehind = ({ ids, width, beams: from }: Candidates, step: number): Step
 
 /** Decodes two prompts and two steps; without `given` it chooses the tokens itself. */
 const walk = async (
-  engine: DecodeEngine,
+  engine: CheckedEngine,
   width: number,
   given?: readonly Step[],
 ): Promise<Trail> => {
-  const { run, candidates: first } = await engine.start(promptsOf(engine.vocabularySize), {
-    numBeams: beams,
-    maxNewTokens: 3,
-    width,
-  });
+  const { vocabularySize, maxPositions } = engine;
+  const stepCount = Math.max(0, Math.min(mostSteps, maxPositions - 2));
+  const maxNewTokens = stepCount + 1;
+  const { run, candidates: first } = await engine.start(
+    promptsOf(vocabularySize, Math.max(1, maxPositions - maxNewTokens)),
+    { numBeams: beams, maxNewTokens, width },
+  );
   try {
     const candidates = [first];
     const steps: Step[] = [];
-    for (let i = 0; i < 2; i++) {
+    for (let i = 0; i < stepCount; i++) {
       const step = given?.[i] ?? stepBehind(candidates[i] ?? first, i);
       steps.push(step);
       candidates.push(await run.step({ ...step, width }));
@@ -102,8 +110,8 @@ const largestDifference = (found: Candidates, expected: Candidates): number => {
  *
  * One engine lives at a time, the CPU's first, which `openReference` makes and this disposes of.
  */
-export const checkDecoding = async <Engine extends DecodeEngine & { dispose(): void }>(
-  openReference: (plan: ComputePlan) => Promise<DecodeEngine & { dispose(): void }>,
+export const checkDecoding = async <Engine extends CheckedEngine>(
+  openReference: (plan: ComputePlan) => Promise<CheckedEngine>,
   openEngine: (plan: ComputePlan) => Promise<Engine>,
   plan: ComputePlan,
 ): Promise<{ readonly engine: Engine; readonly found: DecodingCheck }> => {
@@ -138,9 +146,9 @@ export const checkDecoding = async <Engine extends DecodeEngine & { dispose(): v
 
 const short = (value: number): string => String(Number(value.toPrecision(2)));
 
-/** `log-probabilities within 0.0031 of the CPU's (0.2 allowed), 1.2 s` */
+/** `Device check: log-probabilities within 0.0031 of the CPU's (0.2 allowed), 1.2 s` */
 export const describeDecodingCheck = ({ logProbError, bound, seconds }: DecodingCheck): string =>
-  `log-probabilities within ${short(logProbError)} of the CPU's (${short(bound)} allowed), ${seconds.toFixed(1)} s`;
+  `Device check: log-probabilities within ${short(logProbError)} of the CPU's (${short(bound)} allowed), ${seconds.toFixed(1)} s`;
 
 /** That the device has decoded what the CPU has. @throws {UserError} saying by how much it differs, and what to do */
 export const requireDecoding = (

@@ -5,8 +5,11 @@ import {
   type FrozenWeights,
 } from "../models/weights/frozen-weights.js";
 import type { Model } from "../models/model.js";
+import type { ComputePlan } from "../runtime/compute-plan.js";
 import { Tensor } from "../runtime/tensor.js";
 import type { LiveAdapter } from "./decode-graph.js";
+import type { TellCheck } from "../train/device-check.js";
+import { checkDecoding, describeDecodingCheck, requireDecoding } from "./device-check.js";
 import { ModelEngine, type EngineOptions } from "./engine.js";
 import { mergedBytes, mergedModel } from "./merge-adapter.js";
 
@@ -16,6 +19,8 @@ export interface OpenEngineOptions extends Omit<EngineOptions, "weights" | "live
   readonly adapted?: LiveAdapter | undefined;
   /** Bytes that merged and widened weights may take. Default: half of what the system can give this process. */
   readonly memoryBytes?: number;
+  /** Where the device is compared with the CPU first, who is told what was found; default: it is not. */
+  readonly tellCheck?: TellCheck | undefined;
 }
 
 /**
@@ -25,12 +30,14 @@ export interface OpenEngineOptions extends Omit<EngineOptions, "weights" | "live
  * half precision are widened, and packed ones unpacked, once where that fits too; else every step does so. Last, the session
  * repacks its weights if a second copy fits: steps take 10 to 20 % less (SmolLM2-135M, 16 prompts, 4 beams and 1, one thread).
  * The values computed are the same, up to float32 rounding.
+ * @throws {UserError} where the device is checked, and decodes otherwise than the CPU
  */
 export const openEngine = async ({
   model,
   weights,
   adapted,
   memoryBytes = process.availableMemory() / 2,
+  tellCheck,
   ...options
 }: OpenEngineOptions): Promise<ModelEngine> => {
   const ready = await readyModel({ model, weights, adapted, memoryBytes });
@@ -38,13 +45,29 @@ export const openEngine = async ({
     (sum, name) => sum + bytesOf(ready.weights.typeOf(name)),
     0,
   );
-  return ModelEngine.create({
-    prepack: all <= memoryBytes - ready.spentBytes,
-    ...options,
-    model: ready.model,
-    weights: ready.weights,
-    live: ready.live,
-  });
+  const { plan } = options;
+  const create = (asked: ComputePlan | undefined): Promise<ModelEngine> =>
+    ModelEngine.create({
+      prepack: all <= memoryBytes - ready.spentBytes,
+      ...options,
+      ...{ model: ready.model, weights: ready.weights, live: ready.live, plan: asked },
+    });
+  if (!plan || !tellCheck) return create(plan);
+  // The CPU computes the adapter in the graph, from the weights as they are stored: what is made ready is checked with the rest.
+  const { maxPositions } = options;
+  const { engine, found } = await checkDecoding(
+    (cpu) => ModelEngine.create({ model, weights, live: adapted, maxPositions, plan: cpu }),
+    create,
+    plan,
+  );
+  try {
+    requireDecoding(found, plan);
+  } catch (error) {
+    engine.dispose();
+    throw error;
+  }
+  tellCheck(describeDecodingCheck(found));
+  return engine;
 };
 
 /**

@@ -36,6 +36,28 @@ export interface HostFacts {
   readonly onnxruntime: string;
 }
 
+/** What a run computed on, and what a comparison with the CPU has shown before its first step. */
+export interface DeviceFacts {
+  readonly name: string;
+  /** With the versions that matter: "CPU, ONNX Runtime 1.30.0". */
+  readonly description: string;
+  readonly precision: string;
+  /** Null on the CPU in float32, which everything is compared with; "skipped" by --skip_device_check. */
+  readonly check:
+    | {
+        readonly loss: number;
+        readonly cpu_loss: number;
+        /** |gradient - g| / |g|, g the CPU's; of the parameter for which it is largest. */
+        readonly largest_gradient_error: number | null;
+        readonly largest_gradient_error_of: string | null;
+        /** How large it may be in this precision. */
+        readonly gradient_bound: number;
+        readonly seconds: number;
+      }
+    | "skipped"
+    | null;
+}
+
 /** Everything needed to do a run again, and to see what has changed since. */
 export interface RunFacts {
   readonly startedAt: Date;
@@ -60,6 +82,7 @@ export interface RunFacts {
   readonly data: Readonly<Record<string, FileHash>>;
   readonly code: CodeVersion;
   readonly host: HostFacts;
+  readonly device?: DeviceFacts | undefined;
 }
 
 const run = promisify(execFile);
@@ -112,7 +135,7 @@ export const describeHost = (onnxruntime: string): HostFacts => ({
  * @throws {UserError} if it cannot be written
  */
 export const writeRunJson = (runFolder: string, facts: RunFacts): Promise<void> => {
-  const { startedAt, argv, flags, seeds, model, tokenizerHash, data, code, host } = facts;
+  const { startedAt, argv, flags, seeds, model, tokenizerHash, data, code, host, device } = facts;
   const json = {
     format,
     started_at: startedAt.toISOString(),
@@ -124,6 +147,7 @@ export const writeRunJson = (runFolder: string, facts: RunFacts): Promise<void> 
     data,
     code,
     host,
+    ...(device && { device }),
   };
   return writeFileAtomically(join(runFolder, fileName), `${JSON.stringify(json, undefined, 2)}\n`);
 };
@@ -138,6 +162,8 @@ export interface RecordedRun {
   readonly data: JsonObject;
   readonly code: JsonObject;
   readonly host: JsonObject;
+  /** Undefined in records of versions that knew the CPU alone. */
+  readonly device: JsonObject | undefined;
 }
 
 /** run.json as it stands. @throws {UserError} if it cannot be read or another version has written it */
@@ -171,6 +197,7 @@ export const readRecordedRun = async (runFolder: string): Promise<RecordedRun> =
     data: objectIn(json, "data", path),
     code: objectIn(json, "code", path),
     host: objectIn(json, "host", path),
+    device: isJsonObject(json.device) ? json.device : undefined,
   };
 };
 
@@ -203,7 +230,7 @@ export const readRecordedModel = async (runFolder: string): Promise<RecordedMode
 };
 
 /** One continuation of a run. */
-export type ResumedFacts = Pick<RunFacts, "startedAt" | "argv" | "code" | "host"> & {
+export type ResumedFacts = Pick<RunFacts, "startedAt" | "argv" | "code" | "host" | "device"> & {
   /** Updates done when it went on. */
   readonly step: number;
   /** Flags that have other values from here on: a run that was made longer. */
@@ -217,13 +244,14 @@ export type ResumedFacts = Pick<RunFacts, "startedAt" | "argv" | "code" | "host"
  */
 export const recordResumption = async (
   runFolder: string,
-  { startedAt, step, argv, code, host, changed }: ResumedFacts,
+  { startedAt, step, argv, code, host, device, changed }: ResumedFacts,
 ): Promise<void> => {
   const path = join(runFolder, fileName);
   const json = await readRunJson(path);
   const before: readonly unknown[] = Array.isArray(json.resumed) ? json.resumed : [];
   const started_at = startedAt.toISOString();
-  const resumed = [...before, { started_at, step, argv, code, host, ...(changed && { changed }) }];
+  const now = { started_at, step, argv, code, host, ...(device && { device }) };
+  const resumed = [...before, { ...now, ...(changed && { changed }) }];
   const flags = { ...objectIn(json, "flags", path), ...changed };
   await writeFileAtomically(path, `${JSON.stringify({ ...json, flags, resumed }, undefined, 2)}\n`);
 };

@@ -7,6 +7,7 @@ import type { CommonsenseName } from "../score/commonsense.js";
 import { likeliest } from "../score/likelihood.js";
 import { encodeTexts } from "../tokenizer/encode-texts.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
+import type { TellCheck } from "../train/device-check.js";
 import { activities, type InterruptSignal } from "../train/interrupt.js";
 import { choicesOf, isJoint, type Choice, type ChoiceForm } from "./choices.js";
 import { openLikelihood, type LikelihoodModel } from "./label-losses.js";
@@ -159,6 +160,7 @@ export const answerByLikelihood = async (
     form,
     batch,
     plan,
+    tellCheck,
     tokenizer,
     write,
     ui,
@@ -167,6 +169,8 @@ export const answerByLikelihood = async (
     readonly form: ChoiceForm;
     readonly batch: number;
     readonly plan: ComputePlan;
+    /** Where the device is compared with the CPU first, who is told. */
+    readonly tellCheck?: TellCheck | undefined;
     readonly tokenizer: Tokenizer;
     readonly write: (questions: Questions, rows: readonly PredictionRow[]) => Promise<void>;
     readonly ui: ProgressUi;
@@ -177,7 +181,7 @@ export const answerByLikelihood = async (
   const asked: Asked[] = [];
   for (const questions of sets) asked.push(await askedOf(questions, tokenizer, form));
   const all = asked.flatMap(({ rows }) => rows);
-  const likelihood = await openLikelihood(model, all, { batch, plan });
+  const likelihood = await openLikelihood(model, all, { batch, plan, tellCheck });
   try {
     for (const each of asked) {
       const { evaluationBatchDivisor } = each.questions.dataset.member;

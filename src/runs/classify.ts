@@ -12,7 +12,8 @@ import { figuresInLine } from "../score/main-figures.js";
 import { likeliestClass } from "../train/class-figures.js";
 import type { ClassQuestions } from "../train/class-data.js";
 import type { InterruptSignal } from "../train/interrupt.js";
-import { chunkCount, LossSession } from "../train/loss-session.js";
+import { openLossSession, type TellCheck } from "../train/device-check.js";
+import { chunkCount } from "../train/loss-session.js";
 import type { ParameterStore } from "../train/parameters.js";
 import { taskOf } from "../train/tasks/registry.js";
 
@@ -46,29 +47,28 @@ export const classifyRows = async (
   {
     batch,
     plan,
+    tellCheck,
     ui,
     interrupt,
   }: {
     readonly batch: number;
     readonly plan: ComputePlan;
+    /** Where the device is compared with the CPU first, who is told. */
+    readonly tellCheck?: TellCheck | undefined;
     readonly ui: Pick<ProgressUi, "decoding">;
     readonly interrupt: Pick<InterruptSignal, "throwIfRequested">;
   },
 ): Promise<readonly PredictionRow[]> => {
   const { labels } = model;
-  const session = await LossSession.create(
-    {
-      ...{ model, adapter },
-      maxPositions: encoded.reduce((most, { ids }) => Math.max(most, ids.length), 1),
-      chunks: chunkCount(batch),
-      ...{ gradients: false, recomputeLayers: false },
-      task: taskOf(model, padId),
-      labelLogits: true,
-    },
-    weights,
-    store,
-    plan,
-  );
+  const options = {
+    ...{ model, adapter },
+    maxPositions: encoded.reduce((most, { ids }) => Math.max(most, ids.length), 1),
+    chunks: chunkCount(batch),
+    ...{ gradients: false, recomputeLayers: false },
+    task: taskOf(model, padId),
+    labelLogits: true,
+  };
+  const session = await openLossSession({ options, weights, store, plan }, tellCheck);
   const found: PredictionRow[] = [];
   const progress = ui.decoding(encoded.length, path, "rows");
   try {

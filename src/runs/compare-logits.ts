@@ -1,4 +1,4 @@
-import type { ComputePlan } from "../runtime/compute-plan.js";
+import { cpuPlan, type ComputePlan } from "../runtime/compute-plan.js";
 import { randomStream } from "../core/random.js";
 import { buildBatch } from "../datasets/build-batch.js";
 import type { EncodedRow } from "../datasets/encoded-rows.js";
@@ -6,7 +6,8 @@ import type { LiveAdapter } from "../decode/decode-graph.js";
 import { classesOf, isClassifier } from "../models/classifier.js";
 import type { Model } from "../models/model.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
-import { LossSession } from "../train/loss-session.js";
+import { openLossSession, type TellCheck } from "../train/device-check.js";
+import type { LossSession } from "../train/loss-session.js";
 import { storeOf } from "../train/parameters.js";
 import { taskOf } from "../train/tasks/registry.js";
 
@@ -34,6 +35,15 @@ export interface LogitComparison {
   readonly differences: readonly LogitDifference[];
 }
 
+/** On which rows logits are compared, and where they are computed. */
+export interface LogitComparisonOptions {
+  readonly rows: readonly EncodedRow[];
+  /** Default: the CPU in float32. */
+  readonly plan?: ComputePlan | undefined;
+  /** Where the device is compared with the CPU first, who is told. */
+  readonly tellCheck?: TellCheck | undefined;
+}
+
 /** Rows and tokens a row of {@link sampleRows}. */
 export const sampleSize = { rows: 4, tokens: 64 } as const;
 
@@ -52,22 +62,25 @@ export const sampleRows = ({
 const openSession = (
   { model, weights, adapted }: LogitSource,
   maxPositions: number,
-  plan: ComputePlan | undefined,
+  { plan = cpuPlan(), tellCheck }: Pick<LogitComparisonOptions, "plan" | "tellCheck">,
 ): Promise<LossSession> =>
-  LossSession.create(
+  openLossSession(
     {
-      model,
-      adapter: adapted?.adapter,
-      maxPositions,
-      chunks: 1,
-      gradients: false,
-      recomputeLayers: false,
-      allLogits: true,
-      task: taskOf(model, 0),
+      options: {
+        model,
+        adapter: adapted?.adapter,
+        maxPositions,
+        chunks: 1,
+        gradients: false,
+        recomputeLayers: false,
+        allLogits: true,
+        task: taskOf(model, 0),
+      },
+      weights,
+      store: adapted && storeOf(adapted, plan.device),
+      plan,
     },
-    weights,
-    adapted && storeOf(adapted, plan?.device),
-    plan,
+    tellCheck,
   );
 
 /** The place of the largest of `logits` from `start` on, `length` of them. */
@@ -89,7 +102,7 @@ const larger = (a: number, b: number): number => (b <= a ? a : Number.isNaN(a) ?
 export const compareLogits = async (
   reference: LogitSource,
   others: readonly LogitSource[],
-  { rows, plan }: { readonly rows: readonly EncodedRow[]; readonly plan?: ComputePlan | undefined },
+  { rows, plan, tellCheck }: LogitComparisonOptions,
 ): Promise<LogitComparison> => {
   const longest = rows.reduce((most, { ids }) => Math.max(most, ids.length), 0);
   const sessions: LossSession[] = [];
@@ -97,8 +110,8 @@ export const compareLogits = async (
   let [largestLogit, positions] = [0, 0];
   const classes = classesOf(reference.model);
   try {
-    for (const source of [reference, ...others])
-      sessions.push(await openSession(source, longest, plan));
+    sessions.push(await openSession(reference, longest, { plan, tellCheck }));
+    for (const source of others) sessions.push(await openSession(source, longest, { plan }));
     for (const row of rows) {
       // A classifier's loss is over classes, whichever they are: only logits count here.
       const asked = isClassifier(reference.model) ? { ...row, classLabel: 0 } : row;

@@ -26,6 +26,7 @@ export const conditionNames = [
   "seed",
   "batch",
   "steps",
+  "device",
   "precision",
   "mask and other --compat",
 ] as const;
@@ -177,6 +178,7 @@ const conditionsOf = (
   steps: number | undefined,
 ): RunSummary["conditions"] => {
   const model = isJsonObject(json?.model) ? json.model : {};
+  const device = isJsonObject(json?.device) ? json.device : {};
   const modelHashes = hashesOf(model.sha256);
   const dataHashes = hashesOf(json?.data);
   const seeds = isJsonObject(json?.seeds) ? Object.values(json.seeds).map(String) : [];
@@ -194,7 +196,12 @@ const conditionsOf = (
     seed: seeds.length > 0 ? [...new Set(seeds)].join(" and ") : textOf(text("seed")),
     batch: has("batch", "grad_acc") ? `${text("batch")} x ${text("grad_acc")}` : undefined,
     steps: steps === undefined ? undefined : String(steps),
-    precision: has("precision") ? (textOf(flags.precision) ?? "fp32") : undefined,
+    device:
+      textOf(device.name) ?? (has("device") ? text("device").replace("auto", "cpu") : undefined),
+    // A --ds_config may have set it.
+    precision:
+      textOf(device.precision) ??
+      (has("precision") ? (textOf(flags.precision) ?? "fp32") : undefined),
     "mask and other --compat": has("compat")
       ? text("compat")
           .split(",")

@@ -8,6 +8,7 @@ import { findOnHub } from "../models/hub/find-on-hub.js";
 import { readOutputJsonl, type PredictionRow } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import { loadClassQuestions } from "../train/class-data.js";
+import type { TellCheck } from "../train/device-check.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { requireKnownTokensOf } from "../train/known-tokens.js";
 import { storeOf } from "../train/parameters.js";
@@ -29,6 +30,8 @@ export interface ClassEvaluationOptions
   readonly batch: number;
   readonly limit: number | undefined;
   readonly plan: ComputePlan;
+  /** Where the device is compared with the CPU first, who is told. */
+  readonly tellCheck?: TellCheck | undefined;
 }
 
 /** Of a set its name, of a file the name without ending. */

@@ -12,19 +12,29 @@ import type { Sequence } from "../decode/search.js";
 import { modelFile } from "../models/model-files.js";
 import { openAppendFile } from "../report/append-file.js";
 import type { ProgressUi } from "../report/progress.js";
+import type { ComputePlan } from "../runtime/compute-plan.js";
+import { isReference } from "../train/device-check.js";
 import { activities, InterruptedError, type InterruptSignal } from "../train/interrupt.js";
 import type { BaseModel } from "../train/load-base.js";
 
-/** What answers: a base as it is held, and what was trained on it. */
+/** What answers: a base as it is held, what was trained on it, and where it computes. */
 export interface Answerer {
   readonly base: BaseModel;
   readonly adapted: LiveAdapter | undefined;
+  /** Default: the CPU in float32. */
+  readonly plan?: ComputePlan | undefined;
 }
 
 /** What tells a model from others: its files by name, size and time, how they are held, and every trained number. */
-const partsOfModel = async ({ base, adapted }: Answerer): Promise<(string | Uint8Array)[]> => {
+const partsOfModel = async ({
+  base,
+  adapted,
+  plan,
+}: Answerer): Promise<(string | Uint8Array)[]> => {
   const { path, files } = base.folder;
   const parts: (string | Uint8Array)[] = [base.tokenizer?.hash ?? ""];
+  // Answers of two devices, or precisions, are not mixed in one file.
+  if (plan && !isReference(plan)) parts.push(`${plan.device.name} ${plan.precision}`);
   for (const name of files) {
     const { size, mtimeMs } = await stat(modelFile(path, name));
     parts.push(`${name} ${String(size)} ${String(mtimeMs)}`);

@@ -1,9 +1,10 @@
-import type { ComputePlan } from "../runtime/compute-plan.js";
+import { cpuPlan, type ComputePlan } from "../runtime/compute-plan.js";
 import { buildBatch } from "../datasets/build-batch.js";
 import { countLabels, type EncodedRow } from "../datasets/encoded-rows.js";
 import { planBatches } from "../datasets/plan-batches.js";
 import { readyModel } from "../decode/open-engine.js";
-import { chunkCount, LossSession } from "../train/loss-session.js";
+import { openLossSession, type TellCheck } from "../train/device-check.js";
+import { chunkCount } from "../train/loss-session.js";
 import { causalLm } from "../train/tasks/causal-lm.js";
 import { storeOf } from "../train/parameters.js";
 import type { Answerer } from "./kept-answers.js";
@@ -35,7 +36,16 @@ export interface LikelihoodModel {
 export const openLikelihood = async (
   { base, adapted }: Answerer,
   rows: readonly EncodedRow[],
-  { batch, plan }: { readonly batch: number; readonly plan?: ComputePlan | undefined },
+  {
+    batch,
+    plan = cpuPlan(),
+    tellCheck,
+  }: {
+    readonly batch: number;
+    readonly plan?: ComputePlan | undefined;
+    /** Where the device is compared with the CPU first, who is told. */
+    readonly tellCheck?: TellCheck | undefined;
+  },
 ): Promise<LikelihoodModel> => {
   const { model, weights, live } = await readyModel({
     model: base.folder.model,
@@ -44,20 +54,17 @@ export const openLikelihood = async (
   });
   const most = (size: (row: EncodedRow) => number): number =>
     rows.reduce((largest, row) => Math.max(largest, size(row)), 1);
-  const session = await LossSession.create(
-    {
-      model,
-      adapter: live?.adapter,
-      maxPositions: most(({ ids }) => ids.length),
-      chunks: chunkCount(batch * most(countLabels)),
-      gradients: false,
-      recomputeLayers: false,
-      labelLosses: true,
-    },
-    weights,
-    live && storeOf(live, plan?.device),
-    plan,
-  );
+  const options = {
+    model,
+    adapter: live?.adapter,
+    maxPositions: most(({ ids }) => ids.length),
+    chunks: chunkCount(batch * most(countLabels)),
+    gradients: false,
+    recomputeLayers: false,
+    labelLosses: true,
+  };
+  const store = live && storeOf(live, plan.device);
+  const session = await openLossSession({ options, weights, store, plan }, tellCheck);
   const padId = base.folder.tokenIds.padId ?? base.tokenizer?.padId ?? 0;
   return {
     async lossesOf(asked, { batch: size, signal, onProgress }) {

@@ -18,6 +18,7 @@ import type { ModelFolder } from "../models/model-folder.js";
 import type { PredictionRow } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
+import type { TellCheck } from "../train/device-check.js";
 import type { BaseModel } from "../train/load-base.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { DEFAULT_SEED } from "../train/training-settings.js";
@@ -73,7 +74,11 @@ export const openPredictor = async (
   tokenizer: Tokenizer,
   adapted: LiveAdapter | undefined,
   datasets: readonly AnsweredSet[],
-  settings: Pick<PredictionSettings, "maxNewTokens" | "compat"> & Planned,
+  settings: Pick<PredictionSettings, "maxNewTokens" | "compat"> &
+    Planned & {
+      /** Where the device is compared with the CPU first, who is told. */
+      readonly tellCheck?: TellCheck | undefined;
+    },
 ): Promise<Predictor> => {
   const longest = datasets.map(
     ({ member }) => member.maxContextTokens + (settings.maxNewTokens ?? member.maxNewTokens),
@@ -84,10 +89,11 @@ export const openPredictor = async (
     adapted,
     maxPositions: Math.max(...longest),
     plan: settings.plan,
+    tellCheck: settings.tellCheck,
   });
   const kind = adapted?.adapter.method.kind;
   return {
-    answerer: { base, adapted },
+    answerer: { base, adapted, plan: settings.plan },
     engine,
     tokenizer,
     ...endsOf({ folder: base.folder, tokenizer, kind }, settings.compat),

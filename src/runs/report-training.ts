@@ -16,6 +16,7 @@ import { classIntervals } from "../score/classification.js";
 import type { Checkpoint } from "../train/checkpoint.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import type { BaseModel } from "../train/load-base.js";
+import type { LossSession } from "../train/loss-session.js";
 import type { ParameterStore } from "../train/parameters.js";
 import { trainAdapter, type TrainingEvents, type TrainingResult } from "../train/train-adapter.js";
 import { countEvaluations } from "../train/schedule.js";
@@ -39,6 +40,8 @@ export interface ReportedTraining {
     };
   readonly record: { readonly originalFlags: OutputFile["flags"] };
   readonly facts: Pick<RunFacts, "startedAt">;
+  /** The training's session, where a check has made it already. */
+  readonly session: LossSession | undefined;
   readonly runFolder: string;
   /** The checkpoint to go on from. */
   readonly resumeFrom: Checkpoint | undefined;
@@ -172,6 +175,7 @@ export const trainWithReports = async (job: ReportedTraining): Promise<TrainingR
       data,
       settings: options,
       plan: options.plan,
+      session: job.session,
       runFolder,
       resumeFrom,
       writeWeights: (folder) => writeTrainedWeights(folder, base, adapter, store, options),

@@ -96,6 +96,10 @@ const freeFlags: ReadonlySet<string> = new Set([
   "log_format",
   "num_workers",
   "threads",
+  // A device that computes in the same precision differs in rounding, which is told; see describeSurroundings.
+  "device",
+  "device_dir",
+  "skip_device_check",
   "local_rank",
   // What they ask for belongs to evaluation.
   "load_order",
@@ -186,6 +190,24 @@ export const isLongerRun = (
   return isLonger;
 };
 
+/** An accelerator with its versions; of the CPU, whose library is told by itself, the name alone. */
+const deviceWords = (device: RunFacts["device"] | JsonObject): unknown =>
+  device === undefined || device.name === "cpu" ? "cpu" : device.description;
+
+/** The precision that a run computed in, which a --ds_config may have set. */
+const precisionFaults = (
+  { device, flags }: RunFacts,
+  { device: before = {}, flags: then }: RecordedRun,
+): string[] =>
+  device === undefined ||
+  before.precision === undefined ||
+  device.precision === before.precision ||
+  quoteJson(flags.precision) !== quoteJson(then.precision)
+    ? []
+    : [
+        `--precision: found ${quoteJson(device.precision)}, expected ${quoteJson(before.precision)}`,
+      ];
+
 /**
  * That this command line asks for the very run that is to go on.
  *
@@ -198,6 +220,7 @@ export const requireSameRun = (
 ): void => {
   const faults = [
     ...flagFaults(facts.flags, recorded.flags, options),
+    ...precisionFaults(facts, recorded),
     ...fileFaults(facts, recorded),
   ];
   if (faults.length > 0)
@@ -213,12 +236,13 @@ export const earlierAnswers = (step: number): string => `output.jsonl.step-${Str
 
 /** What may change the last bits although the run is the same one: another program, ONNX Runtime or processor. */
 export const describeSurroundings = (facts: RunFacts, { recorded }: ResumedRun): string[] => {
-  const { code, host } = facts;
+  const { code, host, device } = facts;
   const pairs: readonly (readonly [string, unknown, unknown])[] = [
     ["hira", code.version, recorded.code.version],
     ["commit", code.commit, recorded.code.commit],
     ["onnxruntime", host.onnxruntime, recorded.host.onnxruntime],
     ["processor", host.cpu, recorded.host.cpu],
+    ["device", deviceWords(device), deviceWords(recorded.device)],
     ["cores", host.cores, recorded.host.cores],
     ["--threads", facts.flags.threads, recorded.flags.threads],
   ];

@@ -15,6 +15,7 @@ import { requireKnownTokensOf } from "../train/known-tokens.js";
 import type { BaseStorage } from "../train/load-base.js";
 import { learnsClasses } from "../train/training-data.js";
 import type { TaskName } from "../train/tasks/task.js";
+import { deviceChecks } from "./device-checks.js";
 import { evaluateClasses } from "./evaluate-classes.js";
 import { isAnswered, loadAllSets, requireAnswersOf, requireAnswersTo } from "./answered-files.js";
 import { placeOfAnswers, type AnswersPlaceOptions } from "./answers-place.js";
@@ -125,7 +126,7 @@ const evaluate = async (
   if (named === undefined) throw new RangeError("Cannot evaluate without a checkpoint");
   if (learnsClasses(options)) {
     await evaluateClasses(
-      { ...options, ckpt: named },
+      { ...options, ckpt: named, tellCheck: deviceChecks(options, ui) },
       (path, model, rows) => writeAnswers(path, model, originalFlags, rows),
       ui,
       interrupt,
@@ -192,6 +193,7 @@ const evaluate = async (
   for (const { warnings } of asked) for (const warning of warnings) ui.warn(warning);
   const write = (path: string, rows: OutputFile["rows"], accuracyPercent?: number) =>
     writeAnswers(path, model, originalFlags, rows, accuracyPercent);
+  const tellCheck = deviceChecks(options, ui);
   const generated = asked.filter(({ dataset }) => isAmong(todo.generate, dataset));
   if (generated.length > 0) {
     const predictor = await openPredictor(
@@ -199,7 +201,7 @@ const evaluate = async (
       tokenizer,
       model.adapted,
       generated.map(({ dataset }) => dataset),
-      options,
+      { ...options, tellCheck },
     );
     try {
       for (const questions of generated) {
@@ -217,7 +219,7 @@ const evaluate = async (
   const judged = asked.filter(({ dataset }) => isAmong(todo.loglik, dataset));
   await answerByLikelihood(judged, model, {
     form: options.choices ?? "words",
-    ...{ batch: options.batch, plan: options.plan, tokenizer, ui, interrupt },
+    ...{ batch: options.batch, plan: options.plan, tellCheck, tokenizer, ui, interrupt },
     write: async ({ dataset: { name } }, rows) => {
       await write(judgedOf(name), rows);
       ui.line(`Wrote ${judgedOf(name)}`);

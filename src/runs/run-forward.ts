@@ -11,9 +11,10 @@ import type { ProgressUi } from "../report/progress.js";
 import { vocabularyOf } from "../train/known-tokens.js";
 import { loadBase, type BaseModel, type BaseStorage } from "../train/load-base.js";
 import { requireModelName } from "../train/model-name.js";
-import { LossSession } from "../train/loss-session.js";
+import { openLossSession } from "../train/device-check.js";
 import { storeOf, type ParameterStore } from "../train/parameters.js";
 import { openTrained } from "./open-trained.js";
+import { deviceChecks } from "./device-checks.js";
 import type { GivenFlags } from "./recorded-flags.js";
 import { fillStore, requirePeftType } from "./prepare-run.js";
 
@@ -118,19 +119,23 @@ const forward = async (options: ForwardRunOptions & Planned, ui: ProgressUi): Pr
     );
   const hasLabels = withoutLabels.length === 0;
   const batch = buildBatch(rows, { layout: { kind: "right-padded" }, padId: tokenIds.padId ?? 0 });
-  const session = await LossSession.create(
+  const session = await openLossSession(
     {
-      model,
-      adapter,
-      maxPositions: batch.seq,
-      chunks: 1,
-      gradients: options.gradients,
-      recomputeLayers: false,
-      allLogits: true,
+      options: {
+        model,
+        adapter,
+        maxPositions: batch.seq,
+        chunks: 1,
+        gradients: options.gradients,
+        recomputeLayers: false,
+        allLogits: true,
+      },
+      weights: base.weights,
+      store,
+      plan: options.plan,
+      ...(hasLabels && { batch }),
     },
-    base.weights,
-    store,
-    options.plan,
+    deviceChecks(options, ui),
   );
   const { loss, logits = new Float32Array() } = await session.run(
     batch,

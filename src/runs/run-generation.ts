@@ -23,6 +23,7 @@ import { DEFAULT_SEED } from "../train/training-settings.js";
 import { generateKeeping } from "./kept-answers.js";
 import { openTrained } from "./open-trained.js";
 import { announceFollowed } from "./predict.js";
+import { deviceChecks } from "./device-checks.js";
 import type { GivenFlags } from "./recorded-flags.js";
 
 /** What `hira generate` was asked: a model, its adapter, the prompts, and how they are decoded. */
@@ -94,6 +95,7 @@ const generate = async (
     adapted,
     maxPositions: longest + mostNewTokens(prompts, settings),
     plan: options.plan,
+    tellCheck: deviceChecks(options, ui),
   });
   try {
     const { sequences, done } = await generateKeeping(
@@ -108,7 +110,7 @@ const generate = async (
       },
       {
         ...{ path: options.out, told: "generate", unit: "prompts" },
-        ...{ answerer: { base, adapted }, stopStrings, ui, interrupt },
+        ...{ answerer: { base, adapted, plan: options.plan }, stopStrings, ui, interrupt },
       },
     );
     await writeJsonl(options.out, generatedRows(sequences, tokenizer));

@@ -31,6 +31,7 @@ import {
   type MergedTensors,
   type ModelLayout,
 } from "./merged-tensors.js";
+import { deviceChecks } from "./device-checks.js";
 import type { GivenFlags } from "./recorded-flags.js";
 
 /** What `hira merge` was asked: an adapter, its base, and the folder to write. */
@@ -96,9 +97,11 @@ const writeHint = "Choose an --out that is writable and has room";
 
 const merge = async (
   merged: MergedTensors,
-  { out, input, plan }: MergeRunOptions & Planned,
+  options: MergeRunOptions & Planned,
   ui: ProgressUi,
 ): Promise<void> => {
+  const { out, input, plan } = options;
+  const tellCheck = deviceChecks(options, ui);
   const { base, model } = merged;
   const rows = input === undefined ? sampleRows(model.model) : await readRows(input, model);
   let comparison: LogitComparison | undefined;
@@ -109,7 +112,7 @@ const merge = async (
       { model, weights: await openFrozenWeights(weights, { storage: "stored" }) },
       ...(merged.adapted ? [{ ...merged.unmerged, adapted: mergedForm(merged.adapted) }] : []),
     ];
-    comparison = await compareLogits(merged.unmerged, others, { rows, plan });
+    comparison = await compareLogits(merged.unmerged, others, { rows, plan, tellCheck });
     const [difference] = comparison.differences;
     if (!Number.isFinite(difference?.largest))
       throw new UserError(

@@ -21,6 +21,7 @@ import { requireModelName } from "../train/model-name.js";
 import { openLikelihood } from "./label-losses.js";
 import { openTrained } from "./open-trained.js";
 import { perplexitiesOf, textCounts, type Perplexities } from "./perplexity.js";
+import { deviceChecks } from "./device-checks.js";
 import type { GivenFlags } from "./recorded-flags.js";
 
 /** What `hira perplexity` was asked: a model, its adapter, the text, and how it is cut into windows. */
@@ -202,7 +203,10 @@ const measure = async (
   requireKnownTokensOf(model.base, unknownTokensOfRows(asked, path, vocabularyOf(model.base)), {
     usesTokenizer: how.bos !== "none",
   });
-  const likelihood = await openLikelihood(model, asked, options);
+  const likelihood = await openLikelihood(model, asked, {
+    ...options,
+    tellCheck: deviceChecks(options, ui),
+  });
   const progress = ui.decoding(asked.length, "perplexity", "windows");
   let shown = 0;
   let sum = 0;

@@ -14,10 +14,12 @@ import { recordResumption, writeRunJson, type RunFacts } from "../report/run-jso
 import { lockRunFolder } from "../report/run-lock.js";
 import { currentMemoryBytes } from "../runtime/memory.js";
 import { activities, InterruptedError, type InterruptSignal } from "../train/interrupt.js";
+import type { LossSession } from "../train/loss-session.js";
 import { requireModelName } from "../train/model-name.js";
 import { valuesOnHost } from "../train/parameters.js";
 import { learningRate } from "../train/schedule.js";
 import { planTraining } from "../train/training-settings.js";
+import { checkBeforeTraining } from "./check-training.js";
 import { classifyRows } from "./classify.js";
 import { countParameters, outputConfigOf } from "./output-header.js";
 import { answerSet, openPredictor } from "./predict.js";
@@ -129,6 +131,7 @@ const train = async (
           ui,
         );
   let release = resumed?.release;
+  let checked: LossSession | undefined;
   try {
     const start =
       adapter !== undefined && isNamed && resumed
@@ -144,15 +147,21 @@ const train = async (
     const { trainable, all } = countParameters(prepared.base, prepared.adapter);
     ui.line(trainableLine(trainable, all));
     interrupt.throwIfRequested();
-    if (resumed) await continueRun(resumed, prepared, options, record, ui);
-    const opened = resumed ?? (await openNewRun(options, nameOf(options), prepared.facts));
+    const { session, device } = await checkBeforeTraining(prepared, options, ui);
+    checked = session;
+    interrupt.throwIfRequested();
+    const facts = { ...prepared.facts, device };
+    if (resumed) await continueRun(resumed, { ...prepared, facts }, options, record, ui);
+    const opened = resumed ?? (await openNewRun(options, nameOf(options), facts));
     ({ release } = opened);
     const { runFolder } = opened;
     ui.line(`Run folder: ${runFolder}`);
     const resumeFrom = resumed?.checkpoint;
-    await finishRun({ ...prepared, options, record, runFolder, resumeFrom, ui, interrupt });
+    const job = { ...prepared, session, options, record, runFolder, resumeFrom, ui, interrupt };
+    await finishRun(job);
     return runFolder;
   } finally {
+    checked?.dispose();
     await release?.();
   }
 };

@@ -24,6 +24,8 @@ export interface ComputeChoice {
   /** Default "fp32". */
   readonly precision?: Precision | undefined;
   readonly threads?: number | undefined;
+  /** Whether the device is believed without being compared with the CPU first. */
+  readonly skipDeviceCheck?: boolean | undefined;
 }
 
 /** The CPU in float32: the default, against which every other plan is checked. */

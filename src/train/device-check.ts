@@ -238,13 +238,38 @@ export const openChecked = async (
   }
 };
 
+/** Where a check says what it has found. */
+export type TellCheck = (line: string) => void;
+
+/**
+ * A session for a run: checked where `tell` is given, which is then told what was found.
+ *
+ * @throws {UserError} as requireAgreement does
+ */
+export const openLossSession = async (
+  check: DeviceCheckOptions,
+  tell: TellCheck | undefined,
+): Promise<LossSession> => {
+  const { options, weights, store, plan } = check;
+  if (!tell) return LossSession.create(options, weights, store, plan);
+  const { session, found } = await openChecked(check);
+  try {
+    requireAgreement(found, plan);
+  } catch (error) {
+    session.dispose();
+    throw error;
+  }
+  tell(describeCheck(found));
+  return session;
+};
+
 const percent = (share: number): string => `${String(Number((100 * share).toPrecision(2)))} %`;
 
-/** `loss 11.65324 (CPU 11.65357), largest gradient error 3.6 % of 15 % allowed (model.layers.3.self_attn.q_proj), 4.2 s` */
+/** `Device check: loss 11.65324 (CPU 11.65357), largest gradient error 3.6 % of 15 % allowed (model.layers.3.self_attn.q_proj), 4.2 s` */
 export const describeCheck = ({ loss, gradients, bounds, seconds }: LossCheck): string => {
   const largest = largestError(gradients);
   return [
-    `loss ${loss.device.toPrecision(7)} (CPU ${loss.cpu.toPrecision(7)})`,
+    `Device check: loss ${loss.device.toPrecision(7)} (CPU ${loss.cpu.toPrecision(7)})`,
     ...(largest
       ? [
           `largest gradient error ${percent(largest.error)} of ${percent(bounds.gradient)} allowed (${largest.name})`,

@@ -15,7 +15,7 @@ import {
   type InterruptName,
   type InterruptSignal,
 } from "./interrupt.js";
-import { chunkCount, LossSession } from "./loss-session.js";
+import { LossSession, type LossSessionOptions } from "./loss-session.js";
 import type { ParameterStore } from "./parameters.js";
 import { requirePosition, restoreParameters } from "./resume.js";
 import { planRunBatches } from "./run-batches.js";
@@ -27,10 +27,9 @@ import {
 } from "./save-checkpoint.js";
 import { isEvaluationStep, learningRate } from "./schedule.js";
 import { createSparsifier, isPruned } from "./sparsity.js";
-import { taskOf } from "./tasks/registry.js";
 import { checkpointName } from "./trainer-state.js";
-import { mostLabels } from "./training-data.js";
 import type { TrainingData } from "./loaded-data.js";
+import { evaluationGraph, trainingGraph } from "./training-session.js";
 import {
   DEFAULT_SEED,
   planTraining,
@@ -78,6 +77,8 @@ export interface TrainingJob {
   readonly settings: TrainingSettings;
   /** Where it computes. */
   readonly plan: ComputePlan;
+  /** The training's session where it is made already (see trainingGraph), which is disposed of with the others. */
+  readonly session?: LossSession | undefined;
   /** The run's folder, where checkpoints go; undefined saves none. */
   readonly runFolder: string | undefined;
   /** The checkpoint of an equal run to go on from. */
@@ -156,7 +157,7 @@ const openTrainer = async (
   job: TrainingJob,
   keep: <T extends { dispose(): void }>(resource: T) => T,
 ): Promise<Trainer> => {
-  const { model, weights, adapter, store, data, settings, resumeFrom } = job;
+  const { weights, adapter, store, data, settings, resumeFrom } = job;
   const plan = planTraining(settings, data.train.length);
   const { totalSteps } = plan;
   const { train: batches, evaluation } = planRunBatches(settings, data, adapter);
@@ -168,29 +169,11 @@ const openTrainer = async (
   });
   if (resumeFrom) requirePosition(resumeFrom, { ...positionAt(resumeFrom.step), totalSteps });
 
-  const openSession = async (gradients: boolean, rows: TrainingData["train"], batch: number) =>
-    keep(
-      await LossSession.create(
-        {
-          model,
-          adapter,
-          maxPositions: data.longest,
-          chunks: chunkCount(mostLabels(rows, batch)),
-          gradients,
-          recomputeLayers: gradients && settings.enableGradCkpt,
-          drops: gradients,
-          modelDropout: settings.modelDropout,
-          task: taskOf(model, data.padId),
-          labelLogits: !gradients && data.labels !== undefined,
-        },
-        weights,
-        store,
-        job.plan,
-      ),
-    );
-  const session = await openSession(true, data.train, settings.batch);
+  const openSession = async (graph: LossSessionOptions): Promise<LossSession> =>
+    keep(await LossSession.create(graph, weights, store, job.plan));
+  const session = job.session ? keep(job.session) : await openSession(trainingGraph(job));
   const evaluator = evaluation && {
-    session: await openSession(false, evaluation.rows, evaluation.batch),
+    session: await openSession(evaluationGraph(job, evaluation)),
     options: evaluation,
   };
   const optimizer = keep(

@@ -15,7 +15,7 @@ export const compareCommand = defineCommand({
   name: "compare",
   summary: "Compare runs in a table",
   description:
-    "Reads what runs have written into their folders: method, trained parameters, best validation loss, accuracy with its 95 % interval, step time, tokens a second, peak memory, size of the adapter. What a run has not written is shown as -. A folder stands for the runs in it; what is no run is left out, and named. A run goes by what differs; runs that differ in seed alone share a row, with mean and standard deviation. Warns where runs differ in model, data, seed, batch, steps, precision or mask.",
+    "Reads what runs have written into their folders: method, trained parameters, best validation loss, accuracy with its 95 % interval, step time, tokens a second, peak memory, size of the adapter. What a run has not written is shown as -. A folder stands for the runs in it; what is no run is left out, and named. A run goes by what differs; runs that differ in seed alone share a row, with mean and standard deviation. Warns where runs differ in model, data, seed, batch, steps, device, precision or mask.",
   words: { name: "<run|folder>...", help: "Runs' folders, or folders of runs" },
   flags: {
     per_set: {

@@ -4,8 +4,7 @@ import type { FlagFault } from "../../core/flag.js";
 import { forwardReads } from "../forward-reads.js";
 import { flags, pickFlags } from "../options.js";
 import { modelFlagNames, readModelOptions, type ModelOptions } from "../model-options.js";
-import type { DeviceOptions } from "../train-options.js";
-import type { Precision } from "../../core/precision.js";
+import { deviceFlags, readDeviceOptions, type DeviceOptions } from "../device-options.js";
 
 /** All that `hira forward` was asked for, checked. */
 export interface ForwardOptions extends ModelOptions, DeviceOptions {
@@ -29,13 +28,6 @@ export const adapterFlag = {
   help: "Trained adapter: a run's folder, one of its checkpoints, or a peft adapter, which may be on the Hub",
 } as const;
 
-/** --precision of the commands that take no --ds_config. */
-export const precisionFlag = {
-  ...flags.precision,
-  default: "fp32",
-  help: "Number type of the arithmetic",
-} as const;
-
 /** A file that a command cannot do without; where it is missing, a fault is added. */
 export const requireFile = (
   name: "input" | "out",
@@ -57,22 +49,14 @@ export const forwardCommand = (
     description:
       "Takes all rows of the input as one batch, as they are; they must have one length. Writes logits [batch, seq, vocab], where the rows have labels the loss, and with --gradients grad.<parameter> for everything that trains.",
     flags: {
-      ...pickFlags([
-        ...modelFlagNames,
-        "load_order",
-        "device",
-        "device_dir",
-        "threads",
-        "gradients",
-        "overwrite",
-      ]),
+      ...pickFlags([...modelFlagNames, "load_order", "gradients", "overwrite"]),
       ckpt: adapterFlag,
       seed: {
         ...flags.seed,
         group: "Model and method",
         help: "Seed of the start values that no file gives",
       },
-      precision: precisionFlag,
+      ...deviceFlags,
       input: {
         ...flags.input,
         help: "Rows of input_ids and, optionally, labels and attention_mask (.json or .jsonl)",
@@ -89,10 +73,7 @@ export const forwardCommand = (
     async run({ values, given, context: { ui }, faults, throwFaults }) {
       const options: ForwardOptions = {
         ...readModelOptions(values, given, { compat: new Set(), faults }),
-        device: values.device,
-        deviceDir: values.device_dir ?? undefined,
-        precision: values.precision as Precision,
-        threads: values.threads ?? undefined,
+        ...readDeviceOptions(values),
         ckpt: values.ckpt ?? undefined,
         loadOrder: values.load_order,
         seed: values.seed ?? undefined,

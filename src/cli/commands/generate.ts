@@ -1,17 +1,22 @@
-import type { Precision } from "../../core/precision.js";
 import type { GenerationConfig } from "../../models/generation-config.js";
 import type { ProgressUi } from "../../report/progress.js";
 import type { InterruptSignal } from "../../train/interrupt.js";
 import type { GivenFlags } from "../../runs/recorded-flags.js";
 import { defineCommand, type Command } from "../command.js";
 import { chosenModel, readGivenFlags } from "../given-flags.js";
-import { besideCheckpoint, draws, inFourBits, onAccelerator } from "../model-reads.js";
+import { besideCheckpoint, draws, inFourBits } from "../model-reads.js";
 import { flags, pickFlags } from "../options.js";
 import { always, onlyWith, whereWritten } from "../reads.js";
-import { readDoSample, type DeviceOptions } from "../train-options.js";
+import { readDoSample } from "../train-options.js";
+import {
+  deviceFlags,
+  deviceReads,
+  readDeviceOptions,
+  type DeviceOptions,
+} from "../device-options.js";
 import type { BaseStorage } from "../../train/load-base.js";
 import { readBaseStorage, storageFlagNames } from "../storage-options.js";
-import { adapterFlag, precisionFlag, requireFile } from "./forward.js";
+import { adapterFlag, requireFile } from "./forward.js";
 
 /** All that `hira generate` was asked for, checked. Decoding's names and meanings are those of DecodeSettings. */
 export interface GenerateCommandOptions extends DeviceOptions, BaseStorage {
@@ -96,12 +101,9 @@ export const generateCommand = (
         "temperature",
         "top_k",
         "top_p",
-        "device",
-        "device_dir",
-        "threads",
         "overwrite",
       ]),
-      precision: precisionFlag,
+      ...deviceFlags,
       input: { ...flags.input, help: "Rows of prompt or input_ids (.json or .jsonl)" },
       out: { ...flags.out, placeholder: "file", help: "What to write (.jsonl)" },
     },
@@ -125,11 +127,8 @@ export const generateCommand = (
       temperature: [mayDraw],
       top_k: [mayDraw],
       top_p: [mayDraw],
-      device: always,
-      device_dir: [onAccelerator],
-      threads: always,
+      ...deviceReads,
       overwrite: always,
-      precision: always,
       input: always,
       out: always,
     },
@@ -148,10 +147,7 @@ export const generateCommand = (
         ckpt: values.ckpt ?? undefined,
         loadOrder: values.load_order,
         ...readBaseStorage(values, null, faults),
-        device: values.device,
-        deviceDir: values.device_dir ?? undefined,
-        precision: values.precision as Precision,
-        threads: values.threads ?? undefined,
+        ...readDeviceOptions(values),
         input: requireFile("input", values.input, { ending: ".jsonl", faults }),
         out: requireFile("out", values.out, { ending: ".jsonl", faults }),
         overwrite: values.overwrite,

@@ -5,7 +5,8 @@ import type { FlagFault } from "../../core/flag.js";
 import { readGivenFlags } from "../given-flags.js";
 import { inFourBits } from "../model-reads.js";
 import { flags, pickFlags } from "../options.js";
-import { always } from "../reads.js";
+import { deviceFlags, deviceReads, readDeviceOptions } from "../device-options.js";
+import { always, notWith } from "../reads.js";
 import { readBaseStorage, storageFlagNames } from "../storage-options.js";
 import { adapterFlag } from "./forward.js";
 
@@ -14,6 +15,9 @@ const requireFolder = (name: "ckpt" | "out", value: string | null, faults: FlagF
   if (value === null) faults.push({ what: `--${name}`, found: "nothing", expected: "a folder" });
   return value ?? "";
 };
+
+/** Unmerging compares weights, which the CPU makes in any case. */
+const comparesLogits = notWith<"unmerge", string | null>("unmerge", (path) => path !== null);
 
 /** `hira merge`: a plain model with an adapter in its weights, and the way back. */
 export const mergeCommand = (
@@ -44,7 +48,8 @@ export const mergeCommand = (
         help: "Rows of input_ids to compare logits on (.json or .jsonl); if not given, 4 random rows",
       },
       out: { ...flags.out, placeholder: "folder", help: "Folder to write, new or empty" },
-      ...pickFlags([...storageFlagNames, "threads"]),
+      ...pickFlags(storageFlagNames),
+      ...deviceFlags,
     },
     reads: {
       ckpt: always,
@@ -56,7 +61,11 @@ export const mergeCommand = (
       load_bit: always,
       quant_type: [inFourBits],
       double_quant: [inFourBits],
+      device: [comparesLogits],
+      device_dir: [comparesLogits, ...deviceReads.device_dir],
+      precision: [comparesLogits],
       threads: always,
+      skip_device_check: [comparesLogits, ...deviceReads.skip_device_check],
     },
     examples: [
       ["hira merge --ckpt=results_hira/RUN --out=merged", "the run's best checkpoint as a model"],
@@ -76,7 +85,7 @@ export const mergeCommand = (
         out: requireFolder("out", values.out, faults),
         unmerge: values.unmerge ?? undefined,
         input: values.input ?? undefined,
-        threads: values.threads ?? undefined,
+        ...readDeviceOptions(values),
       };
       if (options.unmerge !== undefined && options.input !== undefined)
         faults.push({

@@ -1,4 +1,3 @@
-import type { Precision } from "../../core/precision.js";
 import type { Split } from "../../datasets/rows.js";
 import { bosRules, type BosRule } from "../../datasets/text-windows.js";
 import { isTextSetName, textSetNames } from "../../datasets/wikitext.js";
@@ -7,13 +6,18 @@ import type { ProgressUi } from "../../report/progress.js";
 import { defineCommand, type Command } from "../command.js";
 import { listed, type FlagFault } from "../../core/flag.js";
 import { chosenModel, readGivenFlags } from "../given-flags.js";
-import { besideCheckpoint, inFourBits, onAccelerator } from "../model-reads.js";
+import { besideCheckpoint, inFourBits } from "../model-reads.js";
 import { flags, pickFlags } from "../options.js";
 import { always, onlyWith } from "../reads.js";
 import { readBaseStorage, storageFlagNames } from "../storage-options.js";
 import { formatTable } from "../table.js";
-import type { DeviceOptions } from "../train-options.js";
-import { adapterFlag, precisionFlag } from "./forward.js";
+import {
+  deviceFlags,
+  deviceReads,
+  readDeviceOptions,
+  type DeviceOptions,
+} from "../device-options.js";
+import { adapterFlag } from "./forward.js";
 
 /** All that `hira perplexity` was asked for, checked. */
 export type PerplexityCommandOptions = PerplexityRunOptions & DeviceOptions;
@@ -165,8 +169,8 @@ export const perplexityCommand = (
       },
       limit: { ...flags.limit, group: "Data", help: "Only the first windows" },
       batch: { ...flags.batch, group: "Device", default: 4, help: "Windows computed together" },
-      ...pickFlags(["device", "device_dir", "threads", "json", "overwrite"]),
-      precision: precisionFlag,
+      ...deviceFlags,
+      ...pickFlags(["json", "overwrite"]),
       out: { ...flags.out, placeholder: "file", help: "Write the figures here too (.json)" },
     },
     reads: {
@@ -185,12 +189,9 @@ export const perplexityCommand = (
       bos: always,
       limit: always,
       batch: always,
-      device: always,
-      device_dir: [onAccelerator],
-      threads: always,
+      ...deviceReads,
       json: always,
       overwrite: [onlyWith<"out", string | null>("out", (path) => path !== null)],
-      precision: always,
       out: always,
     },
     examples: [
@@ -207,10 +208,7 @@ export const perplexityCommand = (
         ckpt: values.ckpt ?? undefined,
         loadOrder: values.load_order,
         ...readBaseStorage(values, null, faults),
-        device: values.device,
-        deviceDir: values.device_dir ?? undefined,
-        precision: values.precision as Precision,
-        threads: values.threads ?? undefined,
+        ...readDeviceOptions(values),
         source: readSource(values, faults),
         maxLength: values.max_length ?? undefined,
         stride: values.stride ?? undefined,
