@@ -10,6 +10,7 @@ import {
 } from "../train/device-check.js";
 import { largestError } from "../train/gradient-errors.js";
 import type { LossSession } from "../train/loss-session.js";
+import { valuesOnHost } from "../train/parameters.js";
 import { planRunBatches } from "../train/run-batches.js";
 import { trainingGraph } from "../train/training-session.js";
 import { DEFAULT_SEED } from "../train/training-settings.js";
@@ -48,7 +49,7 @@ export const checkBeforeTraining = async (
   if (questions && base.tokenizer) {
     const { tokenizer } = base;
     const sets = [findSingleDataset(options.dataset)];
-    const adapted = { adapter, values: store.values };
+    const adapted = { adapter, values: valuesOnHost(store) };
     const predictor = await openPredictor(base, tokenizer, adapted, sets, {
       ...options,
       tellCheck,
