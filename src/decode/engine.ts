@@ -22,6 +22,7 @@ import type {
   StartOptions,
   StepInput,
 } from "./step-engine.js";
+import { openDeviceSlots, type DeviceSlotAllocator } from "./device-slots.js";
 import { TreeCache } from "./tree-cache.js";
 import { maskName, windowedMask, windowsIn } from "./window-mask.js";
 import { bakeLiveAdapter, prefixOf, type Prefix } from "./virtual-tokens.js";
@@ -51,6 +52,8 @@ export class ModelEngine implements DecodeEngine {
   readonly vocabularySize: number;
   readonly maxPositions: number;
   readonly #session: Session;
+  /** Caches in the device's memory; undefined: in the host's. */
+  readonly #slots: DeviceSlotAllocator | undefined;
   readonly #config: Model;
   readonly #activationBytes: number;
   /** Those of the layers' windows that have an effect. */
@@ -61,10 +64,14 @@ export class ModelEngine implements DecodeEngine {
   #prefix: Prefix | undefined;
 
   private constructor(
-    session: Session,
+    {
+      session,
+      slots,
+    }: { readonly session: Session; readonly slots: DeviceSlotAllocator | undefined },
     options: EngineOptions,
     windows: readonly (number | undefined)[],
   ) {
+    this.#slots = slots;
     this.#windows = windows;
     this.#session = session;
     this.#config = options.model;
@@ -86,8 +93,10 @@ export class ModelEngine implements DecodeEngine {
       disabledOptimizers: ["ConstantFolding", "DivMulFusion"],
       prepack,
     });
+    const slots =
+      plan.device.place === "host" ? undefined : await openDeviceSlots(plan, options.model);
     const engine = new ModelEngine(
-      session,
+      { session, slots },
       given,
       windowsIn(options.model.windows, options.maxPositions),
     );
@@ -117,7 +126,7 @@ export class ModelEngine implements DecodeEngine {
     const shape = { ...this.#config, numBeams };
     const front = this.#virtualIds.length + (this.#prefix?.length ?? 0);
     const slots = lengths.map((length) => front + length);
-    const cache = new TreeCache(shape, slots, maxNewTokens - 1);
+    const cache = new TreeCache(shape, slots, maxNewTokens - 1, this.#slots?.allocate);
     try {
       if (this.#prefix) cache.writePrefix(this.#prefix.layers);
       const whole = prompts.map(({ ids }) => [...this.#virtualIds, ...ids]);
@@ -131,6 +140,7 @@ export class ModelEngine implements DecodeEngine {
 
   dispose(): void {
     this.#session.dispose();
+    this.#slots?.dispose();
   }
 
   /** Runs the prompts behind the prefix, padded at the right: by causality no token sees the padding. */
@@ -251,6 +261,7 @@ export class ModelEngine implements DecodeEngine {
 
   /** One run of the session: writes the new keys and values into the cache, returns the candidates of `rows`. */
   readonly #feed = async (cache: TreeCache, input: FeedInput): Promise<Found> => {
+    await cache.ready();
     const { prompts, tensors } = cache;
     const { kvHeads, layers } = this.#config;
     const seq = input.slotsOfPrompt.length;

@@ -1,23 +1,15 @@
 import { MASKED } from "../models/blocks/attention.js";
 import { Tensor } from "../runtime/tensor.js";
+import { hostSlots } from "./host-slots.js";
+import type { SlotAllocator, Slots, SlotShape } from "./slots.js";
 
 /** The sizes of a key-value cache: axes of every layer's keys and values, and beams a prompt. */
-export interface TreeCacheShape {
-  readonly layers: number;
-  readonly kvHeads: number;
-  readonly headDim: number;
+export interface TreeCacheShape extends SlotShape {
   readonly numBeams: number;
 }
 
 /** Steps whose slots are made at once; after them the cache is packed or grown. */
 const STEPS_PER_GROWTH = 16;
-
-/** A stretch of slots that stays, and where it goes. */
-interface Run {
-  readonly from: number;
-  readonly to: number;
-  readonly length: number;
-}
 
 /**
  * Keys and values of all tokens that the live beams descend from, a slot each, and which beam sees which.
@@ -32,9 +24,7 @@ export class TreeCache {
   #capacity: number;
   #used: number;
   #stepsLeft: number;
-  /** Keys then values of each layer: [prompts, kvHeads, capacity, headDim]. */
-  #buffers: Float32Array[];
-  #tensors: readonly Tensor[] = [];
+  readonly #slots: Slots;
   /** 0 where a beam sees a slot, else `MASKED`: [prompts, numBeams, capacity]. */
   #mask: Float32Array;
 
@@ -42,15 +32,21 @@ export class TreeCache {
    * Room for prompts of these lengths, padded at the right to the longest.
    *
    * The caller writes all their slots before the first `advance`. `steps` is how often that will be called at most.
+   *
+   * @param allocate where keys and values lie; by default in host memory
    */
-  constructor(shape: TreeCacheShape, lengths: readonly number[], steps: number) {
+  constructor(
+    shape: TreeCacheShape,
+    lengths: readonly number[],
+    steps: number,
+    allocate: SlotAllocator = hostSlots,
+  ) {
     this.#shape = shape;
     this.#prompts = lengths.length;
     this.#capacity = Math.max(...lengths);
     this.#used = this.#capacity;
     this.#stepsLeft = steps;
-    const size = this.#rowSize(this.#capacity) * lengths.length;
-    this.#buffers = Array.from({ length: 2 * shape.layers }, () => new Float32Array(size));
+    this.#slots = allocate(shape, lengths.length, this.#capacity);
     this.#mask = new Float32Array(lengths.length * shape.numBeams * this.#capacity).fill(MASKED);
     lengths.forEach((length, prompt) => {
       for (let beam = 0; beam < shape.numBeams; beam++) {
@@ -58,7 +54,6 @@ export class TreeCache {
         this.#mask.fill(0, start, start + length);
       }
     });
-    this.#wrap();
   }
 
   get prompts(): number {
@@ -69,9 +64,17 @@ export class TreeCache {
     return this.#capacity;
   }
 
-  /** Keys and values of every layer, float32 [prompts, kvHeads, slots, headDim]: keys of layer 0, its values, and so on. */
+  /**
+   * Keys and values of every layer, float32 [prompts, kvHeads, slots, headDim]: keys of layer 0, its values, and so on.
+   * To be read after `ready`.
+   */
   get tensors(): readonly Tensor[] {
-    return this.#tensors;
+    return this.#slots.tensors;
+  }
+
+  /** Ends the moves that the calls before it have asked for, where they take a device's runs. */
+  ready(): Promise<void> {
+    return this.#slots.ready();
   }
 
   /** The additive mask of the step, float32 [prompts, 1, 1, numBeams, slots]. */
@@ -97,15 +100,7 @@ export class TreeCache {
    * [kvHeads, length, headDim].
    */
   writePrefix(layers: readonly Float32Array[]): void {
-    const { kvHeads, headDim } = this.#shape;
-    this.#buffers.forEach((buffer, at) => {
-      const source = layers[at] ?? new Float32Array();
-      const size = source.length / kvHeads;
-      for (let row = 0; row < this.#prompts * kvHeads; row++) {
-        const head = row % kvHeads;
-        buffer.set(source.subarray(head * size, (head + 1) * size), row * this.#capacity * headDim);
-      }
-    });
+    this.#slots.writePrefix(layers);
   }
 
   /**
@@ -137,39 +132,21 @@ export class TreeCache {
 
   /** Drops all prompts but those at these places, which rise; their slots move together. */
   keep(places: readonly number[]): void {
-    const size = this.#rowSize(this.#capacity);
     const maskSize = this.#shape.numBeams * this.#capacity;
     places.forEach((from, to) => {
-      if (from === to) return;
-      for (const buffer of this.#buffers)
-        buffer.copyWithin(to * size, from * size, (from + 1) * size);
-      this.#mask.copyWithin(to * maskSize, from * maskSize, (from + 1) * maskSize);
+      if (from !== to) this.#mask.copyWithin(to * maskSize, from * maskSize, (from + 1) * maskSize);
     });
+    this.#slots.keep(places);
     this.#prompts = places.length;
-    this.#buffers = this.#buffers.map((buffer) => buffer.subarray(0, places.length * size));
     this.#mask = this.#mask.subarray(0, places.length * maskSize);
-    this.#wrap();
   }
 
   dispose(): void {
-    for (const tensor of this.#tensors) tensor.dispose();
-    this.#tensors = [];
-    this.#buffers = [];
-  }
-
-  #rowSize(capacity: number): number {
-    return this.#shape.kvHeads * capacity * this.#shape.headDim;
+    this.#slots.dispose();
   }
 
   #maskRow(prompt: number, beam: number): number {
     return (prompt * this.#shape.numBeams + beam) * this.#capacity;
-  }
-
-  #wrap(): void {
-    const { kvHeads, headDim } = this.#shape;
-    const shape = [this.#prompts, kvHeads, this.#capacity, headDim];
-    for (const tensor of this.#tensors) tensor.dispose();
-    this.#tensors = this.#buffers.map((buffer) => Tensor.fromArray("float32", shape, buffer));
   }
 
   /** The slots of a prompt that any of its beams sees. */
@@ -194,8 +171,7 @@ export class TreeCache {
     const capacity =
       roomFor(STEPS_PER_GROWTH / 4) <= this.#capacity ? this.#capacity : roomFor(STEPS_PER_GROWTH);
 
-    const runs = live.map(joinRuns);
-    this.#buffers = this.#buffers.map((buffer) => this.#moved(buffer, runs, capacity));
+    this.#slots.move(live, capacity);
     const mask = new Float32Array(this.#prompts * numBeams * capacity).fill(MASKED);
     live.forEach((slots, prompt) => {
       for (let beam = 0; beam < numBeams; beam++) {
@@ -208,42 +184,6 @@ export class TreeCache {
     });
     this.#mask = mask;
     this.#used = used;
-    if (capacity === this.#capacity) return;
     this.#capacity = capacity;
-    this.#wrap();
-  }
-
-  #moved(buffer: Float32Array, runs: readonly (readonly Run[])[], capacity: number): Float32Array {
-    const { kvHeads, headDim } = this.#shape;
-    const target =
-      capacity === this.#capacity
-        ? buffer
-        : new Float32Array(this.#rowSize(capacity) * this.#prompts);
-    runs.forEach((promptRuns, prompt) => {
-      for (let head = 0; head < kvHeads; head++) {
-        const row = prompt * kvHeads + head;
-        for (const { from, to, length } of promptRuns) {
-          const source = (row * this.#capacity + from) * headDim;
-          // Slots only move to the front, so within one buffer nothing is overwritten before it has moved.
-          target.set(
-            buffer.subarray(source, source + length * headDim),
-            (row * capacity + to) * headDim,
-          );
-        }
-      }
-    });
-    return target;
   }
 }
-
-/** Rising slots that move together to 0, 1, ...: one run for each unbroken stretch. */
-const joinRuns = (slots: readonly number[]): readonly Run[] => {
-  const runs: Run[] = [];
-  slots.forEach((slot, to) => {
-    const last = runs.at(-1);
-    if (last && last.from + last.length === slot)
-      runs[runs.length - 1] = { ...last, length: last.length + 1 };
-    else runs.push({ from: slot, to, length: 1 });
-  });
-  return runs;
-};

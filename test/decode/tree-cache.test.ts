@@ -1,6 +1,9 @@
 import test from "ava";
+import { openDeviceSlots } from "../../src/decode/device-slots.js";
 import { TreeCache } from "../../src/decode/tree-cache.js";
+import { cpuPlan } from "../../src/runtime/compute-plan.js";
 import type { Tensor } from "../../src/runtime/tensor.js";
+import { ownMemoryDevice } from "../support/own-memory-device.js";
 
 const shape = { layers: 1, kvHeads: 2, headDim: 2, numBeams: 2 };
 
@@ -113,4 +116,68 @@ test("TreeCache keeps the prompts that stay", (t) => {
   t.is(seen(cache, 0, 0)[0], 7);
   cache.dispose();
   t.is(cache.tensors.length, 0);
+});
+
+test("TreeCache in a device's memory holds what one in the host's does, and moves it there", async (t) => {
+  const { device, copies } = ownMemoryDevice({ canSlice: false });
+  const slots = await openDeviceSlots({ ...cpuPlan(1), device }, shape);
+  const cache = new TreeCache(shape, [2, 1, 2], 60, slots.allocate);
+  const other = new TreeCache(shape, [2, 1, 2], 60);
+  const prefix = [1, -1].map((sign) =>
+    Float32Array.of(50, 50, 51, 51, 60, 60, 61, 61).map((x) => sign * x),
+  );
+  cache.writePrefix(prefix);
+  other.writePrefix(prefix);
+  const compare = async (): Promise<void> => {
+    await cache.ready();
+    t.deepEqual(cache.mask.data, other.mask.data);
+    const mask = cache.mask.data as Float32Array;
+    cache.tensors.forEach((tensor, i) => {
+      const [own, host] = [device.read(tensor), other.tensors[i]!.data] as [
+        Float32Array,
+        Float32Array,
+      ];
+      t.deepEqual(tensor.shape, other.tensors[i]!.shape);
+      for (let at = 0; at < own.length; at++) {
+        const row = Math.floor(at / (shape.kvHeads * cache.slots * shape.headDim));
+        const slot = Math.floor(at / shape.headDim) % cache.slots;
+        const isSeen = [0, 1].some((beam) => mask[(row * 2 + beam) * cache.slots + slot] === 0);
+        if (isSeen && own[at] !== host[at]) t.fail(`tensor ${String(i)}, element ${String(at)}`);
+      }
+    });
+  };
+  // Of the prompts of one token the second slot is never seen.
+  await compare();
+  for (let number = 1; number <= 60; number++) {
+    if (number === 20 || number === 37)
+      for (const each of [cache, other]) each.keep(number === 20 ? [0, 2] : [1]);
+    const parents = Int32Array.from(
+      { length: 2 * cache.prompts },
+      (_, i) => (number >> (i % 3)) & 1,
+    );
+    const first = cache.advance(parents);
+    t.is(other.advance(parents), first);
+    await cache.ready();
+    for (const [i, tensor] of cache.tensors.entries()) {
+      const elements = device.read(tensor) as Float32Array;
+      const host = other.tensors[i]!.data as Float32Array;
+      for (let row = 0; row < cache.prompts * shape.kvHeads; row++)
+        for (let beam = 0; beam < 2; beam++)
+          for (const data of [elements, host])
+            data.fill(
+              100 * number + 10 * row + beam,
+              (row * cache.slots + first + beam) * 2,
+              (row * cache.slots + first + beam + 1) * 2,
+            );
+      device.write(tensor, elements);
+    }
+    await compare();
+  }
+  copies.reset();
+  cache.keep([0]);
+  await cache.ready();
+  t.deepEqual(copies.toHost, []);
+  t.deepEqual([...new Set(copies.toDevice.map(({ what }) => what))], ["index"]);
+  cache.dispose();
+  slots.dispose();
 });

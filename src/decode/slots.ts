@@ -1,0 +1,33 @@
+import type { Tensor } from "../runtime/tensor.js";
+
+/** The axes of every layer's keys and values. */
+export interface SlotShape {
+  readonly layers: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+}
+
+/**
+ * The memory of a key-value cache: for every prompt as many slots, each with the keys and values of a token in all layers and heads.
+ *
+ * What a slot means, and who sees it, is TreeCache's matter. What is never written, or was moved over, may hold any finite numbers.
+ */
+export interface Slots {
+  /**
+   * Keys of layer 0, its values, keys of layer 1, ...: each float32 [prompts, kvHeads, slots, headDim], where the session that
+   * writes them computes. To be read after `ready`.
+   */
+  readonly tensors: readonly Tensor[];
+  /** Writes into the first slots of every prompt: of each tensor the same [kvHeads, length, headDim]. */
+  writePrefix(layers: readonly Float32Array[]): void;
+  /** Drops all prompts but those at these places, which rise, and become prompts 0, 1, ... */
+  keep(places: readonly number[]): void;
+  /** Moves of every prompt these slots, which rise, to 0, 1, ..., and makes room for `slots` in all. */
+  move(live: readonly (readonly number[])[], slots: number): void;
+  /** Ends what the calls before it have asked for, where it takes runs. */
+  ready(): Promise<void>;
+  dispose(): void;
+}
+
+/** Makes room for the tokens of some prompts. */
+export type SlotAllocator = (shape: SlotShape, prompts: number, slots: number) => Slots;

@@ -1,0 +1,72 @@
+import { fileURLToPath } from "node:url";
+import test from "ava";
+import { randomStream } from "../../src/core/random.js";
+import { generate } from "../../src/decode/generate.js";
+import { ModelEngine } from "../../src/decode/engine.js";
+import { defaultDecodeSettings } from "../../src/decode/settings.js";
+import { loadModelFolder } from "../../src/models/model-folder.js";
+import { openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
+import { cpuPlan } from "../../src/runtime/compute-plan.js";
+import { buildAdapter } from "../../src/peft/build-adapter.js";
+import { defaultAdapterSettings } from "../support/adapter-settings.js";
+import { drawnStore, loadTinyBase } from "../support/adapted-model.js";
+import { ownMemoryDevice } from "../support/own-memory-device.js";
+
+const tinyLlama = fileURLToPath(new URL("../fixtures/decode/tiny-llama", import.meta.url));
+
+const settings = { ...defaultDecodeSettings, maxNewTokens: 24, eosIds: [2, 40, 41, 42], padId: 3 };
+
+test("decoding moves ids and masks to a device and candidates back, whatever becomes of the cache", async (t) => {
+  const { model, weights } = await loadModelFolder(tinyLlama);
+  const frozen = await openFrozenWeights(weights, { storage: "float32" });
+  const prompts = [3, 11, 1, 7].map((length, row) => {
+    const stream = randomStream(4, "prompts", row);
+    return { ids: Array.from({ length }, () => 8 + stream.integer(88)) };
+  });
+  const { device, copies } = ownMemoryDevice({ canSlice: false });
+  const plan = { ...cpuPlan(1), device };
+  const open = async (where: typeof plan) =>
+    ModelEngine.create({ model, weights: frozen, maxPositions: 64, plan: where });
+  const [own, cpu] = [await open(plan), await open(cpuPlan(1))];
+  for (const numBeams of [1, 4]) {
+    copies.reset();
+    const options = { prompts, settings: { ...settings, numBeams }, batch: 4 };
+    const found = await generate({ ...options, engine: own });
+    t.deepEqual(found, await generate({ ...options, engine: cpu }));
+    const names = (list: typeof copies.toHost) => [...new Set(list.map(({ what }) => what))].sort();
+    t.deepEqual(names(copies.toHost), ["ids", "logProbs", "normalizers"]);
+    const fed = ["index", "mask", "positions", "rows", "slots", "tokens", "width"];
+    t.deepEqual(names(copies.toDevice), fed);
+    // Candidates of 4 prompts; masks of 4 prompts, 4 beams and fewer than 100 slots.
+    t.true(copies.toHost.every(({ elements }) => elements <= 4 * numBeams * 16));
+    t.true(copies.toDevice.every(({ elements }) => elements <= 4 * 4 * 100));
+  }
+  own.dispose();
+  cpu.dispose();
+});
+
+test("a device has the keys and values of a trained prefix in front of its prompts", async (t) => {
+  const base = await loadTinyBase();
+  const adapter = buildAdapter(
+    "prefix",
+    base.model,
+    { ...defaultAdapterSettings, virtualTokens: 3 },
+    new Set(),
+  );
+  const live = { adapter, values: drawnStore(adapter, base).values };
+  const { device, copies } = ownMemoryDevice({ canSlice: false });
+  const options = {
+    prompts: [[1, 5, 9], [4, 8], [7]].map((ids) => ({ ids })),
+    settings: { ...settings, maxNewTokens: 6, numBeams: 2, eosIds: [] },
+    batch: 3,
+  };
+  const found = [];
+  for (const plan of [cpuPlan(1), { ...cpuPlan(1), device }]) {
+    const engine = await ModelEngine.create({ ...base, live, maxPositions: 26, plan });
+    copies.reset();
+    found.push(await generate({ ...options, engine }));
+    engine.dispose();
+  }
+  t.deepEqual(found[1], found[0]);
+  t.true(copies.toDevice.some(({ what }) => what === "upload"));
+});
