@@ -38,7 +38,7 @@ test("decoding moves ids and masks to a device and candidates back, whatever bec
     const fed = ["index", "mask", "positions", "rows", "slots", "tokens", "width"];
     t.deepEqual(names(copies.toDevice), fed);
     // Candidates of 4 prompts; masks of 4 prompts, 4 beams and fewer than 100 slots.
-    t.true(copies.toHost.every(({ elements }) => elements <= 4 * numBeams * 16));
+    t.true(copies.toHost.every(({ elements }) => elements <= 4 * numBeams * 32));
     t.true(copies.toDevice.every(({ elements }) => elements <= 4 * 4 * 100));
   }
   own.dispose();
