@@ -8,6 +8,9 @@ const inFlight = new Set<object>();
 
 let exitNow: ((code: number) => void) | undefined;
 
+/** Whether a library was loaded that crashes when node takes it down, also when nothing is in flight. */
+let tearsBadly = false;
+
 let uncaught: { readonly error: unknown } | undefined;
 const onUncaught = (error: unknown): void => {
   const handled =
@@ -21,7 +24,7 @@ const onUncaught = (error: unknown): void => {
  * last run began have run by then.
  */
 const onExit = (code: number): void => {
-  if (inFlight.size === 0) return;
+  if (inFlight.size === 0 && !tearsBadly) return;
   // Node prints an uncaught error after its exit listeners: too late here.
   if (uncaught) writeSync(2, `Uncaught ${inspect(uncaught.error)}\n`);
   exitNow?.(code);
@@ -34,16 +37,25 @@ const onExit = (code: number): void => {
  * worker thread there is no such guard (_exit would end the whole process): a worker must await its runs.
  */
 export const enterNative = (args: object): void => {
-  if (inFlight.size === 0 && isMainThread) {
-    if (exitNow === undefined) {
-      exitNow = cLibrary().func("_exit", "void", ["int"]) as (code: number) => void;
-      process.on("uncaughtExceptionMonitor", onUncaught);
-    }
-    // To the end of the list: listeners added since the last run come first.
-    process.off("exit", onExit);
-    process.on("exit", onExit);
-  }
+  if (inFlight.size === 0 && isMainThread) watchExit();
   inFlight.add(args);
+};
+
+const watchExit = (): void => {
+  if (exitNow === undefined) {
+    exitNow = cLibrary().func("_exit", "void", ["int"]) as (code: number) => void;
+    process.on("uncaughtExceptionMonitor", onUncaught);
+  }
+  // To the end of the list: listeners added since the last run come first.
+  process.off("exit", onExit);
+  process.on("exit", onExit);
+};
+
+/** From now on the process ends with _exit, after its exit listeners. In a worker thread nothing happens. */
+export const exitWithoutTeardown = (): void => {
+  if (!isMainThread) return;
+  tearsBadly = true;
+  watchExit();
 };
 
 /** Marks the call as ended. */

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { LibraryHandle } from "koffi";
 import { messageOf, UserError } from "../../core/errors.js";
+import { exitWithoutTeardown } from "../exit-hook.js";
 import { onnxRuntimePath } from "../ort/library.js";
 import { findLibrary } from "../devices/place.js";
 import { loadGlobally } from "./cudart.js";
@@ -91,24 +92,31 @@ export const loadCudaLibraries = (
     tryLoad([...folders.flatMap((place) => findLibrary(place, exactly(name)) ?? []), name]),
   );
   const missing = loaded.flatMap((result, i) =>
-    typeof result === "string" ? [`${String(cudaFiles[i])} (${result})`] : [],
+    typeof result === "string" ? [{ name: cudaFiles[i] ?? "", fault: result }] : [],
   );
   const [cudart] = loaded;
-  if (missing.length > 0 || typeof cudart !== "object")
+  if (missing.length > 0 || typeof cudart !== "object") {
+    // The next try may be given others of the same names, which would count for loaded already.
+    for (const library of held.splice(0)) library.unload();
     throw new UserError(
-      `Cannot compute on device "cuda": found no ${missing.join(", no ")}, expected CUDA 13's libraries in ${folders.join(", ")}`,
-      install,
+      `Cannot compute on device "cuda": found no ${missing.map(({ name }) => name).join(", no ")}, expected CUDA 13's libraries in ${folders.join(", ")} or the system's folders`,
+      `${install}. The system's loader said: ${missing[0]?.fault ?? ""}`,
     );
+  }
   const driver = tryLoad([
     // NVIDIA's package cuda-compat brings a newer one than the system's.
     ...folders.flatMap((place) => findLibrary(place, exactly(driverFile)) ?? []),
     driverFile,
     ...driverFolders.map((place) => join(place, driverFile)).filter((path) => existsSync(path)),
   ]);
-  if (typeof driver === "string")
+  if (typeof driver === "string") {
+    for (const library of held.splice(0)) library.unload();
     throw new UserError(
-      `Cannot compute on device "cuda": found no driver of NVIDIA's (${driver}), expected ${driverFile} for CUDA 13 or later`,
-      "Install NVIDIA's driver 580 or later; in a container: start it with its cards (docker run --gpus all)",
+      `Cannot compute on device "cuda": found no driver of NVIDIA's, expected its ${driverFile}, for CUDA 13 or later`,
+      `Install NVIDIA's driver 580 or later; in a container: start it with its cards (docker run --gpus all). The system's loader said: ${driver}`,
     );
+  }
+  // The provider, which node unloads after these at the end, calls into them (exit code 139, seen with a stand-in of them).
+  exitWithoutTeardown();
   return { provider, shared, cudart };
 };

@@ -25,7 +25,8 @@ export interface CopyCounts {
 export class CardMemory {
   readonly #runtime: CudaRuntime;
   readonly #card: number;
-  readonly #limit: number;
+  /** In bytes, of what tensors take; Infinity: the card's own. */
+  limit = Infinity;
   readonly stream: bigint;
   readonly #idle = new Map<number, bigint[]>();
   #held = 0;
@@ -34,11 +35,9 @@ export class CardMemory {
   #staged = 0;
   readonly #counts = { up: 0, down: 0, calls: 0 };
 
-  /** @param limit in bytes, of what tensors take; Infinity: the card's own */
-  constructor(runtime: CudaRuntime, card: number, limit: number) {
+  constructor(runtime: CudaRuntime, card: number) {
     this.#runtime = runtime;
     this.#card = card;
-    this.#limit = limit;
     runtime.useCard(card);
     this.stream = runtime.createStream();
   }
@@ -58,8 +57,8 @@ export class CardMemory {
     const idle = this.#idle.get(size)?.pop();
     if (idle !== undefined) return idle;
     this.#runtime.useCard(this.#card);
-    if (this.#held + size > this.#limit) this.trim();
-    if (this.#held + size > this.#limit) throw this.#full(size, this.#limit - this.#held);
+    if (this.#held + size > this.limit) this.trim();
+    if (this.#held + size > this.limit) throw this.#full(size, this.limit - this.#held);
     const address = this.#allocateOrTrim(size);
     this.#held += size;
     this.#peak = Math.max(this.#peak, this.#held);

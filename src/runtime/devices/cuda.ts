@@ -37,6 +37,7 @@ const lacking: Readonly<Record<string, readonly DType[]>> = {
   Pad: ["bfloat16"],
   Reciprocal: ["bfloat16"],
   ReduceMax: ["float32", "float64", ...half],
+  ReduceMean: ["float32", "float64", ...half],
   Relu: ["bfloat16"],
   RotaryEmbedding: ["float64"],
   SimplifiedLayerNormalization: [...half, "float64"],
@@ -158,8 +159,9 @@ export const openCuda = async (
   libraries ??= loadCudaLibraries(deviceFolder("cuda", folder, environment), environment);
   const cuda = (runtime ??= bindCudaRuntime(libraries.cudart));
   const facts = findCard(cuda, card, environment);
-  const memory = memories.get(card) ?? new CardMemory(cuda, card, limit);
+  const memory = memories.get(card) ?? new CardMemory(cuda, card);
   memories.set(card, memory);
+  memory.limit = limit;
   const provider = openCudaProvider(
     libraries,
     {
@@ -181,7 +183,7 @@ export const openCuda = async (
     const bytes = elementCount(shape) * dtypes[dtype].bytes;
     const address = memory.allocate(bytes);
     return tensorOfDevice(
-      { place, info, address, canSlice: true, free: () => memory.release(address, bytes) },
+      { place, info, address, free: () => memory.release(address, bytes) },
       dtype,
       shape,
     );
