@@ -13,6 +13,8 @@ export interface DeviceMemory {
   /** Tells ONNX Runtime where it is; it lives as long as the process. */
   readonly info: Handle<"MemoryInfo">;
   readonly address: bigint;
+  /** Whether `address` may be counted up: false where it is the handle of a buffer. */
+  readonly canSlice: boolean;
   /** Gives it back: called once, when no tensor, run or session uses it. */
   readonly free: () => void;
 }
@@ -34,6 +36,7 @@ class Storage {
   owner: object | undefined;
   readonly #free: (() => void) | undefined;
   readonly place: MemoryPlace;
+  readonly canSlice: boolean;
   readonly #info: Handle<"MemoryInfo"> | undefined;
   // Weak: the finalizer holds this storage, which so must not hold the buffer.
   #window: WeakRef<ArrayBuffer> | undefined;
@@ -48,6 +51,7 @@ class Storage {
       free?: () => void;
       place?: MemoryPlace;
       info?: Handle<"MemoryInfo">;
+      canSlice?: boolean;
     },
   ) {
     this.address = address;
@@ -57,6 +61,7 @@ class Storage {
     this.owner = memory.owner;
     this.#free = memory.free;
     this.place = memory.place ?? "host";
+    this.canSlice = memory.canSlice ?? true;
     this.#info = memory.info;
   }
 
@@ -312,7 +317,8 @@ export class Tensor {
    *
    * It outlives this one: disposing either leaves the other as it is.
    *
-   * @throws {RangeError} if the stretch does not lie inside this tensor, or this tensor is disposed
+   * @throws {RangeError} if the stretch does not lie inside this tensor, or begins elsewhere where the device has no stretches;
+   *   if this tensor is disposed
    */
   view(elementOffset: number, shape: readonly number[]): Tensor {
     const native = this.#alive("view");
@@ -321,6 +327,10 @@ export class Tensor {
     if (!Number.isSafeInteger(elementOffset) || elementOffset < 0 || elementOffset + count > length)
       throw new RangeError(
         `Cannot view ${showShape(shape)} from element ${elementOffset} of a tensor ${showShape(this.shape)}: found elements ${elementOffset} to ${elementOffset + count}, expected them within ${length}`,
+      );
+    if (elementOffset > 0 && !native.storage.canSlice)
+      throw new RangeError(
+        `Cannot view ${showShape(shape)} from element ${elementOffset} of a tensor ${showShape(this.shape)}: found it in the memory of ${this.place}, which has no stretches, expected element 0 (Device.canSlice)`,
       );
     const byteOffset = native.byteOffset + elementOffset * dtypes[this.dtype].bytes;
     return new Tensor(native.storage, this.dtype, shape, byteOffset);

@@ -183,7 +183,7 @@ export const openCuda = async (
     const bytes = elementCount(shape) * dtypes[dtype].bytes;
     const address = memory.allocate(bytes);
     return tensorOfDevice(
-      { place, info, address, free: () => memory.release(address, bytes) },
+      { place, info, address, canSlice: true, free: () => memory.release(address, bytes) },
       dtype,
       shape,
     );

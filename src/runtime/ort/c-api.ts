@@ -75,6 +75,7 @@ const table = {
   sessionGetOutputName: [37, "session", "size", "allocator", "out"],
   createRunOptions: [39, "out"],
   runOptionsSetTerminate: [46, "runOptions"],
+  createTensor: [48, "allocator", "dimensions", "size", "int", "out"],
   createTensorWithData: [49, "memoryInfo", "address", "size", "dimensions", "size", "int", "out"],
   getTensorMutableData: [51, "value", "out"],
   castTypeInfoToTensorInfo: [55, "typeInfo", "out"],
@@ -89,6 +90,7 @@ const table = {
   getAllocatorWithDefaultOptions: [78, "out"],
   sessionEndProfiling: [110, "session", "allocator", "out"],
   addSessionConfigEntry: [130, "sessionOptions", "text", "text"],
+  createAllocator: [131, "session", "memoryInfo", "out"],
   runWithBinding: [133, "session", "runOptions", "binding"],
   createIoBinding: [134, "session", "out"],
   bindInput: [136, "binding", "text", "value"],
@@ -100,6 +102,7 @@ const table = {
   appendCudaProvider: [204, "sessionOptions", "cudaOptions"],
   createCudaProviderOptions: [205, "out"],
   updateCudaProviderOptions: [206, "cudaOptions", "addresses", "addresses", "size"],
+  appendProviderByName: [216, "sessionOptions", "text", "addresses", "addresses", "size"],
   registerExecutionProviderLibrary: [301, "env", "text", "path"],
   getEpDevices: [303, "env", "out", "out"],
   appendExecutionProvider: [
@@ -112,6 +115,7 @@ const table = {
     "addresses",
     "size",
   ],
+  copyTensors: [386, "env", "addresses", "addresses", "address", "size"],
 } as const satisfies Record<string, readonly [place: number, ...ArgumentKind[]]>;
 
 /** Functions that release a native object: `void(T *)`, null is allowed. */
@@ -124,6 +128,7 @@ const releases = {
   typeInfo: 98,
   shapeInfo: 99,
   sessionOptions: 100,
+  allocator: 132,
   binding: 135,
   cudaOptions: 208,
 } as const satisfies Partial<Record<ArgumentKind, number>>;

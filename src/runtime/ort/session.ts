@@ -260,6 +260,11 @@ export class OrtSession implements Session {
     }
   }
 
+  /** For what is made with a session in ONNX Runtime's API: an allocator of its provider. It is released with the session. */
+  get nativeHandle(): Handle<"Session"> {
+    return this.#native.handle;
+  }
+
   dispose(): void {
     if (this.#native.closing) return;
     released.unregister(this);
@@ -317,6 +322,10 @@ export class OrtSession implements Session {
     const outputNatives = this.outputNames.map((name) =>
       Object.hasOwn(outputs, name) ? natives[next++] : undefined,
     );
+    // A provider with memory of its own copies an input of the host's when it is bound: what stands there now counts.
+    if (this.#provider)
+      for (let i = 0; i < inputCount; i++)
+        if (natives[i]?.storage.place === "host") boundInputs[i] = 0;
     if (
       boundInputs.every((id, i) => id === natives[i]?.id) &&
       boundOutputs.every((id, i) => id === (outputNatives[i]?.id ?? 0))
