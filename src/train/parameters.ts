@@ -167,28 +167,15 @@ export const storeOf = (
     { device },
   );
 
-/** Zeros of each tensor's shape, which share memory; undefined in host memory, which is cleared in place. */
+/** Zeros of each tensor's shape, all of them one memory's beginning; undefined in host memory, which is cleared in place. */
 const zerosLike = (
   tensors: ReadonlyMap<string, Tensor>,
   device: Device,
 ): ReadonlyMap<string, Tensor> | undefined => {
   if (device.place === "host") return undefined;
-  if (device.canSlice) {
-    const longest = [...tensors.values()].reduce(
-      (most, { shape }) => Math.max(most, elementCount(shape)),
-      0,
-    );
-    const zeros = device.zeros("float32", [longest]);
-    return new Map([...tensors].map(([name, { shape }]) => [name, zeros.view(0, shape)]));
-  }
-  const ofShapes = new Map<string, Tensor>();
-  return new Map(
-    [...tensors].map(([name, { shape }]) => {
-      const zeros = ofShapes.get(shape.join()) ?? device.zeros("float32", shape);
-      ofShapes.set(shape.join(), zeros);
-      return [name, zeros];
-    }),
-  );
+  const sizes = [...tensors.values()].map(({ shape }) => elementCount(shape));
+  const zeros = device.zeros("float32", [Math.max(0, ...sizes)]);
+  return new Map([...tensors].map(([name, { shape }]) => [name, zeros.view(0, shape)]));
 };
 
 /**

@@ -25,25 +25,26 @@ const elementsOf = (tensor: Tensor): TypedArray =>
 
 const PLACE = "webgpu";
 
-/** The tensor, from now on in memory that nobody but the device reads; without `canSlice`, a view of it is an error. */
+/** The tensor, from now on in memory that nobody but the device reads; without `canSlice`, a view of it begins where it does. */
 const hidden = (tensor: Tensor, canSlice: boolean): Tensor => {
-  const refuse = (what: string) => (): never => {
+  const view = tensor.view.bind(tensor);
+  const refuse = (what: string): never => {
     throw new RangeError(`Cannot ${what} a tensor [${tensor.shape.join()}] of the device's`);
   };
-  const view = tensor.view.bind(tensor);
-  const part = (offset: number, shape: readonly number[]): Tensor =>
-    hidden(view(offset, shape), canSlice);
   return Object.defineProperties(tensor, {
     place: { value: PLACE },
-    data: { get: refuse("read") },
-    view: { value: canSlice ? part : refuse("view") },
+    data: { get: () => refuse("read") },
+    view: {
+      value: (offset: number, shape: readonly number[]): Tensor =>
+        offset > 0 && !canSlice ? refuse("cut") : hidden(view(offset, shape), canSlice),
+    },
   });
 };
 
 /**
  * The CPU, as a device with memory of its own: the host sees no element of its tensors, and every copy is counted.
  *
- * @param canSlice whether its tensors can be parts of others; if not, a view of one is an error
+ * @param canSlice whether its tensors can be any part of others; if not, a view that does not begin where they do is an error
  */
 export const ownMemoryDevice = ({
   canSlice,
