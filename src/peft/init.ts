@@ -22,12 +22,19 @@ export const zeros: Initializer = (shape) => new Float32Array(count(shape));
 /** 1 everywhere, float32. */
 export const ones: Initializer = (shape) => new Float32Array(count(shape)).fill(1);
 
+/** A tensor of what `draw` gives, one after the other: Float32Array.from takes twice as long. */
+const filled = (shape: readonly number[], draw: () => number): Float32Array => {
+  const values = new Float32Array(count(shape));
+  for (let i = 0; i < values.length; i++) values[i] = draw();
+  return values;
+};
+
 /** Uniform in [low, high). */
 export const uniform =
   (low: number, high: number): Initializer =>
   (shape, seed, name) => {
     const stream = randomStream(seed, `init:${name}`);
-    return Float32Array.from({ length: count(shape) }, () => low + (high - low) * stream.uniform());
+    return filled(shape, () => low + (high - low) * stream.uniform());
   };
 
 /** Normal with the given standard deviation. */
@@ -35,7 +42,7 @@ export const normal =
   (std: number): Initializer =>
   (shape, seed, name) => {
     const stream = randomStream(seed, `init:${name}`);
-    return Float32Array.from({ length: count(shape) }, () => std * stream.normal());
+    return filled(shape, () => std * stream.normal());
   };
 
 /**
