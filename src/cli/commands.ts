@@ -4,6 +4,7 @@ import { dataCheckCommand } from "./commands/data-check.js";
 import { dataFetchCommand } from "./commands/data-fetch.js";
 import { dataListCommand } from "./commands/data-list.js";
 import { dataSplitCommand } from "./commands/data-split.js";
+import { doctorCommand } from "./commands/doctor.js";
 import { exportCommand } from "./commands/export.js";
 import { forwardCommand } from "./commands/forward.js";
 import { generateCommand } from "./commands/generate.js";
@@ -35,6 +36,10 @@ export const commands: readonly Command[] = [
   ),
   mergeCommand(async (...given) => (await import("../runs/run-merge.js")).runMerge(...given)),
   exportCommand(async (...given) => (await import("../runs/run-export.js")).runExport(...given)),
+  doctorCommand({
+    examine: async (...given) => (await import("../runs/doctor.js")).examineMachine(...given),
+    check: async (...given) => (await import("../runs/run-doctor.js")).checkDeviceOnModel(...given),
+  }),
   dataListCommand,
   dataFetchCommand(async (...given) =>
     (await import("../datasets/fetch-source.js")).fetchSource(...given),

@@ -1,5 +1,9 @@
+import { basename } from "node:path";
 import type { Complaint, DoctorReport, FoundDevice } from "../runs/doctor.js";
+import type { CheckedModel } from "../runs/run-doctor.js";
+import type { GradientError } from "../train/gradient-errors.js";
 import type { Painter } from "./style-text.js";
+import { formatTable } from "./table.js";
 import { formatBytes } from "./terminal-progress.js";
 import { wrapText } from "./wrap-text.js";
 
@@ -122,5 +126,68 @@ export const formatDoctor = (report: DoctorReport, terminal: Terminal): readonly
         terminal,
       ),
     ),
+  ];
+};
+
+const percent = (share: number): string =>
+  Number.isFinite(share) ? `${String(Number((100 * share).toPrecision(2)))} %` : "not finite";
+
+/** How many gradients are shown, those with the largest errors. */
+const shownGradients = 5;
+
+const byError = (a: GradientError, b: GradientError): number =>
+  (Number.isFinite(b.error) ? b.error : Infinity) - (Number.isFinite(a.error) ? a.error : Infinity);
+
+/** What the comparison of a device with the CPU on a model has found. */
+export const formatModelCheck = (
+  { device, precision, peftType, model, training, decoding, fault }: CheckedModel,
+  terminal: Terminal,
+): readonly string[] => {
+  const { paint } = terminal;
+  const { loss, gradients, bounds, seconds } = training;
+  const rows = gradients
+    .toSorted(byError)
+    .slice(0, shownGradients)
+    .map(({ name, error }) => [name, percent(error)]);
+  const small = gradients.filter(({ isSmall }) => isSmall).length;
+  return [
+    paint("bold", `Check on ${basename(model)}`),
+    ...labelled("device", `${device}, ${precision}`, terminal),
+    ...labelled("adapter", `${peftType}, fresh, on made-up tokens`, terminal),
+    ...labelled(
+      "loss",
+      `${loss.device.toPrecision(7)}, the CPU's in fp32 ${loss.cpu.toPrecision(7)}`,
+      terminal,
+    ),
+    ...labelled(
+      "gradients",
+      `${String(gradients.length)}, of which each may be ${percent(bounds.gradient)} away; furthest:`,
+      terminal,
+    ),
+    ...formatTable(
+      [
+        { heading: "gradient", align: "left" },
+        { heading: "error", align: "right" },
+      ],
+      rows,
+    ).map((line) => `${" ".repeat(labelWidth)}${line}`),
+    ...(small === 0
+      ? []
+      : labelled("", `${String(small)} of them are too small to tell from rounding`, terminal)),
+    ...(decoding
+      ? labelled(
+          "decoding",
+          `log-probabilities within ${String(Number(decoding.logProbError.toPrecision(2)))} of the CPU's, ${String(decoding.bound)} allowed`,
+          terminal,
+        )
+      : []),
+    ...labelled("time", `${(seconds + (decoding?.seconds ?? 0)).toFixed(1)} s`, terminal),
+    "",
+    ...(fault
+      ? [
+          ...wrapText(fault.message, terminal.columns).map((line) => paint("red", line)),
+          ...wrapText(fault.hint ?? "", terminal.columns),
+        ]
+      : [paint("green", "The device computes what the CPU computes.")]),
   ];
 };

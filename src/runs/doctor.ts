@@ -107,13 +107,13 @@ const askedName = (device: string | undefined): DeviceName | undefined => {
  * Looks at this machine: the program, the processor, each device with what it lacks, data, models and caches.
  *
  * Devices are opened one after the other, so a broken one shows as what it says when it is opened.
- * @param choice.deviceDir where the libraries of the device that is asked for are
+ * @param choice.deviceDir where the libraries of the device that is asked for are; of all, where none is
  */
 export const examineMachine = async (
   choice: ComputeChoice & { readonly dataDir?: string | undefined },
 ): Promise<DoctorReport> => {
   const runtime = readRuntime();
-  const asked = askedName(choice.device);
+  const asked = askedName(choice.device === "auto" ? "cpu" : choice.device);
   const devices: FoundDevice[] = [];
   for (const name of deviceNames) {
     const own =
@@ -146,7 +146,3 @@ export const examineMachine = async (
     ),
   };
 };
-
-/** Whether the device that was asked for can compute; true where none was. */
-export const canRun = ({ asked, devices }: DoctorReport): boolean =>
-  asked === undefined || devices.some((device) => device.name === asked && !("missing" in device));

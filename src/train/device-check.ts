@@ -124,7 +124,7 @@ const deviation = 0.02;
  *
  * LoRA's B is zero at the start, and then so is every gradient of A, right or wrong: with random numbers in its place none is.
  */
-const inPlaceOfZeros = (
+export const inPlaceOfZeros = (
   { values }: Pick<ParameterStore, "values">,
   { device }: ComputePlan,
   seed: number,

@@ -3,6 +3,7 @@ import { bosRules, type BosRule } from "../../datasets/text-windows.js";
 import { isTextSetName, textSetNames } from "../../datasets/wikitext.js";
 import type { PerplexityResult, PerplexityRunOptions } from "../../runs/run-perplexity.js";
 import type { ProgressUi } from "../../report/progress.js";
+import { besideJson } from "../beside-json.js";
 import { defineCommand, type Command } from "../command.js";
 import { listed, type FlagFault } from "../../core/flag.js";
 import { chosenModel, readGivenFlags } from "../given-flags.js";
@@ -94,16 +95,6 @@ const resultLines = (result: PerplexityResult, columns: number): readonly string
       : ["By word and by byte: not computed, since --limit leaves a part of the text out"]),
   ];
 };
-
-/** The progress of a command whose standard output is JSON alone. */
-const besideJson = (ui: ProgressUi, note: (text: string) => void): ProgressUi => ({
-  training: (...given) => ui.training(...given),
-  decoding: () => ({ advance: () => undefined, done: () => undefined }),
-  line: note,
-  warn: (text) => {
-    ui.warn(text);
-  },
-});
 
 /** `hira perplexity`: how well a model predicts a text. */
 export const perplexityCommand = (
