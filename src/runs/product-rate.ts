@@ -12,12 +12,12 @@ export interface ProductRate {
 }
 
 /** Rows of the matrices. */
-const size = 1024;
+const size = 768;
 /** How long products are repeated, after the first. */
-const measuredMs = 150;
+const measuredMs = 60;
 
 /**
- * The rate of y = x W^T, W frozen, in each of the device's precisions: the fastest of what fits into some tenths of a second.
+ * The rate of y = x W^T, W frozen, in each of the device's precisions: the fastest of what fits into a tenth of a second.
  *
  * It is a rough figure that tells a machine's kinds apart; npm run bench measures.
  */
