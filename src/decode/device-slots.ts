@@ -6,12 +6,6 @@ import type { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 import type { SlotAllocator, Slots, SlotShape } from "./slots.js";
 
-/** How slots of a device's memory are made and moved. */
-export interface DeviceSlotAllocator {
-  readonly allocate: SlotAllocator;
-  dispose(): void;
-}
-
 /**
  * One tensor of a cache with other prompts and slots: int64 `index` [prompts, kvHeads, slots] says which row of `source`
  * [prompts', kvHeads, slots', headDim], taken as [prompts' * kvHeads * slots', headDim], stands in each place of `moved`.
@@ -136,7 +130,7 @@ class DeviceSlots implements Slots {
 export const openDeviceSlots = async (
   plan: ComputePlan,
   shape: SlotShape,
-): Promise<DeviceSlotAllocator> => {
+): Promise<SlotAllocator> => {
   // Bits are moved, whatever the precision.
   const session = await openGraph({ ...plan, precision: "fp32" }, moveGraph(shape));
   return {

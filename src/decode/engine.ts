@@ -22,7 +22,9 @@ import type {
   StartOptions,
   StepInput,
 } from "./step-engine.js";
-import { openDeviceSlots, type DeviceSlotAllocator } from "./device-slots.js";
+import { openDeviceSlots } from "./device-slots.js";
+import { openHostSlots } from "./host-slots.js";
+import type { SlotAllocator } from "./slots.js";
 import { TreeCache } from "./tree-cache.js";
 import { maskName, windowedMask, windowsIn } from "./window-mask.js";
 import { bakeLiveAdapter, prefixOf, type Prefix } from "./virtual-tokens.js";
@@ -52,8 +54,8 @@ export class ModelEngine implements DecodeEngine {
   readonly vocabularySize: number;
   readonly maxPositions: number;
   readonly #session: Session;
-  /** Caches in the device's memory; undefined: in the host's. */
-  readonly #slots: DeviceSlotAllocator | undefined;
+  /** Where caches lie. */
+  readonly #slots: SlotAllocator;
   readonly #config: Model;
   readonly #activationBytes: number;
   /** Those of the layers' windows that have an effect. */
@@ -64,10 +66,7 @@ export class ModelEngine implements DecodeEngine {
   #prefix: Prefix | undefined;
 
   private constructor(
-    {
-      session,
-      slots,
-    }: { readonly session: Session; readonly slots: DeviceSlotAllocator | undefined },
+    { session, slots }: { readonly session: Session; readonly slots: SlotAllocator },
     options: EngineOptions,
     windows: readonly (number | undefined)[],
   ) {
@@ -94,7 +93,7 @@ export class ModelEngine implements DecodeEngine {
       prepack,
     });
     const slots =
-      plan.device.place === "host" ? undefined : await openDeviceSlots(plan, options.model);
+      plan.device.place === "host" ? openHostSlots() : await openDeviceSlots(plan, options.model);
     const engine = new ModelEngine(
       { session, slots },
       given,
@@ -126,7 +125,7 @@ export class ModelEngine implements DecodeEngine {
     const shape = { ...this.#config, numBeams };
     const front = this.#virtualIds.length + (this.#prefix?.length ?? 0);
     const slots = lengths.map((length) => front + length);
-    const cache = new TreeCache(shape, slots, maxNewTokens - 1, this.#slots?.allocate);
+    const cache = new TreeCache(shape, slots, maxNewTokens - 1, this.#slots);
     try {
       if (this.#prefix) cache.writePrefix(this.#prefix.layers);
       const whole = prompts.map(({ ids }) => [...this.#virtualIds, ...ids]);
@@ -140,7 +139,7 @@ export class ModelEngine implements DecodeEngine {
 
   dispose(): void {
     this.#session.dispose();
-    this.#slots?.dispose();
+    this.#slots.dispose();
   }
 
   /** Runs the prompts behind the prefix, padded at the right: by causality no token sees the padding. */

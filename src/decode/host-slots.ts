@@ -8,21 +8,48 @@ interface Run {
   readonly length: number;
 }
 
+/**
+ * Buffers that are handed out again, with what is in them: new ones are cleared and collected, which takes longer than moving
+ * what they hold.
+ */
+class BufferPool {
+  readonly #free: Float32Array[] = [];
+
+  /** One of `length` elements at least. */
+  take(length: number): Float32Array {
+    const fitting = this.#free.findIndex((buffer) => buffer.length >= length);
+    if (fitting >= 0) return this.#free.splice(fitting, 1)[0] as Float32Array;
+    // In the place of one that is too small, so that there are never more than are in use at once.
+    this.#free.pop();
+    return new Float32Array(length);
+  }
+
+  give(buffer: Float32Array): void {
+    this.#free.push(buffer);
+  }
+
+  clear(): void {
+    this.#free.length = 0;
+  }
+}
+
 /** Slots in this process's own memory, which are moved in place where that is possible. */
 class HostSlots implements Slots {
+  readonly #pool: BufferPool;
   readonly #shape: SlotShape;
   #prompts: number;
   #capacity: number;
-  /** Keys then values of each layer: [prompts, kvHeads, capacity, headDim]. */
+  /** Keys then values of each layer: [prompts, kvHeads, capacity, headDim], and what lies behind it. */
   #buffers: Float32Array[];
   #tensors: readonly Tensor[] = [];
 
-  constructor(shape: SlotShape, prompts: number, slots: number) {
+  constructor(pool: BufferPool, shape: SlotShape, prompts: number, slots: number) {
+    this.#pool = pool;
     this.#shape = shape;
     this.#prompts = prompts;
     this.#capacity = slots;
     const size = this.#rowSize(slots) * prompts;
-    this.#buffers = Array.from({ length: 2 * shape.layers }, () => new Float32Array(size));
+    this.#buffers = Array.from({ length: 2 * shape.layers }, () => pool.take(size));
     this.#wrap();
   }
 
@@ -50,7 +77,6 @@ class HostSlots implements Slots {
         buffer.copyWithin(to * size, from * size, (from + 1) * size);
     });
     this.#prompts = places.length;
-    this.#buffers = this.#buffers.map((buffer) => buffer.subarray(0, places.length * size));
     this.#wrap();
   }
 
@@ -69,6 +95,7 @@ class HostSlots implements Slots {
   dispose(): void {
     for (const tensor of this.#tensors) tensor.dispose();
     this.#tensors = [];
+    for (const buffer of this.#buffers) this.#pool.give(buffer);
     this.#buffers = [];
   }
 
@@ -80,7 +107,10 @@ class HostSlots implements Slots {
     const { kvHeads, headDim } = this.#shape;
     const shape = [this.#prompts, kvHeads, this.#capacity, headDim];
     for (const tensor of this.#tensors) tensor.dispose();
-    this.#tensors = this.#buffers.map((buffer) => Tensor.fromArray("float32", shape, buffer));
+    const size = this.#rowSize(this.#capacity) * this.#prompts;
+    this.#tensors = this.#buffers.map((buffer) =>
+      Tensor.fromArray("float32", shape, buffer.subarray(0, size)),
+    );
   }
 
   #moved(buffer: Float32Array, runs: readonly (readonly Run[])[], capacity: number): Float32Array {
@@ -88,7 +118,7 @@ class HostSlots implements Slots {
     const target =
       capacity === this.#capacity
         ? buffer
-        : new Float32Array(this.#rowSize(capacity) * this.#prompts);
+        : this.#pool.take(this.#rowSize(capacity) * this.#prompts);
     runs.forEach((promptRuns, prompt) => {
       for (let head = 0; head < kvHeads; head++) {
         const row = prompt * kvHeads + head;
@@ -102,6 +132,7 @@ class HostSlots implements Slots {
         }
       }
     });
+    if (target !== buffer) this.#pool.give(buffer);
     return target;
   }
 }
@@ -118,6 +149,13 @@ const joinRuns = (slots: readonly number[]): readonly Run[] => {
   return runs;
 };
 
-/** Slots in host memory. */
-export const hostSlots: SlotAllocator = (shape, prompts, slots) =>
-  new HostSlots(shape, prompts, slots);
+/** Slots in host memory, which those that come later have when they are disposed of. */
+export const openHostSlots = (): SlotAllocator => {
+  const pool = new BufferPool();
+  return {
+    allocate: (shape, prompts, slots) => new HostSlots(pool, shape, prompts, slots),
+    dispose: () => {
+      pool.clear();
+    },
+  };
+};

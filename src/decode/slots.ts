@@ -29,5 +29,9 @@ export interface Slots {
   dispose(): void;
 }
 
-/** Makes room for the tokens of some prompts. */
-export type SlotAllocator = (shape: SlotShape, prompts: number, slots: number) => Slots;
+/** Where the slots of one cache after the other come from. */
+export interface SlotAllocator {
+  /** Room for so many tokens of so many prompts. */
+  allocate(shape: SlotShape, prompts: number, slots: number): Slots;
+  dispose(): void;
+}

@@ -1,6 +1,6 @@
 import { MASKED } from "../models/blocks/attention.js";
 import { Tensor } from "../runtime/tensor.js";
-import { hostSlots } from "./host-slots.js";
+import { openHostSlots } from "./host-slots.js";
 import type { SlotAllocator, Slots, SlotShape } from "./slots.js";
 
 /** The sizes of a key-value cache: axes of every layer's keys and values, and beams a prompt. */
@@ -33,20 +33,20 @@ export class TreeCache {
    *
    * The caller writes all their slots before the first `advance`. `steps` is how often that will be called at most.
    *
-   * @param allocate where keys and values lie; by default in host memory
+   * @param allocator where keys and values lie; by default in host memory
    */
   constructor(
     shape: TreeCacheShape,
     lengths: readonly number[],
     steps: number,
-    allocate: SlotAllocator = hostSlots,
+    allocator: SlotAllocator = openHostSlots(),
   ) {
     this.#shape = shape;
     this.#prompts = lengths.length;
     this.#capacity = Math.max(...lengths);
     this.#used = this.#capacity;
     this.#stepsLeft = steps;
-    this.#slots = allocate(shape, lengths.length, this.#capacity);
+    this.#slots = allocator.allocate(shape, lengths.length, this.#capacity);
     this.#mask = new Float32Array(lengths.length * shape.numBeams * this.#capacity).fill(MASKED);
     lengths.forEach((length, prompt) => {
       for (let beam = 0; beam < shape.numBeams; beam++) {

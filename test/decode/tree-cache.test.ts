@@ -121,7 +121,7 @@ test("TreeCache keeps the prompts that stay", (t) => {
 test("TreeCache in a device's memory holds what one in the host's does, and moves it there", async (t) => {
   const { device, copies } = ownMemoryDevice({ canSlice: false });
   const slots = await openDeviceSlots({ ...cpuPlan(1), device }, shape);
-  const cache = new TreeCache(shape, [2, 1, 2], 60, slots.allocate);
+  const cache = new TreeCache(shape, [2, 1, 2], 60, slots);
   const other = new TreeCache(shape, [2, 1, 2], 60);
   const prefix = [1, -1].map((sign) =>
     Float32Array.of(50, 50, 51, 51, 60, 60, 61, 61).map((x) => sign * x),
