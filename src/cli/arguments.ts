@@ -86,8 +86,13 @@ const takenBack = (typed: string, flags: Flags): string | undefined => {
  * begin with a dash. `--no_<switch>` is the opposite of `--<switch>`, of which the last one counts, as transformers'
  * HfArgumentParser has it.
  * Source: argparse of Python 3.10, for a parser whose flags are all long ones.
+ * @param options.endsAtWord whether the first word, and whatever stands behind it, are another program's line
  */
-export const readArguments = (args: readonly string[], flags: Flags): ReadArguments => {
+export const readArguments = (
+  args: readonly string[],
+  flags: Flags,
+  { endsAtWord = false }: { readonly endsAtWord?: boolean } = {},
+): ReadArguments => {
   const canonical: string[] = [];
   const words: string[] = [];
   const off = new Set<string>();
@@ -96,6 +101,10 @@ export const readArguments = (args: readonly string[], flags: Flags): ReadArgume
     const argument = args[i] ?? "";
     if (argument === "--") {
       words.push(...args.slice(i + 1));
+      break;
+    }
+    if (endsAtWord && isValue(argument)) {
+      words.push(...args.slice(i));
       break;
     }
     if (argument === "-h") {

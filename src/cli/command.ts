@@ -1,3 +1,4 @@
+import type { ProcessGroup } from "../distributed/process-group.js";
 import type { ProgressUi } from "../report/progress.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { defaultOf, type FlagFault, type Flags, type ValuesOf } from "../core/flag.js";
@@ -19,6 +20,8 @@ export interface CommandContext {
   readonly note: (text: string) => void;
   /** What stdout can show. */
   readonly terminal: { readonly columns: number; readonly paint: Painter };
+  /** The processes that a launcher has started together with this one: it joins them. @throws {UserError} without an MPI library */
+  readonly joinProcesses: () => Promise<ProcessGroup>;
   /** Requested by the signals that ask to stop, for commands that `finishOnSignal`. */
   readonly interrupt: InterruptSignal;
   /**
@@ -66,7 +69,12 @@ export interface Command<Table extends Flags = Flags> {
   /** The authors' program that this command stands for; its help then marks the flags that are ours. */
   readonly replaces?: string;
   /** What the words are that are no flags; without it there are none. */
-  readonly words?: { readonly name: string; readonly help: string };
+  readonly words?: {
+    readonly name: string;
+    readonly help: string;
+    /** Whether the first of them, and whatever stands behind it, are another program's line. */
+    readonly isProgram?: boolean;
+  };
   /** Command lines with what they do. */
   readonly examples: readonly (readonly [line: string, does: string])[];
   /**
@@ -74,8 +82,8 @@ export interface Command<Table extends Flags = Flags> {
    * process at once.
    */
   readonly finishOnSignal?: boolean;
-  /** Resolves to 1 where the command has worked and something that it started has failed. */
-  run(input: CommandInput<Table>): Promise<1 | undefined | void>;
+  /** Resolves to an exit code where the command has worked and something that it started has failed. */
+  run(input: CommandInput<Table>): Promise<number | undefined | void>;
 }
 
 /** Infers the types of a command's values from its flags, and then forgets them, so that commands fit in one table. */

@@ -8,6 +8,7 @@ import { doctorCommand } from "./commands/doctor.js";
 import { exportCommand } from "./commands/export.js";
 import { forwardCommand } from "./commands/forward.js";
 import { generateCommand } from "./commands/generate.js";
+import { launchCommandOf } from "./commands/launch.js";
 import { mergeCommand } from "./commands/merge.js";
 import { perplexityCommand } from "./commands/perplexity.js";
 import { scoreCommand } from "./commands/score.js";
@@ -17,6 +18,13 @@ import { trainCommand } from "./commands/train.js";
 // What computes is loaded when it is called: help, scores and mistakes need no ONNX Runtime.
 const trainWork = async () => (await import("./train-work.js")).trainWork;
 
+/** The command line that has started this process, without the arguments. */
+const ownProgram = (): readonly string[] => [
+  process.execPath,
+  ...process.execArgv,
+  process.argv[1] ?? "",
+];
+
 /** Every command, in the order in which the help lists them. A line that starts with a flag is one of `train`. */
 export const commands: readonly Command[] = [
   trainCommand({
@@ -24,7 +32,8 @@ export const commands: readonly Command[] = [
     evaluate: async (...given) => (await trainWork()).evaluate(...given),
     analyseDataset: async (...given) => (await trainWork()).analyseDataset(...given),
   }),
-  sweepCommand(() => [process.execPath, ...process.execArgv, process.argv[1] ?? ""]),
+  sweepCommand(ownProgram),
+  launchCommandOf(ownProgram),
   scoreCommand,
   compareCommand,
   forwardCommand(async (...given) => (await import("../runs/run-forward.js")).runForward(...given)),

@@ -10,6 +10,7 @@ import type { Flags } from "../core/flag.js";
 import { buildProgram } from "./help.js";
 import { exitCodeOf, installDebuggerGuard, installInterruptHandlers } from "./interrupt.js";
 import { printError } from "./print-error.js";
+import { findProcesses, silentStream, type Processes } from "./processes.js";
 import { guardOutput } from "./standard-output.js";
 import type { Source } from "./reads.js";
 import { InterruptedError, InterruptSignal } from "../train/interrupt.js";
@@ -87,9 +88,13 @@ const runCommandLine = async (
   surroundings: MainSurroundings & {
     readonly releaseGuard: () => void;
     readonly outputIsLog: () => void;
+    readonly processes: Processes;
   },
 ): Promise<number> => {
-  const { stdout, stderr, environment } = surroundings;
+  const { environment, processes } = surroundings;
+  const { stdout, stderr } = processes.isSilent
+    ? { stdout: silentStream, stderr: silentStream }
+    : surroundings;
   const table = surroundings.commands.map((command) => ({
     ...command,
     flags: { ...command.flags, ...configFlag },
@@ -102,7 +107,11 @@ const runCommandLine = async (
   const startsWithFlag = first?.startsWith("-") === true && !isAboutHira(first);
   const line = startsWithFlag ? ["train", ...argv] : helpLine(argv, table);
   const found = findCommand(line, table);
-  const read = found && readArguments(found.rest, found.command.flags);
+  const read =
+    found &&
+    readArguments(found.rest, found.command.flags, {
+      endsAtWord: found.command.words?.isProgram ?? false,
+    });
   let exitCode = 0;
 
   const run = async (
@@ -127,6 +136,7 @@ const runCommandLine = async (
         paint: painterFor(stdout, environment),
       },
       interrupt,
+      joinProcesses: () => processes.join(),
       outputIsLog: surroundings.outputIsLog,
     };
     try {
@@ -216,18 +226,23 @@ export const main = async (
   const outputIsLog = (): void => {
     log.isAll = true;
   };
+  const processes = findProcesses(environment);
   let exitCode: number;
   try {
     const commands = replaced.commands ?? (await import("./commands.js")).commands;
-    const all = { ...streams, ...replaced, commands, releaseGuard, outputIsLog };
+    const all = { ...streams, ...replaced, commands, releaseGuard, outputIsLog, processes };
     exitCode = await runCommandLine(argv, all);
   } catch (error) {
     // Commander has printed the help or the version by now.
     if (error instanceof CommanderError) exitCode = error.exitCode === 0 ? 0 : 2;
-    else exitCode = printError(error, stderr, painterFor(stderr, environment));
+    else {
+      const prefix = await processes.beforeError();
+      exitCode = printError(error, stderr, painterFor(stderr, environment), prefix);
+    }
   } finally {
     releaseGuard();
   }
+  await processes.leave(exitCode);
   if (replaced.stdout) return exitCode;
   await stdout.flush();
   // A command that has failed has said so already.

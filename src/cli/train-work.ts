@@ -77,14 +77,14 @@ const defaults = Object.fromEntries(
 
 /** What `hira train` does, by the library. */
 export const trainWork: TrainWork = {
-  async train(options, ui, interrupt) {
+  async train(options, ui, interrupt, group) {
     const record = {
       argv: process.argv.slice(2),
       flags: options.flags,
       defaults,
       originalFlags: originalFlags(options),
     };
-    await runTraining(options, record, ui, interrupt);
+    await runTraining(options, record, ui, interrupt, group);
   },
   async evaluate(options, ui, interrupt, columns) {
     const flagsOf = (replaced: Parameters<typeof originalFlags>[1]) =>

@@ -6,6 +6,7 @@ export const flagGroups = [
   "Checkpoints and evaluation",
   "Decoding",
   "Device",
+  "Processes",
   "Files and output",
 ] as const;
 

@@ -32,6 +32,8 @@ export interface GenerateOptions {
   readonly stop?: AbortSignal | undefined;
   /** What an earlier call has found, by prompt number; a batch of which all is known is not decoded again. */
   readonly known?: ReadonlyMap<number, readonly Sequence[]>;
+  /** Which of the batches are decoded here: every `size`-th from the `rank`-th on; the others' prompts get no sequences. Default: all. */
+  readonly share?: { readonly rank: number; readonly size: number } | undefined;
   /** Is told what a batch has found, by prompt number, and waited for. */
   readonly onBatch?: (found: ReadonlyMap<number, readonly Sequence[]>) => Promise<void>;
   readonly onProgress?: (progress: GenerateProgress) => void;
@@ -80,6 +82,7 @@ export const generate = async ({
   signal,
   stop,
   known = new Map(),
+  share = { rank: 0, size: 1 },
   onBatch,
   onProgress,
 }: GenerateOptions): Promise<readonly (readonly Sequence[])[]> => {
@@ -97,13 +100,14 @@ export const generate = async ({
     batchTokens,
     newSlots: beams * mostNewTokens(prompts, settings),
   });
-  for (const rows of batches) {
+  for (const [index, rows] of batches.entries()) {
     if (rows.every((row) => known.has(row))) {
       for (const row of rows) found[row] = known.get(row) ?? [];
       finished += rows.length;
       onProgress?.({ finished, total });
       continue;
     }
+    if (index % share.size !== share.rank) continue;
     stop?.throwIfAborted();
     const results = await decodeBatch(
       engine,

@@ -65,6 +65,8 @@ export interface RunFacts {
   readonly argv: readonly string[];
   /** The flags by their names on the command line, with their effective values. */
   readonly flags: Readonly<Record<string, string | number | boolean | null>>;
+  /** How many processes train together. Default: 1. */
+  readonly processes?: number;
   /** By purpose, such as `adapter`, `data_order`. */
   readonly seeds: Readonly<Record<string, number>>;
   /** The model's folder, and SHA-256 of its files by name; see hashModelFiles. */
@@ -135,12 +137,25 @@ export const describeHost = (onnxruntime: string): HostFacts => ({
  * @throws {UserError} if it cannot be written
  */
 export const writeRunJson = (runFolder: string, facts: RunFacts): Promise<void> => {
-  const { startedAt, argv, flags, seeds, model, tokenizerHash, data, code, host, device } = facts;
+  const {
+    startedAt,
+    argv,
+    flags,
+    processes = 1,
+    seeds,
+    model,
+    tokenizerHash,
+    data,
+    code,
+    host,
+    device,
+  } = facts;
   const json = {
     format,
     started_at: startedAt.toISOString(),
     argv,
     flags,
+    processes,
     seeds,
     model,
     tokenizer_hash: tokenizerHash ?? null,
@@ -155,6 +170,7 @@ export const writeRunJson = (runFolder: string, facts: RunFacts): Promise<void> 
 /** What run.json says of a run, for comparison with one that is to go on from it. */
 export interface RecordedRun {
   readonly flags: JsonObject;
+  readonly processes: number;
   /** SHA-256 by name of the model's files. */
   readonly modelHashes: JsonObject;
   readonly tokenizerHash: string | undefined;
@@ -192,6 +208,7 @@ export const readRecordedRun = async (runFolder: string): Promise<RecordedRun> =
   const { tokenizer_hash: tokenizerHash } = json;
   return {
     flags: objectIn(json, "flags", path),
+    processes: typeof json.processes === "number" ? json.processes : 1,
     modelHashes: objectIn(objectIn(json, "model", path), "sha256", path),
     tokenizerHash: typeof tokenizerHash === "string" ? tokenizerHash : undefined,
     data: objectIn(json, "data", path),

@@ -8,6 +8,7 @@ import { readLines } from "../core/json-lines.js";
 import { isJsonObject } from "../core/json.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
 import { generate, type GenerateOptions } from "../decode/generate.js";
+import { soloGroup, type ProcessGroup } from "../distributed/process-group.js";
 import type { Sequence } from "../decode/search.js";
 import { modelFile } from "../models/model-files.js";
 import { openAppendFile } from "../report/append-file.js";
@@ -96,6 +97,29 @@ const readKept = async (path: string): Promise<ReadonlyMap<number, readonly Sequ
   return found;
 };
 
+const noFiles = (): Promise<void> => Promise.resolve();
+
+/** Decodes this process's share of the batches; process 0 gets all that is found. `known` is what that one has kept. */
+const answerShare = async (
+  { known = new Map(), ...options }: Omit<GenerateOptions, "signal" | "stop" | "onProgress">,
+  group: ProcessGroup,
+  events: Pick<GenerateOptions, "signal" | "stop" | "onBatch" | "onProgress"> = {},
+): Promise<readonly (readonly Sequence[])[]> => {
+  if (group.size === 1) return generate({ ...options, ...events, known });
+  const [rows = []] = await group.gather([...known.keys()]);
+  const { rank, size } = group;
+  const found = await generate({
+    ...options,
+    ...events,
+    known: new Map(rows.map((row) => [row, known.get(row) ?? []])),
+    share: { rank, size },
+  });
+  const all = await group.gather(found);
+  return found.map(
+    (_, row) => all.map((each) => each[row] ?? []).find((each) => each.length > 0) ?? [],
+  );
+};
+
 /**
  * Decodes as `generate` does, and keeps what is found beside `path` until the caller has written that: a batch at a time, on
  * the disk before the next one begins, in `<path>.<job>.partial`, which no program takes for a file of answers.
@@ -117,6 +141,7 @@ export const generateKeeping = async (
     stopStrings,
     ui,
     interrupt,
+    group = soloGroup,
   }: {
     readonly path: string;
     readonly told: string;
@@ -125,11 +150,14 @@ export const generateKeeping = async (
     readonly stopStrings: readonly string[];
     readonly ui: ProgressUi;
     readonly interrupt: InterruptSignal;
+    /** The processes that answer together; process 0 alone keeps and writes. */
+    readonly group?: ProcessGroup | undefined;
   },
 ): Promise<{
   readonly sequences: readonly (readonly Sequence[])[];
   readonly done: () => Promise<void>;
 }> => {
+  if (group.rank > 0) return { sequences: await answerShare(options, group), done: noFiles };
   const job = await nameOfJob(answerer, options, stopStrings);
   const partial = `${path}.${job.slice(0, 8)}.partial`;
   const known = await readKept(partial);
@@ -147,9 +175,7 @@ export const generateKeeping = async (
     // A line that was cut off must not swallow the next one.
     await file.append("\n");
     const sequences = await interrupt.during(activities.answering, () =>
-      generate({
-        ...options,
-        known,
+      answerShare({ ...options, known }, group, {
         signal: interrupt.hurry,
         stop: interrupt.stop,
         onBatch: async (found) => {
@@ -159,8 +185,9 @@ export const generateKeeping = async (
           for (const row of found.keys()) if (!known.has(row)) kept++;
         },
         onProgress: ({ finished }) => {
-          progress.advance(finished - shown);
-          shown = finished;
+          const all = Math.min(finished * group.size, total);
+          progress.advance(all - shown);
+          shown = all;
         },
       }),
     );

@@ -1,3 +1,4 @@
+import type { ProcessGroup } from "../distributed/process-group.js";
 import type { Planned } from "../runtime/compute-plan.js";
 import type { Compat } from "../core/compat.js";
 import { greedy } from "../datasets/family.js";
@@ -221,8 +222,11 @@ export const answerSet = async (
     write,
     ui,
     interrupt,
+    group,
   }: {
     readonly path: string;
+    /** The processes that answer together; process 0 has all rows. */
+    readonly group?: ProcessGroup | undefined;
     /** @param accuracyPercent where the set is answered by letters */
     readonly write: (rows: readonly PredictionRow[], accuracyPercent?: number) => Promise<void>;
     readonly ui: ProgressUi;
@@ -234,7 +238,9 @@ export const answerSet = async (
   const { member, name } = dataset;
   const { compat } = settings;
   const batch = Math.max(1, Math.floor(settings.batch / member.evaluationBatchDivisor));
+  const isFollower = group !== undefined && group.rank > 0;
   if (answersByLetters(dataset, settings)) {
+    if (isFollower) return [];
     const found = await answerByLetters(questions, predictor, { path, batch, ui, interrupt });
     await write(found.rows, found.accuracyPercent);
     await found.done();
@@ -254,8 +260,18 @@ export const answerSet = async (
       batch,
       seed: settings.seed ?? DEFAULT_SEED,
     },
-    { path, told: name, unit: "rows", answerer: predictor.answerer, stopStrings, ui, interrupt },
+    {
+      path,
+      told: name,
+      unit: "rows",
+      answerer: predictor.answerer,
+      stopStrings,
+      ui,
+      interrupt,
+      group,
+    },
   );
+  if (isFollower) return [];
   const answers = rows.map((row, i) => {
     const best = sequences[i]?.[0];
     const tokens = best?.tokens ?? [];

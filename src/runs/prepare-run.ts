@@ -188,6 +188,7 @@ export const prepareRun = async (
     startedAt,
     argv: record.argv,
     flags: record.flags,
+    processes: options.processes ?? 1,
     seeds: { adapter: seed, data_order: options.compat.has("seed") ? DEFAULT_SEED : seed },
     model: {
       folder: base.folder.path,

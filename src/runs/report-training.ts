@@ -1,3 +1,4 @@
+import type { ProcessGroup } from "../distributed/process-group.js";
 import type { Planned } from "../runtime/compute-plan.js";
 import { join } from "node:path";
 import type { Adapter } from "../peft/adapter.js";
@@ -43,6 +44,8 @@ export interface ReportedTraining {
   /** The training's session, where a check has made it already. */
   readonly session: LossSession | undefined;
   readonly runFolder: string;
+  /** The processes that train together. */
+  readonly group: ProcessGroup;
   /** The checkpoint to go on from. */
   readonly resumeFrom: Checkpoint | undefined;
   readonly ui: ProgressUi;
@@ -182,6 +185,7 @@ export const trainWithReports = async (job: ReportedTraining): Promise<TrainingR
       readWeights: (folder) => readTrainedWeights(folder, base, adapter, store),
       events,
       interrupt,
+      group: job.group,
     });
     if (result.interrupted) return result;
     const { trainSeconds, steps, totalSteps, meanLoss } = result;

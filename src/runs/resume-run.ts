@@ -118,11 +118,25 @@ const flagFaults = (
     // A run of an earlier version did not know every flag, and did as the default says.
     const [now, then] = [found[name], name in recorded ? recorded[name] : defaults[name]];
     if (isLonger && lengthFlags.has(name)) return [];
+    if (name === "grad_acc") return [];
     if (freeFlags.has(name) || quoteJson(now) === quoteJson(then)) return [];
     const areFiles = [now, then].every((x) => typeof x === "string" && isDatasetFile(x));
     if (name === "dataset" && areFiles) return [];
     return [`--${name}: found ${quoteJson(now)}, expected ${quoteJson(then)}`];
   });
+};
+
+/** Other processes may go on with a run, as long as an update has the same micro-batches: --grad_acc times processes. */
+const updateFaults = ({ flags, processes = 1 }: RunFacts, recorded: RecordedRun): string[] => {
+  const now = Number(flags.grad_acc ?? 1) * processes;
+  const then = Number(recorded.flags.grad_acc ?? 1) * recorded.processes;
+  if (now === then) return [];
+  const expected = then % processes === 0 ? String(then / processes) : undefined;
+  const of = (count: number): string =>
+    count === 1 ? "one process" : `${String(count)} processes`;
+  return [
+    `--grad_acc: found ${quoteJson(flags.grad_acc)} in ${of(processes)}, expected ${expected ?? `${String(then)} micro-batches an update, which do not go into ${of(processes)}`}${recorded.processes === processes ? "" : ` (that run had ${quoteJson(recorded.flags.grad_acc)} in ${of(recorded.processes)})`}`,
+  ];
 };
 
 /** The command line that goes on with a run. */
@@ -221,6 +235,7 @@ export const requireSameRun = (
   const faults = [
     ...flagFaults(facts.flags, recorded.flags, options),
     ...precisionFaults(facts, recorded),
+    ...updateFaults(facts, recorded),
     ...fileFaults(facts, recorded),
   ];
   if (faults.length > 0)
@@ -243,6 +258,7 @@ export const describeSurroundings = (facts: RunFacts, { recorded }: ResumedRun):
     ["onnxruntime", host.onnxruntime, recorded.host.onnxruntime],
     ["processor", host.cpu, recorded.host.cpu],
     ["device", deviceWords(device), deviceWords(recorded.device)],
+    ["processes", facts.processes ?? 1, recorded.processes],
     ["cores", host.cores, recorded.host.cores],
     ["--threads", facts.flags.threads, recorded.flags.threads],
   ];

@@ -1,3 +1,6 @@
+import { threadsEach } from "../distributed/threads-each.js";
+import { soloGroup, type ProcessGroup } from "../distributed/process-group.js";
+import { followTraining, requireSameEverywhere } from "./follow-training.js";
 import { planned, type Planned } from "../runtime/compute-plan.js";
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
@@ -100,21 +103,31 @@ const continueRun = async (
  * With `adapter` the parameters start as they stand in one that was trained, and what it is counts in place of the flags.
  * With `resumeFromCheckpoint` a run that was stopped goes on in its folder, to the bits it would have had without the stop.
  * More updates than it had make it longer: they follow the schedule of all of them.
+ * In a group of processes this is what process 0 does, and the others help it: see followTraining.
  * Resolves to the run folder. A signal ends the run with a checkpoint and without answers.
  * @throws {UserError} on what the person can mend; nothing is written before model, data and flags have been checked
  */
-export const runTraining = (
+export const runTraining = async (
   options: TrainingRunOptions,
   record: RunRecord,
   ui: ProgressUi,
   interrupt: InterruptSignal,
-): Promise<string> => planned(options, (asked) => train(asked, record, ui, interrupt));
+  group: ProcessGroup = soloGroup,
+): Promise<string> => {
+  const threads = options.threads ?? (await threadsEach(group));
+  return planned({ ...options, threads, processes: group.size }, async (asked) => {
+    if (group.rank === 0) return train(asked, record, ui, interrupt, group);
+    await followTraining(asked, record, ui, interrupt, group);
+    return asked.outputFolder;
+  });
+};
 
 const train = async (
   asked: TrainingRunOptions & Planned,
   askedRecord: RunRecord,
   ui: ProgressUi,
   interrupt: InterruptSignal,
+  group: ProcessGroup,
 ): Promise<string> => {
   const { resumeFromCheckpoint, outputFolder, adapter } = asked;
   // A run that goes on has its adapter in its checkpoint: what it was started from may be gone.
@@ -144,6 +157,7 @@ const train = async (
     if (!resumed) await requireFolderToBe(outputFolder);
     if (hasAnswers(options.dataset)) findDataset(options.dataset);
     const prepared = await prepareRun(peftType, options, record, ui, start);
+    await requireSameEverywhere(group, prepared.facts);
     const { trainable, all } = countParameters(prepared.base, prepared.adapter);
     ui.line(trainableLine(trainable, all));
     interrupt.throwIfRequested();
@@ -157,7 +171,10 @@ const train = async (
     const { runFolder } = opened;
     ui.line(`Run folder: ${runFolder}`);
     const resumeFrom = resumed?.checkpoint;
-    const job = { ...prepared, session, options, record, runFolder, resumeFrom, ui, interrupt };
+    const job = {
+      ...{ ...prepared, session, options, record, runFolder, resumeFrom },
+      ...{ ui, interrupt, group },
+    };
     await finishRun(job);
     return runFolder;
   } finally {
@@ -260,6 +277,7 @@ const answerTest = async (
     ui,
     interrupt,
     runFolder,
+    group,
   }: ReportedTraining & { readonly options: TrainingRunOptions & Planned },
   to: {
     readonly path: string;
@@ -275,7 +293,7 @@ const answerTest = async (
     options,
   );
   try {
-    return await answerSet(questions, predictor, options, { ...to, ui, interrupt });
+    return await answerSet(questions, predictor, options, { ...to, ui, interrupt, group });
   } catch (error) {
     if (error instanceof InterruptedError) ui.line(`To go on: ${resumeCommand(runFolder)}`);
     throw error;

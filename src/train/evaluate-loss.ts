@@ -2,6 +2,7 @@ import { buildBatch, type Batch, type BatchLayout } from "../datasets/build-batc
 import type { EncodedRow } from "../datasets/encoded-rows.js";
 import { planBatches } from "../datasets/plan-batches.js";
 import { likeliestClass, type Classified } from "./class-figures.js";
+import { soloGroup, type ProcessGroup } from "../distributed/process-group.js";
 import type { LossSession } from "./loss-session.js";
 
 /** The rows that a loss is computed of, how they are batched, and what is averaged. */
@@ -36,30 +37,45 @@ export function* evaluationBatches({
   }
 }
 
+/** What was said of a batch's rows, and what they are. */
+interface BatchAnswers {
+  /** Which batch it is. */
+  readonly place: number;
+  readonly predicted: readonly number[];
+  readonly truth: readonly number[];
+}
+
 /** The loss over the validation rows, and where these have classes, what was said of them. */
 export interface LossEvaluation {
   readonly loss: number;
   readonly classified: Omit<Classified, "classes"> | undefined;
 }
 
-/** The validation loss. @throws the reason of `signal`, once it is aborted */
+/**
+ * The validation loss: process r of n computes every n-th batch, and all have the result.
+ *
+ * @throws the reason of `signal`, once it is aborted
+ */
 export const evaluateLoss = async (
   session: LossSession,
   options: EvaluationOptions,
   {
     signal,
     onProgress,
+    group = soloGroup,
   }: {
+    readonly group?: ProcessGroup | undefined;
     readonly signal?: AbortSignal | undefined;
     /** Called with the rows that are done, first with none. */
     readonly onProgress?: (rows: number) => void;
   } = {},
 ): Promise<LossEvaluation> => {
-  const predicted: number[] = [];
-  const truth: number[] = [];
-  let [total, weight, rows] = [0, 0, 0];
+  const said: BatchAnswers[] = [];
+  let [total, weight, rows, index] = [0, 0, 0, 0];
   onProgress?.(rows);
   for (const batch of evaluationBatches(options)) {
+    const place = index++;
+    if (place % group.size !== group.rank) continue;
     const { loss, labelLogits } = await session.run(batch, 1 / Math.max(1, batch.labelledTokens), {
       signal,
     });
@@ -70,14 +86,21 @@ export const evaluateLoss = async (
     const { classes } = batch;
     if (labelLogits && classes) {
       const count = labelLogits.length / batch.batch;
-      truth.push(...classes);
-      for (let row = 0; row < batch.batch; row++)
-        predicted.push(likeliestClass(labelLogits, row * count, count));
+      const predicted = Array.from({ length: batch.batch }, (_, row) =>
+        likeliestClass(labelLogits, row * count, count),
+      );
+      said.push({ place, predicted, truth: [...classes] });
     }
-    onProgress?.(rows);
+    onProgress?.(Math.min(rows * group.size, options.rows.length));
   }
+  const sums = Float64Array.of(total, weight);
+  await group.sum(sums);
+  const all = (await group.gather(said)).flat().sort((a, b) => a.place - b.place);
+  const predicted = all.flatMap((each) => each.predicted);
+  const truth = all.flatMap((each) => each.truth);
+  const [sum = NaN, count = NaN] = sums;
   return {
-    loss: total / weight,
+    loss: sum / count,
     classified: truth.length > 0 ? { predicted, truth } : undefined,
   };
 };

@@ -7,7 +7,7 @@ export interface MicroBatchOptions {
   readonly rows: readonly EncodedRow[];
   /** Rows a micro-batch. */
   readonly batch: number;
-  /** Micro-batches an update. */
+  /** Micro-batches an update, in all processes together. */
   readonly gradAcc: number;
   readonly layout: BatchLayout;
   readonly padId: number;
@@ -23,7 +23,7 @@ export interface MicroBatchOptions {
  */
 export interface MicroBatches {
   readonly batchesPerEpoch: number;
-  /** The micro-batches of update `step`, from 0. */
+  /** The micro-batches of update `step`, from 0; process r of n computes every n-th of them from the r-th on. */
   ofStep(step: number): readonly Batch[];
   /** Where the data stand after `steps` updates: the epoch under way and its batches already used. */
   positionAfter(steps: number): { readonly epoch: number; readonly batch: number };

@@ -4,7 +4,7 @@ import type { Adapter } from "../peft/adapter.js";
 import type { EvaluationOptions } from "./evaluate-loss.js";
 import { planMicroBatches, type MicroBatches } from "./micro-batches.js";
 import type { TrainingData } from "./loaded-data.js";
-import { dataSeed, type TrainingSettings } from "./training-settings.js";
+import { dataSeed, microBatchesOf, type TrainingSettings } from "./training-settings.js";
 
 /** The batches of a run. Its flags and rows alone decide them, so that another program can be given the same ones. */
 export interface RunBatches {
@@ -19,14 +19,14 @@ export const planRunBatches = (
   data: TrainingData,
   adapter: Adapter,
 ): RunBatches => {
-  const { compat, batch, gradAcc, shuffle, evalStrategy } = settings;
+  const { compat, batch, shuffle, evalStrategy } = settings;
   const { padId, validation } = data;
   const seed = dataSeed(settings);
   const layout = layoutOf(data.layout, adapter, compat);
   const train = planMicroBatches({
     rows: data.train,
     batch,
-    gradAcc,
+    gradAcc: microBatchesOf(settings),
     layout,
     padId,
     orderOf: (epoch) =>

@@ -1,5 +1,6 @@
 import { UserError } from "../core/errors.js";
 import { listRows } from "../core/row-names.js";
+import type { ProcessGroup } from "../distributed/process-group.js";
 import type { StepMetrics } from "../report/metrics.js";
 import { peakMemoryBytes } from "../runtime/memory.js";
 import { clipFactor, type AdamW } from "./adamw.js";
@@ -22,16 +23,20 @@ export interface Updater {
   readonly session: LossSession;
   readonly optimizer: AdamW;
   readonly sparsifier: Sparsifier | undefined;
+  /** The processes that share the micro-batches. */
+  readonly group: ProcessGroup;
 }
 
 /**
  * One update: gradients of its micro-batches added up, clipped, and given to AdamW.
  *
+ * The update's micro-batches are shared out among the processes; every one of them knows all, so that each can divide by the labels
+ * of all, and their sums of gradients need no more than to be added up.
  * Resolves to its metrics; `signal` aborts it while the weights are what they were.
  * @throws {UserError} on a loss or gradient that is not finite, naming the step and its rows
  */
 export const runUpdate = async (
-  { settings, schedule, batches, store, session, optimizer, sparsifier }: Updater,
+  { settings, schedule, batches, store, session, optimizer, sparsifier, group }: Updater,
   { step, savedStep }: Pick<TrainingState, "step" | "savedStep">,
   signal?: AbortSignal,
 ): Promise<StepMetrics> => {
@@ -39,21 +44,24 @@ export const runUpdate = async (
   const micro = batches.ofStep(step);
   const labelled = micro.reduce((sum, { labelledTokens }) => sum + labelledTokens, 0);
   clearGradients(store);
-  let loss = 0;
+  const loss = Float64Array.of(0);
   for (const [microBatch, batch] of micro.entries()) {
+    if (microBatch % group.size !== group.rank) continue;
     const count = settings.compat.has("loss-mean") ? batch.labelledTokens * micro.length : labelled;
     const run = await session.run(batch, 1 / Math.max(1, count), {
       signal,
       draw: { seed: dataSeed(settings), step, microBatch },
     });
-    loss += run.loss;
+    loss[0] = (loss[0] ?? 0) + run.loss;
   }
+  await sumOfAll(group, store, loss);
+  const [sum = NaN] = loss;
   sparsifier?.prepareGradients();
   const gradNorm = await optimizer.gradientNorm();
-  if (!Number.isFinite(loss) || !Number.isFinite(gradNorm))
+  if (!Number.isFinite(sum) || !Number.isFinite(gradNorm))
     throw notFinite({
       step: step + 1,
-      loss,
+      loss: sum,
       gradNorm,
       rows: micro.flatMap(({ rows }) => rows),
       savedStep,
@@ -63,7 +71,7 @@ export const runUpdate = async (
   sparsifier?.afterUpdate(step + 1);
   return {
     step: step + 1,
-    loss,
+    loss: sum,
     gradNorm,
     lr,
     tokens: micro.reduce((sum, { tokens }) => sum + tokens, 0),
@@ -72,6 +80,21 @@ export const runUpdate = async (
     peakMemoryBytes: peakMemoryBytes(),
     ...(sparsifier && { sparsity: sparsifier.achieved }),
   };
+};
+
+/** Adds up what the processes have found: the loss, and the gradients in the flat buffers of the store. */
+const sumOfAll = async (
+  group: ProcessGroup,
+  { groups, device }: ParameterStore,
+  loss: Float64Array,
+): Promise<void> => {
+  if (group.size === 1) return;
+  await group.sum(loss);
+  for (const { gradients } of groups) {
+    const flat = device.read(gradients) as Float32Array;
+    await group.sum(flat);
+    if (device.place !== "host") device.write(gradients, flat);
+  }
 };
 
 const notFinite = ({

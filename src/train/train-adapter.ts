@@ -8,6 +8,7 @@ import { AdamW } from "./adamw.js";
 import { classFigures, type Classified } from "./class-figures.js";
 import { readCheckpoint, type Checkpoint, type RunPosition } from "./checkpoint.js";
 import { shouldStopEarly, type EvaluationRecord } from "./early-stop.js";
+import { soloGroup, type ProcessGroup } from "../distributed/process-group.js";
 import { evaluateLoss, type EvaluationOptions } from "./evaluate-loss.js";
 import {
   activities,
@@ -88,6 +89,11 @@ export interface TrainingJob {
   /** Reads them back from a checkpoint's folder. */
   readonly readWeights: (folder: string) => Promise<void>;
   readonly events: TrainingEvents;
+  /**
+   * The processes that train together; default: this one alone. Process 0 has the run folder, and what it starts from or loads
+   * the others get.
+   */
+  readonly group?: ProcessGroup | undefined;
   readonly interrupt?: InterruptSignal | undefined;
 }
 
@@ -141,7 +147,8 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
       opened.push(resource);
       return resource;
     });
-    return await finish(trainer, await trainLoop(trainer, startingState(job.resumeFrom?.state)));
+    const start = await shareStart(trainer, startingState(job.resumeFrom?.state));
+    return await finish(trainer, await trainLoop(trainer, start));
   } finally {
     for (const resource of opened) resource.dispose();
   }
@@ -187,6 +194,7 @@ const openTrainer = async (
   const sparsifier = sparsity && createSparsifier(sparsity, store, totalSteps);
   if (resumeFrom) await restoreParameters(resumeFrom, store, job.readWeights);
   const { runFolder, writeWeights } = job;
+  const { group = soloGroup } = job;
   const started = performance.now();
   const secondsBefore = resumeFrom?.state.trainSeconds ?? 0;
   return {
@@ -199,6 +207,7 @@ const openTrainer = async (
     session,
     optimizer,
     sparsifier,
+    group,
     evaluator,
     checkpoints:
       runFolder === undefined
@@ -208,15 +217,57 @@ const openTrainer = async (
   };
 };
 
+/** Where all processes begin: at the state, the values and the moments of process 0. */
+const shareStart = async (
+  { group, store }: Trainer,
+  state: TrainingState,
+): Promise<TrainingState> => {
+  if (group.size === 1) return state;
+  const [first = state] = await group.gather(state);
+  await shareTensors(group, store, ["values", "m", "v"]);
+  return first;
+};
+
+/** Gives every process the flat buffers of process 0, and its frozen parameters. */
+const shareTensors = async (
+  group: ProcessGroup,
+  { device, groups, values, gradients }: ParameterStore,
+  names: readonly ("values" | "m" | "v")[],
+): Promise<void> => {
+  if (group.size === 1) return;
+  const frozen = [...values].flatMap(([name, tensor]) => (gradients.has(name) ? [] : [tensor]));
+  for (const tensor of [...groups.flatMap((each) => names.map((name) => each[name])), ...frozen]) {
+    const elements = device.read(tensor);
+    await group.broadcast(elements, 0);
+    if (device.place !== "host") device.write(tensor, elements);
+  }
+};
+
+/** The signal that ends the run, as all processes see it between two updates: whichever of them it has reached. */
+const askToStop = async ({ group, job }: Trainer): Promise<InterruptName | undefined> => {
+  const own = job.interrupt?.requested;
+  if (group.size === 1) return own;
+  return (await group.gather(own ?? null)).find((name) => name !== null) ?? undefined;
+};
+
+/** What the loop has come to. */
+interface Reached {
+  readonly state: TrainingState;
+  readonly interrupted: InterruptName | undefined;
+}
+
 /** The updates that are left, with their evaluations and checkpoints, until all are done, or early stopping or a signal ends them. */
-const trainLoop = async (trainer: Trainer, start: TrainingState): Promise<TrainingState> => {
-  const { job, plan, settings, schedule } = trainer;
+const trainLoop = async (trainer: Trainer, start: TrainingState): Promise<Reached> => {
+  const { job, plan, settings, schedule, group } = trainer;
   const { interrupt, events } = job;
+  // What one process gives up, the others would wait for.
+  const hurry = group.size === 1 ? interrupt?.hurry : undefined;
   let state = awaitsEvaluation(trainer, start) ? await evaluateAndSave(trainer, start) : start;
   // A run that had stopped early before it was killed has nothing left to train.
   const stopsEarly = (): boolean => shouldStopEarly(state.evaluations, settings.earlyStopPatience);
-  while (state.step < plan.totalSteps && interrupt?.requested === undefined && !stopsEarly()) {
-    const metrics = await unlessInterrupted(job, () => runUpdate(trainer, state, interrupt?.hurry));
+  let stop = await askToStop(trainer);
+  while (state.step < plan.totalSteps && stop === undefined && !stopsEarly()) {
+    const metrics = await unlessInterrupted(job, () => runUpdate(trainer, state, hurry));
     if (!metrics) break;
     const at = {
       epoch: metrics.step / plan.stepsPerEpoch,
@@ -225,8 +276,9 @@ const trainLoop = async (trainer: Trainer, start: TrainingState): Promise<Traini
     state = afterUpdate(state, metrics, at);
     await events.step(metrics, at.epoch, at.nextLearningRate);
     if (isEvaluationStep(plan, state.step)) state = await evaluateAndSave(trainer, state);
+    stop = await askToStop(trainer);
   }
-  return state;
+  return { state, interrupted: group.size === 1 ? interrupt?.requested : stop };
 };
 
 /** What `work` comes to; undefined where the first signal has ended it. @throws what else ends it */
@@ -260,7 +312,7 @@ const evaluateAndSave = async (trainer: Trainer, state: TrainingState): Promise<
 
 /** The state after an evaluation on the validation rows. */
 const evaluate = async (
-  { job, plan, evaluator }: Trainer,
+  { job, plan, evaluator, group }: Trainer,
   state: TrainingState,
 ): Promise<TrainingState> => {
   if (!evaluator) return state;
@@ -270,7 +322,8 @@ const evaluate = async (
   const epoch = step / plan.stepsPerEpoch;
   const begun = performance.now();
   const { loss, classified: said } = await evaluateLoss(evaluator.session, evaluator.options, {
-    signal: job.interrupt?.stop,
+    signal: group.size === 1 ? job.interrupt?.stop : undefined,
+    group,
     onProgress: (done) => {
       job.events.validating(done, rows.length);
     },
@@ -308,9 +361,11 @@ const save = async (
 };
 
 /** Saves what no evaluation has saved, and loads the best checkpoint. */
-const finish = async (trainer: Trainer, reached: TrainingState): Promise<TrainingResult> => {
-  const { job, plan, checkpoints } = trainer;
-  const interrupted = job.interrupt?.requested;
+const finish = async (
+  trainer: Trainer,
+  { state: reached, interrupted }: Reached,
+): Promise<TrainingResult> => {
+  const { job, plan, checkpoints, group, store } = trainer;
   const { best } = reached.evaluations;
   // Without evaluations there is no best checkpoint: the last weights are the result, and are not thrown away.
   const lastIsResult = !interrupted && best === undefined;
@@ -323,6 +378,7 @@ const finish = async (trainer: Trainer, reached: TrainingState): Promise<Trainin
   const trainSeconds = trainer.trainSeconds();
   const reload = !interrupted && best !== undefined && checkpoints !== undefined;
   if (reload && best.step !== state.step) await loadBest(job, checkpoints.runFolder, best.step);
+  if (!interrupted) await shareTensors(group, store, ["values"]);
   return {
     steps: state.step,
     totalSteps: plan.totalSteps,

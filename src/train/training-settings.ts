@@ -12,6 +12,8 @@ import {
 export interface TrainingSettings {
   readonly batch: number;
   readonly gradAcc: number;
+  /** How many processes train together, each on `gradAcc` micro-batches of an update; default 1. */
+  readonly processes?: number | undefined;
   readonly epoch: number;
   /** Updates, in place of `epoch`. */
   readonly maxSteps: number | undefined;
@@ -48,16 +50,23 @@ export interface TrainingPlan extends EvaluationPlan {
   readonly warmupSteps: number;
 }
 
+/** Micro-batches of an update, in all processes together. */
+export const microBatchesOf = ({
+  gradAcc,
+  processes = 1,
+}: Pick<TrainingSettings, "gradAcc" | "processes">): number => gradAcc * processes;
+
 /** How many updates a run has, and when it evaluates. */
 export const planTraining = (settings: TrainingSettings, rows: number): TrainingPlan => {
-  const { batch, gradAcc, epoch, maxSteps, evalStrategy, evalSteps, warmup } = settings;
+  const { batch, epoch, maxSteps, evalStrategy, evalSteps, warmup } = settings;
+  const perUpdate = microBatchesOf(settings);
   const batchesPerEpoch = Math.ceil(rows / batch);
-  const totalSteps = maxSteps ?? countTotalSteps(epoch, batchesPerEpoch, gradAcc);
+  const totalSteps = maxSteps ?? countTotalSteps(epoch, batchesPerEpoch, perUpdate);
   return {
     batchesPerEpoch,
     totalSteps,
     warmupSteps: warmup,
-    stepsPerEpoch: countStepsPerEpoch(batchesPerEpoch, gradAcc),
+    stepsPerEpoch: countStepsPerEpoch(batchesPerEpoch, perUpdate),
     strategy: evalStrategy,
     everySteps: evalStrategy === "steps" ? resolveEvalSteps(evalSteps, totalSteps) : 1,
   };

@@ -1,4 +1,5 @@
 import type { ProgressUi } from "../../report/progress.js";
+import { soloGroup, type ProcessGroup } from "../../distributed/process-group.js";
 import { readDeepSpeedConfig, type DeepSpeedConfig } from "../../distributed/ds-config.js";
 import type { InterruptSignal } from "../../train/interrupt.js";
 import { defineCommand, type Command } from "../command.js";
@@ -10,7 +11,12 @@ import { readTrainOptions, type TrainOptions } from "../train-options.js";
 /** What the library does for `hira train`; `interrupt` asks to finish the step, save, and return. */
 export interface TrainWork {
   /** Trains, loads the best checkpoint, answers the test split. */
-  train(options: TrainOptions, ui: ProgressUi, interrupt: InterruptSignal): Promise<void>;
+  train(
+    options: TrainOptions,
+    ui: ProgressUi,
+    interrupt: InterruptSignal,
+    group: ProcessGroup,
+  ): Promise<void>;
   /** --ckpt: answers a test split with what a run has trained. @param columns that a table may take */
   evaluate(
     options: TrainOptions,
@@ -23,13 +29,16 @@ export interface TrainWork {
 }
 
 /** The --ds_config of the options, checked against them; undefined where none is given, or nothing is trained. */
-const readDsConfig = async (options: TrainOptions): Promise<DeepSpeedConfig | undefined> =>
+const readDsConfig = async (
+  options: TrainOptions,
+  processes: number,
+): Promise<DeepSpeedConfig | undefined> =>
   options.dsConfig === undefined || options.ckpt !== undefined || options.datasetAnalysis
     ? undefined
     : readDeepSpeedConfig(options.dsConfig, {
         batch: options.batch,
         gradAcc: options.gradAcc,
-        processes: 1,
+        processes,
         lr: options.lr,
         weightDecay: options.weightDecay,
         warmup: options.warmup,
@@ -65,13 +74,16 @@ export const trainCommand = (work: TrainWork): Command =>
       given,
       typed,
       modelFolder,
-      context: { ui, interrupt, outputIsLog, terminal },
+      context: { ui, interrupt, outputIsLog, terminal, joinProcesses },
       faults,
       throwFaults,
     }) {
       const options = { ...readTrainOptions(values, { given, typed }, faults), modelFolder };
       throwFaults();
-      const deepSpeed = await readDsConfig(options);
+      // The length of rows and the like are looked at by one process.
+      const trains = options.ckpt === undefined && !options.datasetAnalysis;
+      const group = trains ? await joinProcesses() : soloGroup;
+      const deepSpeed = await readDsConfig(options, group.size);
       for (const warning of deepSpeed?.warnings ?? []) ui.warn(warning);
       const run: TrainOptions =
         deepSpeed === undefined
@@ -79,7 +91,7 @@ export const trainCommand = (work: TrainWork): Command =>
           : { ...options, precision: deepSpeed.precision, deepSpeed };
       if (!run.datasetAnalysis) outputIsLog();
       if (run.datasetAnalysis) await work.analyseDataset(run, ui, terminal.columns);
-      else if (run.ckpt === undefined) await work.train(run, ui, interrupt);
+      else if (run.ckpt === undefined) await work.train(run, ui, interrupt, group);
       else await work.evaluate(run, ui, interrupt, terminal.columns);
     },
   });

@@ -1,0 +1,151 @@
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { cp, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import test, { type ExecutionContext } from "ava";
+import { copyAsKilled, prepareRuns, resultsOf, runFolderIn } from "../support/resumed-runs.js";
+import { runHira } from "../support/run-hira.js";
+import { hiraProgram, startHira } from "../support/start-hira.js";
+
+const version = spawnSync("mpirun", ["--version"], { encoding: "utf8" });
+const hasMpi = !version.error;
+const isOpenMpi = hasMpi && /Open MPI/.test(version.stdout);
+/** A test that needs an MPI launcher; where there is none it is skipped, and says so. */
+const withMpi = hasMpi ? test.serial : test.serial.skip;
+if (!hasMpi)
+  process.stderr.write("Skipped: tests of several processes need mpirun (openmpi-bin or mpich)\n");
+
+const steps = (count: number): readonly string[] => [
+  ...["--lr=1e-3", "--r_ab=2", "--eval_strategy=steps", "--eval_steps=20", "--log_steps=1000"],
+  `--max_steps=${String(count)}`,
+];
+
+const launch = (t: ExecutionContext, processes: number, argv: readonly string[]) =>
+  startHira(t, ["launch", `--num_gpus=${String(processes)}`, "train_hira.py", ...argv]);
+
+const succeed = async (
+  t: ExecutionContext,
+  processes: number,
+  argv: readonly string[],
+): Promise<string> => {
+  const { code, out, err } =
+    processes === 1 ? await runHira(...argv) : await launch(t, processes, argv).ended;
+  t.is(code, 0, err);
+  return runFolderIn(out);
+};
+
+interface Figures {
+  readonly loss: number;
+  readonly grad_norm?: number;
+}
+
+const figuresOf = async (runFolder: string): Promise<readonly Figures[]> => {
+  const text = await readFile(join(runFolder, "metrics.jsonl"), "utf8");
+  return text
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Figures)
+    .filter(({ loss }) => typeof loss === "number");
+};
+
+const largestDifference = (found: readonly Figures[], expected: readonly Figures[]): number =>
+  Math.max(...found.map(({ loss }, i) => Math.abs(loss / (expected[i]?.loss ?? NaN) - 1)));
+
+for (const method of ["hira", "lora", "fft"])
+  withMpi(`two processes train ${method} on the micro-batches of one, to its losses`, async (t) => {
+    const { flags } = await prepareRuns(t);
+    const argv = [`--peft_type=${method}`, ...flags, ...steps(50)];
+    const one = await figuresOf(await succeed(t, 1, [...argv, "--grad_acc=4"]));
+    const two = await figuresOf(await succeed(t, 2, [...argv, "--grad_acc=2"]));
+    t.is(two.length, one.length);
+    const [first, expected] = [two[0], one[0]];
+    t.true(Math.abs((first?.loss ?? NaN) / (expected?.loss ?? NaN) - 1) < 1e-6);
+    t.true(Math.abs((first?.grad_norm ?? NaN) / (expected?.grad_norm ?? NaN) - 1) < 1e-6);
+    t.true(largestDifference(two, one) < 2e-5, String(largestDifference(two, one)));
+  });
+
+withMpi(
+  "two runs of two processes have the same bits, and so has one that was stopped",
+  async (t) => {
+    const { flags } = await prepareRuns(t);
+    const argv = ["--peft_type=hira", ...flags, ...steps(60), "--grad_acc=2"];
+    const first = await succeed(t, 2, argv);
+    const second = await succeed(t, 2, argv);
+    t.deepEqual(await resultsOf(second), await resultsOf(first));
+    const stopped = launch(t, 2, [...argv, "--max_steps=4000"]);
+    const timer = setInterval(() => {
+      const folder = runFolderIn(stopped.printed.out);
+      if (folder === "" || !existsSync(join(folder, "checkpoint-20"))) return;
+      clearInterval(timer);
+      stopped.child.kill("SIGTERM");
+    }, 5);
+    const { code, out } = await stopped.ended;
+    t.is(code, 143);
+    t.regex(out, /Stopped after \d+ of 4000 steps; to go on: /);
+  },
+);
+
+withMpi("a run of two processes goes on in one, and one of one in two", async (t) => {
+  const { flags, folder } = await prepareRuns(t);
+  const argv = ["--peft_type=hira", ...flags, ...steps(40)];
+  const whole = await succeed(t, 1, [...argv, "--grad_acc=2"]);
+  for (const [before, after] of [
+    [2, 1],
+    [1, 2],
+  ] as const) {
+    const run = before === 1 ? whole : await succeed(t, before, [...argv, "--grad_acc=1"]);
+    const copy = await copyAsKilled(run, join(folder, `${String(before)}-to-${String(after)}`), 20);
+    const goesOn = [`--grad_acc=${String(2 / after)}`, `--resume_from_checkpoint=${copy}`];
+    await succeed(t, after, [...argv, ...goesOn]);
+    const difference = largestDifference(await figuresOf(copy), await figuresOf(whole));
+    t.true(difference < 2e-5, String(difference));
+  }
+  const copy = await copyAsKilled(whole, join(folder, "other"), 20);
+  const { code, err } = await runHira(...argv, "--grad_acc=1", `--resume_from_checkpoint=${copy}`);
+  t.is(code, 2);
+  t.regex(err, /--grad_acc: found 1 in one process, expected 2/);
+});
+
+withMpi("a process that finds other data ends all, and says which differs in what", async (t) => {
+  const { flags, folder } = await prepareRuns(t);
+  const other = join(folder, "other.jsonl");
+  await cp(join(folder, "validation.jsonl"), other);
+  // Each process is started with a line of its own: process 1 reads other rows from the same place on its host.
+  const rank = ["--peft_type=hira", ...flags, ...steps(5), "--output_folder=unused"];
+  const lines = [rank, [...rank, `--dataset=${other}`]].flatMap((argv, i) => [
+    ...(i > 0 ? [":"] : []),
+    ...["-n", "1", process.execPath, "--import=tsx", hiraProgram, "train", ...argv],
+  ]);
+  const root = process.getuid?.() === 0 && isOpenMpi ? ["--allow-run-as-root"] : [];
+  const { status, stderr } = spawnSync("mpirun", [...root, ...lines], { encoding: "utf8" });
+  t.is(status, 2);
+  t.regex(stderr, /process 0 of 2.*Cannot train in several processes/);
+  t.regex(stderr, /the data: found .* in process 1, expected process 0's/);
+});
+
+withMpi("what all processes find wrong is said once, with the exit code of one", async (t) => {
+  const { code, err } = await launch(t, 2, ["--peft_type=hara"]).ended;
+  t.is(code, 2);
+  t.is(err.match(/found "hara"/g)?.length, 1);
+});
+
+test("hira launch prints the line that it would start", async (t) => {
+  const { code, out } = await runHira(
+    ...["launch", "--dry_run", "--launcher=openmpi", "--num_gpus=2", "./train_hira.py", "--lr=1"],
+  );
+  t.is(code, 0);
+  t.regex(out, /^mpirun .*-n 2 --host localhost:2 .* train --lr=1\n$/);
+});
+
+test("hira launch refuses what does not go together", async (t) => {
+  for (const [argv, message] of [
+    [["--include=a", "--num_gpus=2", "x"], /--include beside --num_nodes and --num_gpus/],
+    [["--include=a", "x"], /found no host a, expected one of localhost/],
+    [["--num_nodes=2", "x"], /--num_nodes=2: found 1 host, expected as many at least/],
+    [[], /found no program, expected one behind the launcher's flags/],
+  ] as const) {
+    const { code, err } = await runHira("launch", "--launcher=openmpi", ...argv);
+    t.is(code, 2);
+    t.regex(err, message);
+  }
+});
