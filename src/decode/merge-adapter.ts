@@ -1,4 +1,5 @@
-import { elementCount } from "../core/dtype.js";
+import { dtypes, elementCount } from "../core/dtype.js";
+import { countNonFinite, narrowFloat32 } from "../core/half.js";
 import { UserError } from "../core/errors.js";
 import type { Value } from "../graph/op.js";
 import {
@@ -12,19 +13,25 @@ import { replaceWeights, type FrozenWeights } from "../models/weights/frozen-wei
 import { moduleWeight, type Adapter } from "../peft/adapter.js";
 import { unties } from "../peft/modules-to-save.js";
 import { formOf, type VirtualTokenMethod } from "../peft/method.js";
-import type { Tensor } from "../runtime/tensor.js";
+import { Tensor } from "../runtime/tensor.js";
 import type { LiveAdapter } from "./decode-graph.js";
 import { openMergedLayers } from "./merged-layers.js";
 
+/** The number type of merged linear layers; tables are float32. */
+export type MergedType = "float32" | "bfloat16" | "float16";
+
 /**
- * Bytes that the merged weights of an adapter take: float32 copies of its targets. Infinity for virtual tokens, which no
- * weights can hold.
+ * Bytes that the merged weights of an adapter take: copies of its targets. Infinity for virtual tokens, which no weights can hold.
  */
-export const mergedBytes = ({ method, targets }: Adapter): number => {
+export const mergedBytes = (
+  { method, targets }: Adapter,
+  dtype: MergedType = "float32",
+): number => {
   if (method.kind === "virtual") return Infinity;
   if (method.kind === "full") return 0;
   return targets.reduce(
-    (sum, { inFeatures, outFeatures }) => sum + 4 * elementCount([outFeatures, inFeatures]),
+    (sum, { inFeatures, outFeatures, table }) =>
+      sum + dtypes[table ? "float32" : dtype].bytes * elementCount([outFeatures, inFeatures]),
     0,
   );
 };
@@ -41,12 +48,14 @@ export const unmergeable = ({ name }: VirtualTokenMethod): UserError =>
  * whole in its place.
  *
  * `values` are the adapter's parameters by name; under full fine-tuning they are the weights. Nothing is written to `weights`.
+ * @param dtype what linear layers are rounded to; one that float16 cannot hold stays in float32
  * @throws {UserError} on virtual tokens
  */
 export const mergeAdapter = async (
   weights: FrozenWeights,
   adapter: Adapter,
   values: ReadonlyMap<string, Tensor>,
+  dtype: MergedType = "float32",
 ): Promise<FrozenWeights> => {
   const { method, targets } = adapter;
   if (method.kind === "full") return replaceWeights(weights, values);
@@ -66,7 +75,8 @@ export const mergeAdapter = async (
   try {
     for (const module of targets) {
       const { merged: result } = await layers.run(module);
-      if (result) merged.set(`${module.path}.weight`, result);
+      if (result)
+        merged.set(`${module.path}.weight`, module.table ? result : rounded(result, dtype));
     }
   } finally {
     layers.dispose();
@@ -76,6 +86,15 @@ export const mergeAdapter = async (
     if (value) merged.set(name, value);
   }
   return replaceWeights(weights, merged);
+};
+
+/** A float32 tensor in another type, in place of it. */
+const rounded = (tensor: Tensor, dtype: MergedType): Tensor => {
+  if (dtype === "float32") return tensor;
+  const narrow = narrowFloat32(tensor.data as Float32Array, dtype);
+  if (dtype === "float16" && countNonFinite(dtype, narrow) > 0) return tensor;
+  tensor.dispose();
+  return Tensor.fromArray(dtype, tensor.shape, narrow);
 };
 
 /**
@@ -88,8 +107,9 @@ export const mergedModel = async (
   model: Model,
   weights: FrozenWeights,
   { adapter, values }: LiveAdapter,
+  dtype?: MergedType,
 ): Promise<{ readonly model: Model; readonly weights: FrozenWeights }> => {
-  const merged = await mergeAdapter(weights, adapter, values);
+  const merged = await mergeAdapter(weights, adapter, values, dtype);
   if (!unties(adapter, model)) return { model, weights: merged };
   const untied = model.untied();
   const head = weightOf(requireHead(untied));

@@ -11,7 +11,7 @@ import type { LiveAdapter } from "./decode-graph.js";
 import type { TellCheck } from "../train/device-check.js";
 import { checkDecoding, describeDecodingCheck, requireDecoding } from "./device-check.js";
 import { ModelEngine, type EngineOptions } from "./engine.js";
-import { mergedBytes, mergedModel } from "./merge-adapter.js";
+import { mergedBytes, mergedModel, type MergedType } from "./merge-adapter.js";
 
 /** A base model with or without an adapter, and the memory that decoding may take. */
 export interface OpenEngineOptions extends Omit<EngineOptions, "weights" | "live"> {
@@ -29,7 +29,8 @@ export interface OpenEngineOptions extends Omit<EngineOptions, "weights" | "live
  * An adapter is merged into float32 weights where they fit into `memoryBytes`; else every step computes it. Then weights in
  * half precision are widened, and packed ones unpacked, once where that fits too; else every step does so. Last, the session
  * repacks its weights if a second copy fits: steps take 10 to 20 % less (SmolLM2-135M, 16 prompts, 4 beams and 1, one thread).
- * The values computed are the same, up to float32 rounding.
+ * The values computed are the same, up to float32 rounding. On a device whose memory is its own, and in a precision of 16 bits, what is
+ * stored in 16 bits stays so, and merged layers are rounded to them, as its products round them.
  * @throws {UserError} where the device is checked, and decodes otherwise than the CPU
  */
 export const openEngine = async ({
@@ -40,12 +41,12 @@ export const openEngine = async ({
   tellCheck,
   ...options
 }: OpenEngineOptions): Promise<ModelEngine> => {
-  const ready = await readyModel({ model, weights, adapted, memoryBytes });
+  const { plan } = options;
+  const ready = await readyModel({ model, weights, adapted, memoryBytes, plan });
   const all = [...ready.weights.names].reduce(
     (sum, name) => sum + bytesOf(ready.weights.typeOf(name)),
     0,
   );
-  const { plan } = options;
   const create = (asked: ComputePlan | undefined): Promise<ModelEngine> =>
     ModelEngine.create({
       prepack: all <= memoryBytes - ready.spentBytes,
@@ -70,26 +71,35 @@ export const openEngine = async ({
   return engine;
 };
 
+/** What layers are merged into: where a device copies weights into its memory, what its products read. */
+const mergedTypeOf = (plan: ComputePlan | undefined): MergedType => {
+  if (!plan || plan.device.place === "host" || plan.precision === "fp32") return "float32";
+  return plan.precision === "fp16" ? "float16" : "bfloat16";
+};
+
 /**
  * A model with its adapter for running it many times: merged where that fits into `memoryBytes`, and its weights widened where
- * that fits too.
+ * that fits too; see openEngine for what of it stays in 16 bits.
  */
 export const readyModel = async ({
   model,
   weights,
   adapted,
   memoryBytes = process.availableMemory() / 2,
-}: Pick<OpenEngineOptions, "model" | "weights" | "adapted" | "memoryBytes">): Promise<{
+  plan,
+}: Pick<OpenEngineOptions, "model" | "weights" | "adapted" | "memoryBytes" | "plan">): Promise<{
   readonly model: Model;
   readonly weights: FrozenWeights;
   /** The adapter, where it is not merged. */
   readonly live: LiveAdapter | undefined;
   readonly spentBytes: number;
 }> => {
-  const merges = adapted !== undefined && mergedBytes(adapted.adapter) <= memoryBytes;
-  const run = merges ? await mergedModel(model, weights, adapted) : { model, weights };
-  const spentOnMerging = merges ? mergedBytes(adapted.adapter) : 0;
-  const wide = widenWithin(run.weights, memoryBytes - spentOnMerging);
+  const dtype = mergedTypeOf(plan);
+  const bytes = adapted ? mergedBytes(adapted.adapter, dtype) : 0;
+  const merges = adapted !== undefined && bytes <= memoryBytes;
+  const run = merges ? await mergedModel(model, weights, adapted, dtype) : { model, weights };
+  const spentOnMerging = merges ? bytes : 0;
+  const wide = widenWithin(run.weights, memoryBytes - spentOnMerging, dtype);
   return {
     model: run.model,
     weights: wide.weights,
@@ -98,14 +108,19 @@ export const readyModel = async ({
   };
 };
 
-/** The weights with those in half precision and in packed codes as float32, if all of them together fit into `memoryBytes`. */
+/**
+ * The weights with those in half precision and in packed codes as float32, if all of them together fit into `memoryBytes`; where layers
+ * are merged into a half type, as they are.
+ */
 const widenWithin = (
   weights: FrozenWeights,
   memoryBytes: number,
+  dtype: MergedType,
 ): { readonly weights: FrozenWeights; readonly spentBytes: number } => {
+  if (dtype !== "float32") return { weights, spentBytes: 0 };
   const narrow = [...weights.names].filter((name) => {
-    const { dtype, codec } = weights.typeOf(name);
-    return codec !== undefined || dtype === "bfloat16" || dtype === "float16";
+    const type = weights.typeOf(name);
+    return type.codec !== undefined || type.dtype === "bfloat16" || type.dtype === "float16";
   });
   const bytes = narrow.reduce(
     (sum, name) => sum + bytesOf({ dtype: "float32", shape: weights.typeOf(name).shape }),

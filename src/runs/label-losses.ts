@@ -51,6 +51,7 @@ export const openLikelihood = async (
     model: base.folder.model,
     weights: base.weights,
     adapted,
+    plan,
   });
   const most = (size: (row: EncodedRow) => number): number =>
     rows.reduce((largest, row) => Math.max(largest, size(row)), 1);

@@ -1,12 +1,22 @@
 import { fileURLToPath } from "node:url";
 import test from "ava";
+import { narrowFloat32 } from "../../src/core/half.js";
+import type { Precision } from "../../src/core/precision.js";
 import { randomStream } from "../../src/core/random.js";
 import { generate } from "../../src/decode/generate.js";
 import { ModelEngine } from "../../src/decode/engine.js";
+import { readyModel } from "../../src/decode/open-engine.js";
 import { defaultDecodeSettings } from "../../src/decode/settings.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
-import { openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
+import {
+  openFrozenWeights,
+  replaceWeights,
+  type FrozenWeights,
+} from "../../src/models/weights/frozen-weights.js";
 import { cpuPlan } from "../../src/runtime/compute-plan.js";
+import type { Device } from "../../src/runtime/device.js";
+import { cpuDevice } from "../../src/runtime/devices/cpu.js";
+import { Tensor } from "../../src/runtime/tensor.js";
 import { buildAdapter } from "../../src/peft/build-adapter.js";
 import { defaultAdapterSettings } from "../support/adapter-settings.js";
 import { drawnStore, loadTinyBase } from "../support/adapted-model.js";
@@ -43,6 +53,41 @@ test("decoding moves ids and masks to a device and candidates back, whatever bec
   }
   own.dispose();
   cpu.dispose();
+});
+
+test("a device is given merged layers in the 16 bits of its products, and the file's 16 bits as they are", async (t) => {
+  const base = await loadTinyBase();
+  const settingsOf = { ...defaultAdapterSettings, targetModules: "q_proj,lm_head" };
+  const adapter = buildAdapter("lora", base.model, settingsOf, new Set());
+  const adapted = { adapter, values: drawnStore(adapter, base).values };
+  const half = Tensor.fromArray("bfloat16", [8], new Uint16Array(8).fill(0x3f80));
+  const weights = replaceWeights(base.weights, new Map([["model.norm.weight", half]]));
+  const { device } = ownMemoryDevice({ canSlice: true });
+  const ready = async (place: Device, precision: Precision) =>
+    (
+      await readyModel({
+        ...base,
+        weights,
+        adapted,
+        plan: { device: place, precision, threads: 1 },
+      })
+    ).weights;
+  const [query, head, norm] = [
+    "model.layers.0.self_attn.q_proj.weight",
+    "lm_head.weight",
+    "model.norm.weight",
+  ];
+  const wide = await ready(device, "fp32");
+  const narrow = await ready(device, "bf16");
+  const types = (of: FrozenWeights) => [query, head, norm].map((name) => of.typeOf(name).dtype);
+  t.deepEqual(types(wide), ["float32", "float32", "float32"]);
+  t.deepEqual(types(narrow), ["bfloat16", "float32", "bfloat16"]);
+  t.deepEqual(types(await ready(device, "fp16")), ["float16", "float32", "bfloat16"]);
+  t.deepEqual(types(await ready(cpuDevice, "bf16")), types(wide));
+  t.deepEqual(
+    narrow.tensor(query).data,
+    narrowFloat32(wide.tensor(query).data as Float32Array, "bfloat16"),
+  );
 });
 
 test("a device has the keys and values of a trained prefix in front of its prompts", async (t) => {
