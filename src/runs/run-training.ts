@@ -116,18 +116,19 @@ export const runTraining = async (
 ): Promise<string> => {
   const threads = options.threads ?? (await threadsEach(group));
   return planned({ ...options, threads, processes: group.size }, async (asked) => {
-    if (group.rank === 0) return train(asked, record, ui, interrupt, group);
+    if (group.rank === 0) return trainOn(asked, record, ui, interrupt, group);
     await followTraining(asked, record, ui, interrupt, group);
     return asked.outputFolder;
   });
 };
 
-const train = async (
+/** The same where the device is open already; its owner disposes of it. */
+export const trainOn = async (
   asked: TrainingRunOptions & Planned,
   askedRecord: RunRecord,
   ui: ProgressUi,
   interrupt: InterruptSignal,
-  group: ProcessGroup,
+  group: ProcessGroup = soloGroup,
 ): Promise<string> => {
   const { resumeFromCheckpoint, outputFolder, adapter } = asked;
   // A run that goes on has its adapter in its checkpoint: what it was started from may be gone.
