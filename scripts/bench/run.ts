@@ -2,6 +2,7 @@
 import { didYouMean, messageOf, UserError } from "../../src/core/errors.js";
 import type { Bench } from "./bench.js";
 import { decodeBench } from "./decode.js";
+import { devicesBench } from "./devices.js";
 import { memoryBench } from "./memory.js";
 import { stepBench } from "./step.js";
 
@@ -9,6 +10,7 @@ const benches: Readonly<Record<string, Bench>> = {
   step: stepBench,
   decode: decodeBench,
   memory: memoryBench,
+  devices: devicesBench,
 };
 
 const [name, ...argv] = process.argv.slice(2);

@@ -38,13 +38,15 @@ const INITIAL_STD = 0.05;
  * Writes a Llama folder (config.json, model.safetensors) with random weights: matrices normal(0, 0.05), norms one.
  *
  * Each tensor has its own stream of random numbers, named after it, so its values depend on (seed, name, shape) alone.
+ * @param sizes in place of the demo's
  */
 export const writeRandomModel = async (
   folder: string,
   seed: number,
   vocabularySize: number,
+  sizes: Partial<Record<keyof typeof demoConfig, number>> = {},
 ): Promise<void> => {
-  const config = { ...demoConfig, vocab_size: vocabularySize };
+  const config = { ...demoConfig, ...sizes, vocab_size: vocabularySize };
   await writeFileAtomically(join(folder, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
   const tensors = parseConfig(config, "the demo's config").tensors;
   await writeSafetensors(

@@ -35,6 +35,14 @@ export const cpuPlan = (threads?: number): ComputePlan => ({
   threads,
 });
 
+/** Where each precision is computed, for a person who has chosen another device. */
+const devicesOf: Readonly<Record<Precision, string>> = {
+  fp32: "every device",
+  bf16: "--device=openvino on a processor with avx512_bf16 or amx_bf16, and --device=cuda",
+  mixed: "--device=openvino on a processor with avx512_bf16 or amx_bf16, and --device=cuda",
+  fp16: "--device=cuda",
+};
+
 /** Opens what a person asks for. The caller disposes of the device. @throws {UserError} if it cannot start, or lacks the precision */
 export const openPlan = async (choice: ComputeChoice): Promise<ComputePlan> => {
   const { device: name = "auto", deviceDir, precision = "fp32", threads } = choice;
@@ -42,8 +50,8 @@ export const openPlan = async (choice: ComputeChoice): Promise<ComputePlan> => {
   if (!device.precisions.includes(precision)) {
     device.dispose();
     throw new UserError(
-      `Cannot compute in --precision=${precision} on --device=${device.name}: expected ${device.precisions.join(" or ")}`,
-      "Choose one of these, or another --device",
+      `Cannot compute in --precision=${precision} on --device=${device.name} (${device.description}): expected ${device.precisions.join(" or ")}`,
+      `${precision} is for ${devicesOf[precision]}; hira doctor shows what this machine has`,
     );
   }
   return { device, precision, threads };
