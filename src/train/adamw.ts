@@ -3,6 +3,7 @@ import { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import { cpuPlan, openGraph, type ComputePlan } from "../runtime/compute-plan.js";
 import type { Device } from "../runtime/device.js";
+import type { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 import { requirePlaceOf, type ParameterGroup, type ParameterStore } from "./parameters.js";
 
@@ -169,7 +170,9 @@ const openAllAtOnce = async (
     "sum",
     squares.reduce((x, y) => sums.add(x, y), sums.scalar(0, "float32")),
   );
-  const [update, sum] = [await openGraph(plan, updates), await openGraph(plan, sums)];
+  // Nothing here can be fused; looking for it takes a second for 300 parameters.
+  const open = (graph: Graph): Promise<Session> => openGraph(plan, graph, { optimization: "none" });
+  const [update, sum] = [await open(updates), await open(sums)];
   const named = (name: string, tensorOf: (piece: Piece) => Tensor): Record<string, Tensor> =>
     Object.fromEntries(pieces.map((piece, i) => [`${name}.${String(i)}`, tensorOf(piece)]));
   const gradients = named("g", ({ g }) => g);
