@@ -82,15 +82,19 @@ export const planned = <Options extends ComputeChoice, T>(
 ): Promise<T> => withPlan(options, (plan) => work({ ...options, plan }));
 
 /** How a graph's session is made, beside what the plan says. */
-export type OpenGraphOptions = Omit<SessionOptions, "model" | "precision" | "threads">;
+export interface OpenGraphOptions extends Omit<SessionOptions, "model" | "precision" | "threads"> {
+  /** Whether the runtime is told the shape of every value, see encodeOnnx. Its fusions that ask for shapes act then. Default false. */
+  readonly shapes?: boolean;
+}
 
 /** A session of a graph, in the form that the plan's device computes. @throws what Device.createSession throws */
 export const openGraph = (
   { device, precision, threads }: ComputePlan,
   graph: Graph,
-  options: OpenGraphOptions = {},
+  { shapes = false, ...options }: OpenGraphOptions = {},
 ): Promise<Session> => {
   const lowered = lower(graph, device.hasKernel);
   const ready = device.rewrite?.(lowered) ?? lowered;
-  return device.createSession({ ...options, model: encodeOnnx(ready), precision, threads });
+  const model = encodeOnnx(ready, { shapes });
+  return device.createSession({ ...options, model, precision, threads });
 };

@@ -89,6 +89,8 @@ export interface OnnxModel {
   readonly initializers: readonly OnnxTensor[];
   readonly inputs: readonly OnnxPort[];
   readonly outputs: readonly OnnxPort[];
+  /** Of values that are neither inputs nor outputs, where the file says their shapes. */
+  readonly values: readonly OnnxPort[];
 }
 
 const readAttribute = (
@@ -147,5 +149,6 @@ export const readOnnx = (bytes: Uint8Array): OnnxModel => {
     initializers: messages(graph, 5).map(readTensor),
     inputs: messages(graph, 11).map(readPort),
     outputs: messages(graph, 12).map(readPort),
+    values: messages(graph, 13).map(readPort),
   };
 };

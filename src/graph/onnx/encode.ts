@@ -19,9 +19,13 @@ const IR_VERSION = 9;
  *
  * Weights become external initializers at the location "weights"; the session supplies their memory by name.
  * The nodes stand in the order that makes ONNX Runtime keep little alive, see executionOrder.
+ * With `shapes` the file says the shape of every value, with our names for sizes: a runtime infers less of them.
  * Source: onnx.proto.
  */
-export const encodeOnnx = (graph: Graph): Uint8Array => {
+export const encodeOnnx = (
+  graph: Graph,
+  { shapes = false }: { readonly shapes?: boolean } = {},
+): Uint8Array => {
   const names = new Map<number, string>();
   const name = (value: Value): string => names.get(value.id) ?? `v${String(value.id)}`;
   for (const table of [graph.inputs, graph.weights, graph.outputs])
@@ -44,6 +48,9 @@ export const encodeOnnx = (graph: Graph): Uint8Array => {
       ),
     ...[...graph.inputs].map(([key, value]) => messageField(11, encodeValueInfo(key, value))),
     ...[...graph.outputs].map(([key, value]) => messageField(12, encodeValueInfo(key, value))),
+    ...(shapes ? graph.nodes.flatMap(({ outputs }) => outputs) : [])
+      .filter(({ id }) => !names.has(id))
+      .map((value) => messageField(13, encodeValueInfo(name(value), value))),
   ];
   return Buffer.concat([
     integerField(1, IR_VERSION),

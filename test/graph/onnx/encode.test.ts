@@ -30,6 +30,19 @@ test("encodeOnnx writes inputs and outputs with their names, dtypes, and sizes b
   );
 });
 
+test("encodeOnnx writes the shape of every value between inputs and outputs where it is asked to", (t) => {
+  const g = new Graph();
+  const x = g.input("x", "float32", ["batch", "seq", 3]);
+  g.output("y", g.exp(g.reshape(x, ["batch*seq", 3])));
+  t.deepEqual(readOnnx(encodeOnnx(g)).values, []);
+  const { nodes, values } = readOnnx(encodeOnnx(g, { shapes: true }));
+  const reshaped = nodes.find(({ opType }) => opType === "Reshape");
+  t.deepEqual(
+    values.filter(({ dataType }) => dataType === 1),
+    [{ name: reshaped?.outputs[0] ?? "", dataType: 1, dims: ["batch*seq", 3] }],
+  );
+});
+
 test("encodeOnnx writes weights as external initializers of their full length, and only constants that are read", (t) => {
   const g = new Graph();
   const weight = g.weight("model.weight", "bfloat16", [128256, 4096]);
