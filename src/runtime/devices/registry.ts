@@ -2,6 +2,7 @@ import { didYouMean, UserError } from "../../core/errors.js";
 import { deviceNames, type Device, type DeviceName } from "../device.js";
 import { cpuDevice } from "./cpu.js";
 import { openCuda } from "./cuda.js";
+import { openOpenVino } from "./openvino.js";
 
 /** Which device, and where its libraries are. */
 export interface OpenDeviceOptions {
@@ -30,7 +31,7 @@ const notHere =
 /** A line a provider. */
 const openers: Readonly<Record<DeviceName, OpenDevice>> = {
   cpu: () => Promise.resolve(cpuDevice),
-  openvino: notHere("openvino", "OpenVINO's libraries"),
+  openvino: openOpenVino,
   cuda: (options) => openCuda(options),
   webgpu: notHere(
     "webgpu",

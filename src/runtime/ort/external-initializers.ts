@@ -28,10 +28,11 @@ const fixed64 = 1;
 const delimited = 2;
 const fixed32 = 5;
 
-type Field = readonly [number: number, value: bigint | Uint8Array];
+/** A field of a protobuf message: its number, and a number's bits or the bytes of what is longer. */
+export type Field = readonly [number: number, value: bigint | Uint8Array];
 
-/** The fields of one protobuf message; nothing below it is read. */
-function* fields(bytes: Uint8Array): Generator<Field> {
+/** The fields of one protobuf message; nothing below it is read. @throws {RangeError} on bytes that are none */
+export function* fields(bytes: Uint8Array): Generator<Field> {
   let at = 0;
   const readVarint = (): bigint => {
     let value = 0n;
@@ -59,7 +60,8 @@ function* fields(bytes: Uint8Array): Generator<Field> {
   }
 }
 
-const submessages = (bytes: Uint8Array, number: number): Uint8Array[] => {
+/** The bytes of every field `number` of a message. */
+export const submessages = (bytes: Uint8Array, number: number): Uint8Array[] => {
   const found: Uint8Array[] = [];
   for (const [n, value] of fields(bytes))
     if (n === number && typeof value !== "bigint") found.push(value);
