@@ -1,4 +1,6 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import type { Device } from "../../src/runtime/device.js";
 
 /** Which of a session's nodes ran on the CPU provider, from ONNX Runtime's profile. */
 export interface Placement {
@@ -49,3 +51,25 @@ export const readPlacement = (path: string): Placement => {
   }
   return { nodes, copies, onCpu: [...onCpu].sort(), shapes: [...shapes].sort() };
 };
+
+/** A device whose sessions write profiles into a folder, and what those that were disposed of have written, taken out of it. */
+export const profiledDevice = (
+  device: Device,
+  folder: string,
+): { readonly device: Device; readonly takePlacements: () => readonly Placement[] } => ({
+  device: {
+    ...device,
+    createSession: (options) =>
+      device.createSession({ ...options, profile: join(folder, "session") }),
+  },
+  takePlacements: () =>
+    readdirSync(folder)
+      .filter((name) => name.startsWith("session"))
+      .sort()
+      .map((name) => {
+        const path = join(folder, name);
+        const placement = readPlacement(path);
+        rmSync(path);
+        return placement;
+      }),
+});

@@ -1,4 +1,3 @@
-import { readdirSync, rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +8,9 @@ import { openCuda, type CudaDevice } from "../../../src/runtime/devices/cuda.js"
 import { openDevice } from "../../../src/runtime/devices/registry.js";
 import { Tensor } from "../../../src/runtime/tensor.js";
 import { buildOpGraph, opCases, opsWithoutForm } from "../../../scripts/gpu-check/op-graph.js";
-import { readPlacement } from "../../../scripts/gpu-check/placement.js";
+import { profiledDevice } from "../../../scripts/gpu-check/placement.js";
+import { loadModel, randomBatch, trainSteps } from "../../../scripts/gpu-check/training.js";
+import { peftFixture } from "../../support/adapter-base.js";
 import { makeTempFolder } from "../../support/temp-folder.js";
 import {
   addCudaLibraries,
@@ -175,9 +176,51 @@ withStandIn("runs whose outputs stay on the card wait for nothing, and others on
   device.dispose();
 });
 
+withStandIn(
+  "an update of a training waits for its loss and for its norm, and for nothing else",
+  async (t) => {
+    const device = await open();
+    const place = await makeTempFolder(t);
+    const model = await loadModel(peftFixture("base"));
+    const watched = profiledDevice(device, place);
+    const train = async (steps: number): Promise<StandInCounts> => {
+      const before = counts();
+      const { losses } = await trainSteps(
+        model,
+        { device: watched.device, precision: "fp32", threads: 1 },
+        {
+          ...{ method: "hira", rank: 2, rate: 1e-3, checkpointing: false, steps },
+          batchOf: (step) => randomBatch(16, { batch: 2, seq: 6, labelled: 3 }, step),
+        },
+      );
+      t.is(losses.length, steps);
+      const after = counts();
+      const keys = Object.keys(after) as (keyof StandInCounts)[];
+      const differences = keys.map((key): [string, number] => [key, after[key] - before[key]]);
+      return Object.fromEntries(differences) as Record<keyof StandInCounts, number>;
+    };
+    const [two, five] = [await train(2), await train(5)];
+    const perUpdate = (name: keyof StandInCounts): number => (five[name] - two[name]) / 3;
+    t.is(perUpdate("waits"), 2);
+    // The loss and the sum of squares.
+    t.deepEqual([perUpdate("copiesDown"), perUpdate("bytesDown")], [2, 8]);
+    // Ids, labels and what belongs to them, and the scalars of the update.
+    t.true(
+      perUpdate("copiesUp") <= 16 && perUpdate("bytesUp") < 1024,
+      String(perUpdate("bytesUp")),
+    );
+    t.is(five.faults + five.strays, 0);
+    for (const { onCpu, copies, nodes } of watched.takePlacements()) {
+      t.deepEqual({ onCpu, copies }, { onCpu: [], copies: 0 });
+      t.true(nodes > 0);
+    }
+    device.dispose();
+  },
+);
+
 withStandIn("no op's case leaves the card, but for arithmetic on shapes", async (t) => {
   const device = await open();
-  const place = await makeTempFolder(t);
+  const watched = profiledDevice(device, await makeTempFolder(t));
   const shapeOps = new Set<string>();
   let built = 0;
   for (const dtype of ["float32", "bfloat16"] as const)
@@ -187,15 +230,13 @@ withStandIn("no op's case leaves the card, but for arithmetic on shapes", async 
       const { graph, feeds } = buildOpGraph(check, dtype);
       if (opsWithoutForm(graph, device.hasKernel).length > 0) continue;
       const title = `${op} ${check.title}, ${dtype}`;
-      const session = await openGraph({ device, precision: "fp32", threads: 1 }, graph, {
-        profile: join(place, "profile"),
-      });
+      const plan = { device: watched.device, precision: "fp32", threads: 1 } as const;
+      const session = await openGraph(plan, graph);
       const onCard = Object.entries(feeds).map(([name, tensor]) => [name, device.upload(tensor)]);
       await session.run(Object.fromEntries(onCard) as Record<string, Tensor>, {}, { sync: true });
       session.dispose();
-      const [profile = ""] = readdirSync(place);
-      const { onCpu, copies, shapes } = readPlacement(join(place, profile));
-      rmSync(join(place, profile));
+      const [placement] = watched.takePlacements();
+      const { onCpu = ["no profile"], copies = NaN, shapes = [] } = placement ?? {};
       t.deepEqual({ title, onCpu, copies }, { title, onCpu: [], copies: 0 });
       for (const each of shapes) shapeOps.add(each);
       built++;
