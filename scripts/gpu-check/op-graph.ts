@@ -1,3 +1,4 @@
+import { evaluateDim } from "../../src/core/dim.js";
 import { allocate, elementCount, type DType, type TypedArray } from "../../src/core/dtype.js";
 import {
   bfloat16FromFloat32,
@@ -19,7 +20,6 @@ import { indexingCases } from "../../test/graph/ops/cases/indexing.js";
 import { shapeCases } from "../../test/graph/ops/cases/shapes.js";
 import { sumCases } from "../../test/graph/ops/cases/sums.js";
 import type { TestInput } from "../../test/support/check-gradient.js";
-import { evaluateDim } from "../../test/support/evaluate-dim.js";
 
 /** Dtypes that ops are tried in. */
 export type OpDType = "float32" | "float16" | "bfloat16";

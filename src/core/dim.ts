@@ -75,6 +75,22 @@ export const multiplyDims = (...dims: readonly Dim[]): Dim => {
 export const dimTerms = (dim: Dim): readonly (readonly [number, readonly string[]])[] =>
   [...parse(dim)].map(([key, coefficient]) => [coefficient, key === "" ? [] : key.split("*")]);
 
+/** The number that a dimension stands for where every name has the given size. @throws {RangeError} on a name without one */
+export const evaluateDim = (dim: Dim, sizes: Readonly<Record<string, number>>): number => {
+  let total = 0;
+  for (const [coefficient, names] of dimTerms(dim)) {
+    let product = coefficient;
+    for (const name of names) {
+      const size = sizes[name];
+      if (size === undefined)
+        throw new RangeError(`Cannot evaluate the dimension "${dim}": "${name}" has no size`);
+      product *= size;
+    }
+    total += product;
+  }
+  return total;
+};
+
 /** Whether shapes are equal axis by axis, as expressions: a name equals itself alone. */
 export const sameShape = (a: Shape, b: Shape): boolean =>
   a.length === b.length && a.every((dim, i) => dim === b[i]);

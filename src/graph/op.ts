@@ -64,6 +64,7 @@ export interface Builder {
   div(a: Value, b: Value): Value;
   neg(x: Value): Value;
   exp(x: Value): Value;
+  log(x: Value): Value;
   sqrt(x: Value): Value;
   tanh(x: Value): Value;
   reciprocal(x: Value): Value;
@@ -96,6 +97,7 @@ export interface Builder {
   ): Value;
   reduceSum(x: Value, attrs: Reduction): Value;
   reduceMean(x: Value, attrs: Reduction): Value;
+  reduceMax(x: Value, attrs: Reduction): Value;
   rotaryEmbedding(x: Value, positions: Value, cos: Value, sin: Value): Value;
 }
 

@@ -3,11 +3,11 @@ import {
   addDims,
   broadcastShapes,
   canonicalDim,
+  evaluateDim,
   multiplyDims,
   type Dim,
 } from "../../src/core/dim.js";
 import { randomStream } from "../../src/core/random.js";
-import { evaluateDim } from "../support/evaluate-dim.js";
 
 const names = ["batch", "seq", "past"];
 const sizes = { batch: 3, seq: 5, past: 7 };

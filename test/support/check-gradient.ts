@@ -1,6 +1,6 @@
 import { cpuHasKernel } from "../../src/runtime/devices/cpu.js";
 import type { ExecutionContext } from "ava";
-import type { Shape } from "../../src/core/dim.js";
+import { evaluateDim, type Shape } from "../../src/core/dim.js";
 import { allocate, elementCount, type DType, type TypedArray } from "../../src/core/dtype.js";
 import { randomStream, type RandomStream } from "../../src/core/random.js";
 import { backward } from "../../src/graph/backward.js";
@@ -11,7 +11,6 @@ import { lower } from "../../src/graph/passes/lower.js";
 import { prune } from "../../src/graph/passes/prune.js";
 import { OrtSession } from "../../src/runtime/ort/session.js";
 import { Tensor } from "../../src/runtime/tensor.js";
-import { evaluateDim } from "./evaluate-dim.js";
 
 /** An input of a graph under test: its type there, and its elements. */
 export interface TestInput {

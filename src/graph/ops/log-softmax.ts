@@ -17,4 +17,9 @@ export const logSoftmax: Op<readonly [x: Value], { readonly axis: number }> = {
     const along = g.reduceSum(dy, { axes: [axis], keepdims: true });
     return [g.sub(dy, g.mul(g.exp(outputs[0] as Value), along))];
   },
+  lower(g, [x], { axis }) {
+    const kept = { axes: [axis], keepdims: true };
+    const shifted = g.sub(x, g.reduceMax(x, kept));
+    return [g.sub(shifted, g.log(g.reduceSum(g.exp(shifted), kept)))];
+  },
 };

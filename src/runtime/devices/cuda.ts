@@ -18,7 +18,7 @@ import { OrtSession } from "../ort/session.js";
 import { runtimeVersion } from "../ort/version.js";
 import { nativeOf, Tensor, tensorOfDevice } from "../tensor.js";
 import { deviceFolder } from "./place.js";
-import type { OpenDevice } from "./registry.js";
+import type { OpenDevice } from "./open-device.js";
 
 const half: readonly DType[] = ["float16", "bfloat16"];
 

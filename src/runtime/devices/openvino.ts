@@ -13,7 +13,7 @@ import { Tensor } from "../tensor.js";
 import { cpuHasKernel } from "./cpu.js";
 import { hostMemoryOf } from "./host-memory.js";
 import { deviceFolder, findLibrary } from "./place.js";
-import type { OpenDevice } from "./registry.js";
+import type { OpenDevice } from "./open-device.js";
 
 /** What OpenVINO's ONNX frontend and CPU plugin lack beside what ONNX Runtime's CPU provider does. */
 export const openVinoHasKernel: HasKernel = cpuHasKernel;

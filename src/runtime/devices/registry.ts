@@ -1,8 +1,10 @@
 import { didYouMean, UserError } from "../../core/errors.js";
 import { deviceNames, type Device, type DeviceName } from "../device.js";
 import { cpuDevice } from "./cpu.js";
+import type { OpenDevice } from "./open-device.js";
 import { openCuda } from "./cuda.js";
 import { openOpenVino } from "./openvino.js";
+import { openWebgpu } from "./webgpu.js";
 
 /** Which device, and where its libraries are. */
 export interface OpenDeviceOptions {
@@ -12,31 +14,12 @@ export interface OpenDeviceOptions {
   readonly folder?: string | undefined;
 }
 
-/** What a device's file gives: `card` counts from 0. @throws {UserError} saying what is missing, and what mends it */
-export type OpenDevice = (options: {
-  readonly folder: string | undefined;
-  readonly card: number;
-}) => Promise<Device>;
-
-const notHere =
-  (name: DeviceName, missing: string): OpenDevice =>
-  () =>
-    Promise.reject(
-      new UserError(
-        `Cannot compute on device "${name}": found no support for it in this version, expected "cpu"`,
-        `It takes ${missing}, which this version does not load yet; --device=cpu works`,
-      ),
-    );
-
 /** A line a provider. */
 const openers: Readonly<Record<DeviceName, OpenDevice>> = {
   cpu: () => Promise.resolve(cpuDevice),
   openvino: openOpenVino,
   cuda: (options) => openCuda(options),
-  webgpu: notHere(
-    "webgpu",
-    "a Vulkan, Metal or Direct3D 12 driver, and device memory in the tensors",
-  ),
+  webgpu: openWebgpu,
 };
 
 /** The device of a name. @throws {UserError} on a name that is none, and for a device that cannot start */

@@ -265,6 +265,11 @@ export class OrtSession implements Session {
     return this.#native.handle;
   }
 
+  /** The inputs' shapes by name: a string is a size that is equal wherever it stands, null is any. */
+  get inputShapes(): ReadonlyMap<string, Port["shape"]> {
+    return new Map([...this.#inputs].map(([name, { shape }]) => [name, shape]));
+  }
+
   dispose(): void {
     if (this.#native.closing) return;
     released.unregister(this);
