@@ -138,6 +138,11 @@ export interface Op<
   readonly takesAllGradients?: true;
   /** True for an op whose outputs count as constants, though its inputs change. */
   readonly stopsGradient?: true;
+  /**
+   * What becomes of it in 16 bits, see passes/in-precision.ts: "product": computed in them; "exact": it moves or chooses elements, or
+   * turns their sign, so that it rounds nothing; "elementwise": arithmetic that may follow its inputs. Default: float32 alone.
+   */
+  readonly inHalf?: "product" | "exact" | "elementwise";
   attributes?(attrs: Attrs): Readonly<Record<string, OnnxAttribute>>;
   /**
    * The same outputs from other ops, for devices that have no kernel for this one with this dtype.

@@ -2,6 +2,7 @@ import { UserError } from "../core/errors.js";
 import type { Precision } from "../core/precision.js";
 import type { Graph } from "../graph/graph.js";
 import { encodeOnnx } from "../graph/onnx/encode.js";
+import { inPrecision } from "../graph/passes/in-precision.js";
 import { lower } from "../graph/passes/lower.js";
 import type { Device } from "./device.js";
 import { cpuDevice } from "./devices/cpu.js";
@@ -93,7 +94,9 @@ export const openGraph = (
   graph: Graph,
   { shapes = false, ...options }: OpenGraphOptions = {},
 ): Promise<Session> => {
-  const lowered = lower(graph, device.hasKernel);
+  const typing = device.graphPrecision?.(precision);
+  const typed = typing ? inPrecision(graph, typing, device.hasKernel) : graph;
+  const lowered = lower(typed, device.hasKernel);
   const ready = device.rewrite?.(lowered) ?? lowered;
   const model = encodeOnnx(ready, { shapes });
   return device.createSession({ ...options, model, precision, threads });

@@ -1,6 +1,7 @@
 import type { DType, TypedArray } from "../core/dtype.js";
 import type { Precision } from "../core/precision.js";
 import type { Graph } from "../graph/graph.js";
+import type { GraphPrecision } from "../graph/passes/in-precision.js";
 import type { HasKernel } from "../graph/passes/lower.js";
 import type { Session, SessionOptions } from "./session.js";
 import type { MemoryPlace, Tensor } from "./tensor.js";
@@ -22,6 +23,8 @@ export interface Device {
   readonly canSlice: boolean;
   /** The precisions that it computes in. */
   readonly precisions: readonly Precision[];
+  /** How a graph is typed for a precision; undefined: in float32, for the session itself to compute in it. Default: all so. */
+  graphPrecision?(precision: Precision): GraphPrecision | undefined;
   /** What it lacks, or computes wrong, is written in other ops: see lower. */
   readonly hasKernel: HasKernel;
   /** The lowered graph in the form that this device computes right; default: as it is. */

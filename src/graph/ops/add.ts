@@ -9,6 +9,7 @@ import { foldBinary } from "./folding.js";
  */
 export const add: Op<readonly [a: Value, b: Value]> = {
   opType: "Add",
+  inHalf: "elementwise",
   infer: ([a, b]) => [inferBroadcast("Add", a, b)],
   gradient: ({ dy }) => [dy, dy],
   fold: foldBinary(

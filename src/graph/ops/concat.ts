@@ -5,6 +5,7 @@ import { normalizeAxis, refuse, type Op, type Value } from "../op.js";
 /** Tensors laid end to end along one axis; the gradient is cut at the same places. Source: ONNX Concat, opset 13. */
 export const concat: Op<readonly Value[], { readonly axis: number }> = {
   opType: "Concat",
+  inHalf: "exact",
   infer(inputs, { axis }) {
     const [first] = inputs;
     if (!first)

@@ -4,6 +4,7 @@ import type { Op, Value } from "../op.js";
 export const detach: Op<readonly [x: Value]> = {
   opType: "Identity",
   name: "Detach",
+  inHalf: "exact",
   infer: ([x]) => [{ dtype: x.dtype, shape: x.shape }],
   stopsGradient: true,
   lower: (_g, [x]) => [x],

@@ -5,6 +5,7 @@ import { offsetOf, take } from "./folding.js";
 /** x repeated to a shape that it broadcasts to; the reverse walk sums dy back. Source: ONNX Expand, opset 13. */
 export const expand: Op<readonly [x: Value, shape: Value], { readonly to: Shape }> = {
   opType: "Expand",
+  inHalf: "exact",
   infer([x], { to }) {
     const shape = broadcastShapes(x.shape, to);
     if (!shape || !sameShape(shape, to))

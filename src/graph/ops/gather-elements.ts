@@ -7,6 +7,7 @@ import { normalizeAxis, refuse, type Op, type Value } from "../op.js";
  */
 export const gatherElements: Op<readonly [x: Value, indices: Value], { readonly axis: number }> = {
   opType: "GatherElements",
+  inHalf: "exact",
   infer([x, indices], { axis }) {
     normalizeAxis("GatherElements", axis, x);
     if (!["int64", "int32"].includes(indices.dtype) || indices.shape.length !== x.shape.length)

@@ -10,6 +10,7 @@ import { offsetOf, take } from "./folding.js";
  */
 export const gather: Op<readonly [x: Value, indices: Value], { readonly axis: number }> = {
   opType: "Gather",
+  inHalf: "exact",
   infer([x, indices], { axis }) {
     const along = normalizeAxis("Gather", axis, x);
     if (indices.dtype !== "int64") refuse("Gather", [x, indices], "int64 indices");

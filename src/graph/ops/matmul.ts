@@ -47,6 +47,7 @@ const gradient = ({
 /** y = a b. a [..., m, k], b [..., k, n], y [..., m, n]; leading axes broadcast. Source: ONNX MatMul, opset 13. */
 export const matMul: Op<readonly [a: Value, b: Value], MatMulAttrs> = {
   opType: "MatMul",
+  inHalf: "product",
   infer: ([a, b], attrs) => [inferMatMul("MatMul", a, b, attrs)],
   gradient,
 };
@@ -60,6 +61,7 @@ export const matMul: Op<readonly [a: Value, b: Value], MatMulAttrs> = {
 export const fusedMatMul: Op<readonly [a: Value, b: Value], MatMulAttrs> = {
   opType: "FusedMatMul",
   domain: "com.microsoft",
+  inHalf: "product",
   infer: ([a, b], attrs) => [inferMatMul("FusedMatMul", a, b, attrs)],
   attributes: ({ transA, transB, alpha }) => ({
     transA: { int: Number(transA) },

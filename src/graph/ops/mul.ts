@@ -9,6 +9,7 @@ import { foldBinary } from "./folding.js";
  */
 export const mul: Op<readonly [a: Value, b: Value]> = {
   opType: "Mul",
+  inHalf: "elementwise",
   infer: ([a, b]) => [inferBroadcast("Mul", a, b)],
   gradient: ({ g, dy, inputs: [a, b] }) => [g.mul(dy, b), g.mul(dy, a)],
   fold: foldBinary(

@@ -7,6 +7,7 @@ import { foldUnary } from "./folding.js";
  */
 export const neg: Op<readonly [x: Value]> = {
   opType: "Neg",
+  inHalf: "exact",
   infer: ([x]) => [inferFloat("Neg", x)],
   gradient: ({ g, dy }) => [g.neg(dy)],
   fold: foldUnary((x) => -x),

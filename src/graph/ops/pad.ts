@@ -11,6 +11,7 @@ export const pad: Op<
   { readonly axis: number; readonly before: number; readonly after: Dim }
 > = {
   opType: "Pad",
+  inHalf: "exact",
   infer([x], { axis, before, after }) {
     const along = normalizeAxis("Pad", axis, x);
     const shape = x.shape.map((dim, i) => (i === along ? addDims(before, dim, after) : dim));

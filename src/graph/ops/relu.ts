@@ -6,6 +6,7 @@ import { inferFloat } from "./elementwise.js";
  */
 export const relu: Op<readonly [x: Value]> = {
   opType: "Relu",
+  inHalf: "exact",
   infer: ([x]) => [inferFloat("Relu", x)],
   gradient: ({ g, dy, outputs }) => {
     const y = outputs[0] as Value;

@@ -16,6 +16,7 @@ export const reshape: Op<
   }
 > = {
   opType: "Reshape",
+  inHalf: "exact",
   infer([x], { to, sameCount }) {
     if (!sameCount && multiplyDims(...x.shape) !== multiplyDims(...to))
       refuse("Reshape", [x], `a tensor with as many elements as [${to.join(", ")}]`);

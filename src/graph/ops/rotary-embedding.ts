@@ -11,6 +11,7 @@ import { refuse, type Op, type Value } from "../op.js";
 export const rotaryEmbedding: Op<readonly [x: Value, positions: Value, cos: Value, sin: Value]> = {
   opType: "RotaryEmbedding",
   domain: "com.microsoft",
+  inHalf: "elementwise",
   infer([x, positions, cos, sin]) {
     const half = cos.shape[1];
     const width = x.shape[2];

@@ -7,6 +7,7 @@ import { refuse, type Op, type Value } from "../op.js";
  */
 export const scatterND: Op<readonly [data: Value, indices: Value, updates: Value]> = {
   opType: "ScatterND",
+  inHalf: "exact",
   infer([data, indices, updates]) {
     const depth = indices.shape.at(-1);
     if (indices.dtype !== "int64" || data.dtype !== updates.dtype || typeof depth !== "number")

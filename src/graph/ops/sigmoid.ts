@@ -6,6 +6,7 @@ import { inferFloat } from "./elementwise.js";
  */
 export const sigmoid: Op<readonly [x: Value]> = {
   opType: "Sigmoid",
+  inHalf: "elementwise",
   infer: ([x]) => [inferFloat("Sigmoid", x)],
   gradient: ({ g, dy, outputs }) => {
     const y = outputs[0] as Value;

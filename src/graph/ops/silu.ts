@@ -11,6 +11,7 @@ export const silu: Op<readonly [x: Value]> = {
   opType: "QuickGelu",
   name: "Silu",
   domain: "com.microsoft",
+  inHalf: "elementwise",
   infer: ([x]) => [inferFloat("Silu", x)],
   attributes: () => ({ alpha: { float: 1 } }),
   gradient({ g, dy, inputs: [x] }) {

@@ -11,6 +11,7 @@ export const slice: Op<
   { readonly axis: number; readonly start: number; readonly end: number }
 > = {
   opType: "Slice",
+  inHalf: "exact",
   infer([x], { axis, start, end }) {
     const along = normalizeAxis("Slice", axis, x);
     const size = x.shape[along];

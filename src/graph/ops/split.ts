@@ -12,6 +12,7 @@ export const split: Op<
   { readonly axis: number; readonly sizes: readonly Dim[]; readonly sizesAtRunTime: boolean }
 > = {
   opType: "Split",
+  inHalf: "exact",
   infer([x], { axis, sizes, sizesAtRunTime }) {
     const along = normalizeAxis("Split", axis, x);
     if (!sizesAtRunTime && addDims(...sizes) !== x.shape[along])

@@ -9,6 +9,7 @@ import { foldBinary } from "./folding.js";
  */
 export const sub: Op<readonly [a: Value, b: Value]> = {
   opType: "Sub",
+  inHalf: "elementwise",
   infer: ([a, b]) => [inferBroadcast("Sub", a, b)],
   gradient: ({ g, dy }) => [dy, g.neg(dy)],
   fold: foldBinary(

@@ -4,6 +4,7 @@ import { offsetOf, take } from "./folding.js";
 /** Axis i of y is axis perm[i] of x; dx turns the axes back. Source: ONNX Transpose, opset 13. */
 export const transpose: Op<readonly [x: Value], { readonly perm: readonly number[] }> = {
   opType: "Transpose",
+  inHalf: "exact",
   infer([x], { perm }) {
     const sorted = [...perm].sort((a, b) => a - b);
     if (perm.length !== x.shape.length || sorted.some((axis, i) => axis !== i))

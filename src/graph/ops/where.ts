@@ -4,6 +4,7 @@ import { refuse, type Op, type Value } from "../op.js";
 /** y = a where the condition holds, else b, with broadcasting. Source: ONNX Where, opset 16. */
 export const where: Op<readonly [condition: Value, a: Value, b: Value]> = {
   opType: "Where",
+  inHalf: "exact",
   infer([condition, a, b]) {
     const values = broadcastShapes(a.shape, b.shape);
     const shape = values && broadcastShapes(condition.shape, values);
