@@ -97,7 +97,7 @@ export const inPrecision = (
       const made =
         constant && to === compute && constant.data instanceof Float32Array
           ? target.constant(to, constant.value.shape as number[], narrowFloat32(constant.data, to))
-          : (target.copyNode({ ...node, op: cast as Op, attrs: { to } }, [x])[0] as Value);
+          : (target.copyNode({ ...node, op: cast, attrs: { to } }, [x])[0] as Value);
       casts.set(key, made);
       // What is widened is exact, and needs no cast to come back.
       if (to === "float32")
@@ -141,7 +141,8 @@ export const inPrecision = (
 
     if (op === (cast as Op)) {
       const [x] = found as [Value];
-      const isWidened = isFloat(x.dtype) && x.dtype !== "float64" && node.outputs[0]?.dtype === "float32";
+      const isWidened =
+        isFloat(x.dtype) && x.dtype !== "float64" && node.outputs[0]?.dtype === "float32";
       if (!isWidened) return remember(inType("float32"));
       // Weights are all that is stored in 16 bits.
       soft.add(x.id);
@@ -162,7 +163,7 @@ export const inPrecision = (
     if (near) {
       const [w, x] = [castTo(lookup(near.w), compute), castTo(lookup(near.x), compute)];
       const [update] = target.copyNode(node, [w, x]);
-      return target.copyNode({ ...node, op: add as Op }, [w, update as Value]);
+      return target.copyNode({ ...node, op: add }, [w, update as Value]);
     }
     return remember(inType(narrows ? compute : "float32"));
   });

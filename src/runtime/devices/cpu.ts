@@ -6,12 +6,13 @@ import { OrtSession } from "../ort/session.js";
 import { hostMemoryOf } from "./host-memory.js";
 
 /**
- * Ops that ONNX Runtime's CPU provider computes in these dtypes alone; of the others it has what graphs ask for.
+ * Ops that ONNX Runtime's CPU provider computes in these dtypes alone; of the others it has what graphs ask for. Most arithmetic in
+ * float16 it does in float32 between casts of its own, and rounds the results; in bfloat16 it has none.
  * Source: docs/OperatorKernels.md of ONNX Runtime 1.30, each tried by the op's tests.
  */
 const kernels: Readonly<Record<string, readonly DType[]>> = {
   Erf: ["float32"],
-  FusedMatMul: ["float32"],
+  FusedMatMul: ["float32", "float16"],
   LayerNormalization: ["float32"],
   QuickGelu: ["float32"],
   RotaryEmbedding: ["float32"],
@@ -29,7 +30,9 @@ export const cpuDevice: Device = {
   get description() {
     return `CPU, ONNX Runtime ${runtimeVersion()}`;
   },
-  precisions: ["fp32"],
+  precisions: ["fp32", "fp16"],
+  graphPrecision: (precision) =>
+    precision === "fp16" ? { compute: "float16", keep: "everything" } : undefined,
   hasKernel: cpuHasKernel,
   createSession: (options) => OrtSession.create(options),
   dispose: () => undefined,
