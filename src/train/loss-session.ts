@@ -1,6 +1,7 @@
 import { MASKED } from "../models/blocks/attention.js";
 import { initializersOf, type FrozenWeights } from "../models/weights/frozen-weights.js";
 import { cpuPlan, openGraph, type ComputePlan } from "../runtime/compute-plan.js";
+import type { Device } from "../runtime/device.js";
 import type { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 import { drawDropoutKeys, type DropoutDraw } from "../models/blocks/dropout.js";
@@ -137,6 +138,13 @@ export interface LossRunOptions {
   readonly draw?: DropoutDraw | undefined;
 }
 
+/** One of the batches of an update; see LossSession.run. */
+export interface MicroStep {
+  readonly batch: TokenBatch;
+  readonly lossScale: number;
+  readonly draw: DropoutDraw;
+}
+
 /** The keys of dropout for one batch. */
 const dropoutFeeds = (
   { batch, seq }: TokenBatch,
@@ -186,6 +194,9 @@ export class LossSession {
   /** The parameters that train, in the order of gradientOrder; none of a session without gradients. */
   readonly gradientOrder: readonly string[];
   readonly #session: Session;
+  readonly #device: Device;
+  /** On a device of its own memory: of each micro-step of an update the loss, float32 []. */
+  readonly #losses: Tensor[] = [];
   readonly #chunks: number;
   readonly #task: Task;
   readonly #virtual: VirtualTokens | undefined;
@@ -199,7 +210,7 @@ export class LossSession {
   readonly #outputs: Readonly<Record<string, Tensor>>;
 
   private constructor(
-    session: Session,
+    { session, device }: { readonly session: Session; readonly device: Device },
     options: LossSessionOptions,
     store: TrainedTensors | undefined,
     order: readonly string[],
@@ -207,6 +218,7 @@ export class LossSession {
     const { chunks, adapter, model, task = causalLm } = options;
     this.gradientOrder = order;
     this.#session = session;
+    this.#device = device;
     this.#dropoutWidth = dropoutWidth(options);
     this.#chunks = chunks;
     this.#task = task;
@@ -246,7 +258,7 @@ export class LossSession {
       ],
       shapes: true,
     });
-    return new LossSession(session, options, store, gradientOrder(graph));
+    return new LossSession({ session, device: plan.device }, options, store, gradientOrder(graph));
   }
 
   /**
@@ -260,10 +272,53 @@ export class LossSession {
   async run(
     batch: TokenBatch,
     lossScale: number,
-    { signal, draw }: LossRunOptions = {},
+    options: LossRunOptions = {},
   ): Promise<LossOutputs> {
+    const made = await this.#compute(batch, lossScale, options);
+    const loss = (made.loss?.data as Float32Array)[0] ?? NaN;
+    made.loss?.dispose();
+    const logits = made.logits && dropColumns(made.logits, this.#columnsInFront);
+    made.logits?.dispose();
+    const labelLosses = (made.label_losses?.data as Float32Array | undefined)?.slice();
+    made.label_losses?.dispose();
+    const labelLogits = (made.label_logits?.data as Float32Array | undefined)?.slice();
+    made.label_logits?.dispose();
+    return { loss, logits, labelLosses, labelLogits };
+  }
+
+  /**
+   * Forward and backward runs one after the other, whose gradients add up.
+   *
+   * @returns reads the sum of their losses. On a device, nothing has waited for the runs before it is called; what is read is the
+   *   latest call's
+   */
+  async accumulate(steps: readonly MicroStep[], signal?: AbortSignal): Promise<() => number> {
+    const isHost = this.#device.place === "host";
+    let sum = 0;
+    for (const [i, { batch, lossScale, draw }] of steps.entries())
+      if (isHost) sum += (await this.run(batch, lossScale, { signal, draw })).loss;
+      else {
+        const loss = (this.#losses[i] ??= this.#device.zeros("float32", []));
+        await this.#compute(batch, lossScale, { signal, draw }, { loss });
+      }
+    const losses = isHost ? [] : this.#losses.slice(0, steps.length);
+    return () => losses.reduce((all, loss) => all + Number(this.#device.read(loss)[0] ?? NaN), sum);
+  }
+
+  /** Columns that virtual tokens take of a batch. */
+  get #columnsInFront(): number {
+    return this.#virtual?.form === "embeddings" ? this.#virtual.count : 0;
+  }
+
+  /** A run of the session, with `outputs` beside the gradients. */
+  async #compute(
+    batch: TokenBatch,
+    lossScale: number,
+    { signal, draw }: LossRunOptions,
+    outputs: Readonly<Record<string, Tensor>> = {},
+  ): Promise<Record<string, Tensor>> {
     const virtual = this.#virtual;
-    const columnsInFront = virtual?.form === "embeddings" ? virtual.count : 0;
+    const columnsInFront = this.#columnsInFront;
     const whole =
       columnsInFront > 0
         ? withVirtualTokens(batch, columnsInFront, virtualId(this.#vocabSize, 0))
@@ -277,23 +332,20 @@ export class LossSession {
     try {
       const sums = named(this.#trained && gradientSums(this.#trained), accumulatorName);
       const inputs = { ...feeds, ...this.#parameters, ...sums };
-      const made = await this.#session.run(inputs, this.#outputs, { ...(signal && { signal }) });
+      const made = await this.#session.run(
+        inputs,
+        { ...this.#outputs, ...outputs },
+        { ...(signal && { signal }) },
+      );
       if (this.#trained) markGradients(this.#trained);
-      const loss = (made.loss?.data as Float32Array)[0] ?? NaN;
-      made.loss?.dispose();
-      const logits = made.logits && dropColumns(made.logits, columnsInFront);
-      made.logits?.dispose();
-      const labelLosses = (made.label_losses?.data as Float32Array | undefined)?.slice();
-      made.label_losses?.dispose();
-      const labelLogits = (made.label_logits?.data as Float32Array | undefined)?.slice();
-      made.label_logits?.dispose();
-      return { loss, logits, labelLosses, labelLogits };
+      return made;
     } finally {
       for (const tensor of Object.values(feeds)) tensor.dispose();
     }
   }
 
   dispose(): void {
+    for (const loss of this.#losses) loss.dispose();
     this.#session.dispose();
   }
 }

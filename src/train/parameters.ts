@@ -187,6 +187,13 @@ export const clearGradients = ({ device, groups, accumulation }: ParameterStore)
   else for (const { gradients } of groups) (device.read(gradients) as Float32Array).fill(0);
 };
 
+/** Makes the gradients what they count for: zero where they were cleared, and no micro-step has run since. */
+export const settleGradients = ({ device, groups, accumulation }: ParameterStore): void => {
+  if (!accumulation.startsFromZeros) return;
+  for (const { gradients, length } of groups) device.write(gradients, new Float32Array(length));
+  accumulation.startsFromZeros = false;
+};
+
 /** The sums, by parameter name, that the next micro-step adds to; what it comes to belongs into `store.gradients`. */
 export const gradientSums = ({
   gradients,

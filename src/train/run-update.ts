@@ -6,7 +6,7 @@ import { peakMemoryBytes } from "../runtime/memory.js";
 import { clipFactor, type AdamW } from "./adamw.js";
 import type { LossSession } from "./loss-session.js";
 import type { MicroBatches } from "./micro-batches.js";
-import { clearGradients, type ParameterStore } from "./parameters.js";
+import { clearGradients, settleGradients, type ParameterStore } from "./parameters.js";
 import { learningRate, type LinearSchedule } from "./schedule.js";
 import type { Sparsifier } from "./sparsity.js";
 import { checkpointName } from "./trainer-state.js";
@@ -44,20 +44,20 @@ export const runUpdate = async (
   const micro = batches.ofStep(step);
   const labelled = micro.reduce((sum, { labelledTokens }) => sum + labelledTokens, 0);
   clearGradients(store);
-  const loss = Float64Array.of(0);
-  for (const [microBatch, batch] of micro.entries()) {
-    if (microBatch % group.size !== group.rank) continue;
+  const own = micro.flatMap((batch, microBatch) => {
+    if (microBatch % group.size !== group.rank) return [];
     const count = settings.compat.has("loss-mean") ? batch.labelledTokens * micro.length : labelled;
-    const run = await session.run(batch, 1 / Math.max(1, count), {
-      signal,
-      draw: { seed: dataSeed(settings), step, microBatch },
-    });
-    loss[0] = (loss[0] ?? 0) + run.loss;
-  }
-  await sumOfAll(group, store, loss);
-  const [sum = NaN] = loss;
+    const draw = { seed: dataSeed(settings), step, microBatch };
+    return [{ batch, lossScale: 1 / Math.max(1, count), draw }];
+  });
+  const readLoss = await session.accumulate(own, signal);
+  await sumGradients(group, store);
   sparsifier?.prepareGradients();
   const gradNorm = await optimizer.gradientNorm();
+  // Only now: on a device, reading the norm has waited for everything.
+  const loss = Float64Array.of(readLoss());
+  if (group.size > 1) await group.sum(loss);
+  const [sum = NaN] = loss;
   if (!Number.isFinite(sum) || !Number.isFinite(gradNorm))
     throw notFinite({
       step: step + 1,
@@ -82,14 +82,11 @@ export const runUpdate = async (
   };
 };
 
-/** Adds up what the processes have found: the loss, and the gradients in the flat buffers of the store. */
-const sumOfAll = async (
-  group: ProcessGroup,
-  { groups, device }: ParameterStore,
-  loss: Float64Array,
-): Promise<void> => {
+/** Adds up what the processes have found: the gradients in the flat buffers of the store. */
+const sumGradients = async (group: ProcessGroup, store: ParameterStore): Promise<void> => {
   if (group.size === 1) return;
-  await group.sum(loss);
+  const { groups, device } = store;
+  settleGradients(store);
   for (const { gradients } of groups) {
     const flat = device.read(gradients) as Float32Array;
     await group.sum(flat);

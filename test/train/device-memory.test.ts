@@ -15,7 +15,9 @@ import { readCheckpoint, type Checkpoint } from "../../src/train/checkpoint.js";
 import { LossSession } from "../../src/train/loss-session.js";
 import { momentAllocator } from "../../src/train/optimizer.js";
 import {
+  clearGradients,
   createParameterStore,
+  settleGradients,
   valuesOnHost,
   type ParameterStore,
 } from "../../src/train/parameters.js";
@@ -144,7 +146,7 @@ for (const canSlice of [true, false])
     for (const { toDevice, toHost } of own.updates) {
       t.deepEqual(
         toHost.map(({ what, elements }) => [what, elements]),
-        [...[1, 2, 3].map(() => ["loss", 1]), ["sum", 1]],
+        [["sum", 1], ...[1, 2, 3].map(() => ["read", 1])],
       );
       const fed = ["input_ids", "positions", "columns", "key_bias"];
       const labels = ["label_rows", "label_ids", "loss_scale"];
@@ -211,6 +213,18 @@ test("valuesOnHost gives a device's parameters to what computes on the CPU", asy
     elementsOf(store, store.values),
   );
   t.throws(() => [...store.values.values()][0]?.data, { instanceOf: RangeError });
+});
+
+test("gradients that were cleared on a device are zero once somebody reads them, also where no micro-step has run", async (t) => {
+  const { device, copies } = ownMemoryDevice({ canSlice: false });
+  const { store } = await train(hiraOn, { ...cpuPlan(1), device });
+  const gradients = () => [...elementsOf(store, store.gradients).values()];
+  t.false(gradients().every((elements) => elements.every((x) => x === 0)));
+  copies.reset();
+  clearGradients(store);
+  t.deepEqual(copies.toDevice, []);
+  settleGradients(store);
+  t.true(gradients().every((elements) => elements.every((x) => x === 0)));
 });
 
 test("a session refuses parameters in another device's memory", async (t) => {
