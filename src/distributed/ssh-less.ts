@@ -139,8 +139,8 @@ export const joinAsNode = async (
       child.once("close", (exit) => {
         code = exit ?? 1;
         send(socket, { exit: code });
-        socket.end();
         // Where the other host is gone, nobody ends the connection from there.
+        socket.end(() => socket.destroy());
         resolve(code);
       });
     });

@@ -1,11 +1,12 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { cp, readFile } from "node:fs/promises";
+import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { copyAsKilled, prepareRuns, resultsOf, runFolderIn } from "../support/resumed-runs.js";
 import { runHira } from "../support/run-hira.js";
-import { hiraProgram, startHira } from "../support/start-hira.js";
+import { hiraProgram, startHira, type HiraProcess } from "../support/start-hira.js";
+import { makeTwoHosts, type TwoHosts } from "../support/two-hosts.js";
 
 const version = spawnSync("mpirun", ["--version"], { encoding: "utf8" });
 const hasMpi = !version.error;
@@ -127,6 +128,62 @@ withMpi("what all processes find wrong is said once, with the exit code of one",
   const { code, err } = await launch(t, 2, ["--peft_type=hara"]).ended;
   t.is(code, 2);
   t.is(err.match(/found "hara"/g)?.length, 1);
+});
+
+/** Starts a line on both of two hosts, without ssh between them. */
+const launchOnBoth = (
+  t: ExecutionContext,
+  hosts: TwoHosts,
+  { folder, argv }: { readonly folder: string; readonly argv: readonly string[] },
+): readonly [HiraProcess, HiraProcess] => {
+  const [first] = hosts.addresses;
+  const network = first.replace(/\.\d+$/, ".0/24");
+  const start = (host: 0 | 1): HiraProcess =>
+    startHira(
+      t,
+      [
+        ...["launch", "--no_ssh", `--node_rank=${String(host)}`, `--master_addr=${first}`],
+        ...["--master_port=29517", `--hostfile=${join(folder, "hostfile")}`],
+        `--launcher_args=--mca btl_tcp_if_include ${network} --mca oob_tcp_if_include ${network}`,
+        ...["train_hira.py", ...argv],
+      ],
+      undefined,
+      { within: hosts.on(host) },
+    );
+  return [start(0), start(1)];
+};
+
+const onTwoHosts = isOpenMpi ? test.serial : test.serial.skip;
+
+onTwoHosts("two hosts without ssh train as one process, and end when one is cut off", async (t) => {
+  const hosts = makeTwoHosts(t);
+  if (!hosts) {
+    t.log("Skipped: network namespaces need root and the program ip");
+    t.pass();
+    return;
+  }
+  const { flags, folder } = await prepareRuns(t);
+  const lines = hosts.addresses.map((address) => `${address} slots=1\n`);
+  await writeFile(join(folder, "hostfile"), lines.join(""));
+  const argv = ["--peft_type=hira", ...flags, ...steps(20)];
+  const one = await figuresOf(await succeed(t, 1, [...argv, "--grad_acc=2"]));
+  const [lead, other] = launchOnBoth(t, hosts, { folder, argv });
+  const [{ code, out, err }, ended] = await Promise.all([lead.ended, other.ended]);
+  t.is(code, 0, err);
+  t.is(ended.code, 0, ended.err);
+  const difference = largestDifference(await figuresOf(runFolderIn(out)), one);
+  t.true(difference < 2e-5, String(difference));
+
+  const [long, far] = launchOnBoth(t, hosts, { folder, argv: [...argv, "--max_steps=100000"] });
+  const timer = setInterval(() => {
+    if (runFolderIn(long.printed.out) === "") return;
+    clearInterval(timer);
+    hosts.cut();
+  }, 20);
+  const [stopped, gone] = await Promise.all([long.ended, far.ended]);
+  t.not(stopped.code, 0);
+  t.not(gone.code, 0);
+  t.regex(stopped.err, /a process was killed, or a host lost/);
 });
 
 test("hira launch prints the line that it would start", async (t) => {

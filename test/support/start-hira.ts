@@ -24,6 +24,7 @@ export interface HiraProcess {
  *
  * @param onOutput is called after each piece of standard output
  * @param options.uid whom it runs as
+ * @param options.within words before the command line, such as `ip netns exec NAME`
  * @param options.environment variables beside those of the tests
  */
 export const startHira = (
@@ -32,13 +33,16 @@ export const startHira = (
   onOutput: (process: HiraProcess) => void = () => undefined,
   {
     environment = {},
+    within = [],
     ...options
   }: {
     readonly uid?: number;
+    readonly within?: readonly string[];
     readonly environment?: Readonly<Record<string, string>>;
   } = {},
 ): HiraProcess => {
-  const child = spawn(process.execPath, ["--import=tsx", hiraProgram, ...argv], {
+  const [program = "", ...words] = [...within, process.execPath, "--import=tsx", hiraProgram];
+  const child = spawn(program, [...words, ...argv], {
     ...options,
     env: { ...process.env, ...environment },
     stdio: ["ignore", "pipe", "pipe"],
