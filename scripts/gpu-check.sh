@@ -11,4 +11,4 @@ if [ ! -d node_modules/tsx ]; then
   echo '  Run npm ci; where there is no network, bring node_modules with tsx' >&2
   exit 2
 fi
-exec node --import=tsx scripts/gpu-check/run.ts "$@"
+exec node --expose-gc --import=tsx scripts/gpu-check/run.ts "$@"

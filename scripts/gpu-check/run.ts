@@ -38,7 +38,7 @@ const usage = `usage: scripts/gpu-check.sh [--device=cuda|webgpu|openvino] [--de
   --python    with torch, transformers and peft, for the peers (default: python3, if it has them)
   --out       where report.json and report.md go (default: gpu-check)
   --work      for models that are made: 17 GB (default: /dev/shm if it has room, else the temporary folder)
-  --limit     seconds in all; what comes after is left out (a dry run: 900)`;
+  --limit     seconds in all; what comes after is left out (a dry run: 1800)`;
 
 const readSettings = () => {
   const text = { type: "string" } as const;
@@ -83,7 +83,7 @@ const runStage = (
 ): Promise<StageReport> => {
   const rows = join(settings.work, `${name}.jsonl`);
   const begun = performance.now();
-  const seconds = Math.min(limit * (settings.dryRun ? 2 : 1), left);
+  const seconds = Math.min(limit * (settings.dryRun ? 5 : 1), left);
   if (seconds < 3)
     return Promise.resolve({ name, title, about, state: "left out", seconds: 0, rows: [] });
   process.stdout.write(`\n## ${title} (${name})\n`);
@@ -185,7 +185,7 @@ const runAll = async (values: ReturnType<typeof readSettings>): Promise<number> 
     ...{ device, deviceDir: values.device_dir, dryRun: values.dry_run, work },
     python: findPython(values.python),
   };
-  const limit = Number(values.limit ?? (values.dry_run ? 900 : 240));
+  const limit = Number(values.limit ?? (values.dry_run ? 1800 : 240));
   const elapsed = (): number => (Date.now() - begun.getTime()) / 1000;
   const reports: StageReport[] = [];
   let seconds = 0;

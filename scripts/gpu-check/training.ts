@@ -14,6 +14,7 @@ import { chunkCount, LossSession } from "../../src/train/loss-session.js";
 import { clearGradients, createParameterStore } from "../../src/train/parameters.js";
 import { causalLm } from "../../src/train/tasks/causal-lm.js";
 import type { TokenBatch } from "../../src/train/tasks/task.js";
+import { usedBytes } from "./stage.js";
 
 /** The layers that the paper adapts. */
 export const targetModules = "q_proj,k_proj,v_proj,up_proj,down_proj";
@@ -66,6 +67,8 @@ export interface Trained {
   readonly losses: readonly number[];
   /** Of each step, with its numbers read back. */
   readonly milliseconds: readonly number[];
+  /** Of the card, by whomever, before the session went: undefined where it is the host's. */
+  readonly cardBytes: number | undefined;
 }
 
 /** Trains an adapter: forward, backward, clipping at 1 and AdamW in every step, as `hira train` does. */
@@ -106,17 +109,17 @@ export const trainSteps = async (
       await optimizer.update(step + 1, rate, clipFactor(await optimizer.gradientNorm(), 1));
       milliseconds.push(performance.now() - begun);
     }
+    return { losses, milliseconds, cardBytes: usedBytes(plan.device) };
   } finally {
     optimizer.dispose();
     session.dispose();
   }
-  return { losses, milliseconds };
 };
 
 /** The middle and the least of the steps after the first two, which warm up. */
 export const timesOf = ({
   milliseconds,
-}: Trained): { readonly middle: number; readonly least: number } => {
+}: Pick<Trained, "milliseconds">): { readonly middle: number; readonly least: number } => {
   const counted = milliseconds.slice(milliseconds.length > 4 ? 2 : 1);
   return { middle: median(counted), least: Math.min(...counted) };
 };

@@ -218,6 +218,27 @@ withStandIn(
   },
 );
 
+withStandIn("a run that finds no room on the card says so, and what takes less", async (t) => {
+  const device = await open();
+  const g = new Graph();
+  const x = g.input("x", "float32", ["n"]);
+  const table = g.reshape(x, ["n", 1]);
+  const products = g.matmul(table, table, { transB: true });
+  g.output("y", g.reduceSum(products, { axes: [0, 1] }));
+  const session = await openGraph({ device, precision: "fp32", threads: 1 }, g);
+  const large = device.zeros("float32", [4096]);
+  process.env.STAND_IN_MIB = "16";
+  await t.throwsAsync(session.run({ x: large }), {
+    name: "UserError",
+    message: /^Cannot compute on device "cuda": found no room on the card \(/,
+  });
+  process.env.STAND_IN_MIB = "80";
+  await t.notThrowsAsync(session.run({ x: large }));
+  delete process.env.STAND_IN_MIB;
+  session.dispose();
+  device.dispose();
+});
+
 withStandIn("no op's case leaves the card, but for arithmetic on shapes", async (t) => {
   const device = await open();
   const watched = profiledDevice(device, await makeTempFolder(t));
