@@ -4,6 +4,7 @@ import type { Device } from "../device.js";
 import { runtimeVersion } from "../ort/version.js";
 import { OrtSession } from "../ort/session.js";
 import { hostMemoryOf } from "./host-memory.js";
+import { typedGraph } from "./typed-graph.js";
 
 /**
  * Ops that ONNX Runtime's CPU provider computes in these dtypes alone; of the others it has what graphs ask for. Most arithmetic in
@@ -31,8 +32,7 @@ export const cpuDevice: Device = {
     return `CPU, ONNX Runtime ${runtimeVersion()}`;
   },
   precisions: ["fp32", "fp16"],
-  graphPrecision: (precision) =>
-    precision === "fp16" ? { compute: "float16", keep: "everything" } : undefined,
+  graphPrecision: typedGraph,
   hasKernel: cpuHasKernel,
   createSession: (options) => OrtSession.create(options),
   dispose: () => undefined,

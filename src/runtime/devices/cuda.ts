@@ -18,6 +18,7 @@ import { OrtSession } from "../ort/session.js";
 import { runtimeVersion } from "../ort/version.js";
 import { nativeOf, Tensor, tensorOfDevice } from "../tensor.js";
 import { deviceFolder } from "./place.js";
+import { typedGraph } from "./typed-graph.js";
 import type { OpenDevice } from "./open-device.js";
 
 const half: readonly DType[] = ["float16", "bfloat16"];
@@ -216,6 +217,7 @@ export const openCuda = async (
     place,
     canSlice: true,
     precisions: precisionsOf(facts),
+    graphPrecision: typedGraph,
     hasKernel: cudaHasKernel,
     createSession: ({ initializers = {}, ...options }) =>
       OrtSession.create(

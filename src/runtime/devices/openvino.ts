@@ -14,9 +14,11 @@ import { cpuHasKernel } from "./cpu.js";
 import { hostMemoryOf } from "./host-memory.js";
 import { deviceFolder, findLibrary } from "./place.js";
 import type { OpenDevice } from "./open-device.js";
+import { typedGraph } from "./typed-graph.js";
 
 /** What OpenVINO's ONNX frontend and CPU plugin lack beside what ONNX Runtime's CPU provider does. */
-export const openVinoHasKernel: HasKernel = cpuHasKernel;
+export const openVinoHasKernel: HasKernel = (opType, dtype) =>
+  opType === "FusedMatMul" || cpuHasKernel(opType, dtype);
 
 /** Instructions for products of bfloat16, as the kernel names them. */
 const bfloat16Instructions = ["amx_bf16", "avx512_bf16"];
@@ -84,6 +86,8 @@ export const openOpenVino: OpenDevice = ({ folder }) => {
     name: "openvino",
     description: `${processor}, OpenVINO ${api.version}`,
     precisions: precisionsOf(readCpuinfo()),
+    // In bf16 the plugin itself decides what it rounds.
+    graphPrecision: (precision) => (precision === "mixed" ? typedGraph(precision) : undefined),
     hasKernel: openVinoHasKernel,
     rewrite: twinSquareWeights,
     createSession: (options) => OpenVinoSession.create(api, core, withTwins(options)),
