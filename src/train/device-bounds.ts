@@ -20,7 +20,7 @@ export interface DeviceBounds {
  */
 export const deviceBounds: Readonly<Record<Precision, DeviceBounds>> = {
   fp32: { loss: 1e-4, gradient: 1e-3, logProb: 1e-3, smallest: 1e-3 },
-  mixed: { loss: 1e-2, gradient: 0.1, logProb: 0.1, smallest: 0.03 },
+  mixed: { loss: 1e-2, gradient: 0.1, logProb: 0.2, smallest: 0.03 },
   bf16: { loss: 1e-2, gradient: 0.15, logProb: 0.2, smallest: 0.03 },
   fp16: { loss: 2e-3, gradient: 0.05, logProb: 0.03, smallest: 0.03 },
 };
