@@ -1,5 +1,6 @@
 /** `npm run bench -- NAME FLAGS...` runs a benchmark; without a name it lists them. */
 import { didYouMean, messageOf, UserError } from "../../src/core/errors.js";
+import { allBench } from "./all.js";
 import type { Bench } from "./bench.js";
 import { decodeBench } from "./decode.js";
 import { devicesBench } from "./devices.js";
@@ -7,6 +8,7 @@ import { memoryBench } from "./memory.js";
 import { stepBench } from "./step.js";
 
 const benches: Readonly<Record<string, Bench>> = {
+  all: allBench,
   step: stepBench,
   decode: decodeBench,
   memory: memoryBench,

@@ -1,9 +1,10 @@
 /**
- * Times training steps (forward, backward, clipping, AdamW) of one model in this process, and prints one JSON line.
+ * Times training steps (forward, backward, clipping, AdamW) of one model in this process, and prints one JSON line; with `serve`
+ * one for every line that it is asked for, see serve.ts.
  *
  * usage: step-worker.ts OPTIONS_JSON, see WorkerOptions. step_peer.py beside it is the same program in PyTorch.
  */
-import { cpuPlan } from "../../src/runtime/compute-plan.js";
+import { openPlan, type ComputeChoice } from "../../src/runtime/compute-plan.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import { openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
 import { createLinearAdapter } from "../../src/peft/adapter.js";
@@ -18,6 +19,7 @@ import { clearGradients, createParameterStore } from "../../src/train/parameters
 import { causalLm } from "../../src/train/tasks/causal-lm.js";
 import { readSteps, restoreBatch } from "../reference/batch-file.js";
 import type { BenchMethod } from "./methods.js";
+import { ownCpuMs, serveSamples } from "./serve.js";
 
 /** What a worker is asked for, ours or PyTorch's. */
 export interface WorkerOptions {
@@ -38,6 +40,9 @@ export interface WorkerOptions {
   /** PyTorch's: which attention, and at which positions the output head runs. */
   readonly attention: "eager" | "sdpa";
   readonly logits: "all" | "labelled";
+  /** Ours: where it computes, and in what; default: the CPU in float32. */
+  readonly choice?: ComputeChoice;
+  readonly serve?: boolean;
 }
 
 /** What a worker prints. */
@@ -64,8 +69,8 @@ const adapter = createLinearAdapter(
   { rank: options.rank },
   selectTargets(model.model.linears, options.targetModules),
 );
-const store = createParameterStore(adapter, 1, () => undefined);
-const { threads } = options;
+const plan = await openPlan({ ...options.choice, threads: options.threads });
+const store = createParameterStore(adapter, 1, () => undefined, { device: plan.device });
 const session = await LossSession.create(
   {
     model: model.model,
@@ -77,30 +82,49 @@ const session = await LossSession.create(
   },
   weights,
   store,
-  cpuPlan(threads),
+  plan,
 );
-const optimizer = await AdamW.create(store, defaultAdamW, cpuPlan(threads));
+const optimizer = await AdamW.create(store, defaultAdamW, plan);
 
-const milliseconds: number[] = [];
-let firstLoss: number | undefined;
-for (let i = 0; i < options.warmup + steps.length; i++) {
-  const line = i < options.warmup ? i % steps.length : i - options.warmup;
+let updates = 0;
+/** An update on a line's batches: its loss. */
+const update = async (line: number): Promise<number> => {
   const batches = steps[line] ?? [];
-  const begun = performance.now();
   const labels = batches.reduce((sum, batch) => sum + causalLm.labelled(batch).rows.length, 0);
   clearGradients(store);
   let loss = 0;
   for (const batch of batches) loss += (await session.run(batch, 1 / labels)).loss;
-  await optimizer.update(i + 1, 1e-3, clipFactor(await optimizer.gradientNorm(), 1));
-  if (i >= options.warmup) milliseconds.push(performance.now() - begun);
+  await optimizer.update(++updates, 1e-3, clipFactor(await optimizer.gradientNorm(), 1));
+  return loss;
+};
+let firstLoss: number | undefined;
+/** Milliseconds of each of the first `lines` lines. */
+const measure = async (lines: number): Promise<readonly number[]> => {
+  const milliseconds: number[] = [];
+  for (let line = 0; line < Math.min(lines, steps.length); line++) {
+    const begun = performance.now();
+    const loss = await update(line);
+    firstLoss ??= loss;
+    milliseconds.push(performance.now() - begun);
+  }
+  return milliseconds;
+};
+
+for (let i = 0; i < options.warmup; i++) {
+  const loss = await update(i % steps.length);
   firstLoss ??= loss;
 }
-const { user, system } = process.cpuUsage();
-const result: WorkerResult = {
-  milliseconds,
-  peakBytes: peakMemoryBytes(),
-  cpuMs: (user + system) / 1000,
-  firstLoss: firstLoss ?? NaN,
-  version: `onnxruntime ${runtimeVersion()}`,
-};
-console.log(JSON.stringify(result));
+const version = `onnxruntime ${runtimeVersion()}`;
+if (options.serve === true) await serveSamples({ firstLoss: firstLoss ?? null, version }, measure);
+else {
+  const milliseconds = await measure(steps.length);
+  const result: WorkerResult = {
+    milliseconds,
+    peakBytes: peakMemoryBytes(),
+    cpuMs: ownCpuMs(),
+    firstLoss: firstLoss ?? NaN,
+    version,
+  };
+  console.log(JSON.stringify(result));
+}
+plan.device.dispose();

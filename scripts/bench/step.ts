@@ -8,16 +8,12 @@ import { parseArgs, promisify } from "node:util";
 import { formatTable } from "../../src/cli/table.js";
 import { UserError } from "../../src/core/errors.js";
 import { median } from "../../src/core/median.js";
-import { randomStream } from "../../src/core/random.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
-import {
-  readSteps,
-  writeSteps,
-  type StoredBatch,
-  type StoredStep,
-} from "../reference/batch-file.js";
+import { readSteps, writeSteps, type StoredStep } from "../reference/batch-file.js";
 import type { Bench } from "./bench.js";
+import { watchOthers } from "./busy.js";
 import { benchMethods, type BenchMethod } from "./methods.js";
+import { padAsOriginal, randomSteps } from "./step-batches.js";
 import type { WorkerOptions, WorkerResult } from "./step-worker.js";
 
 const usage = `--model=DIR [--python=PATH] [--cases=targets,all,real] [--batches=DIR] [--rounds=3] [--steps=5] [--warmup=2]
@@ -30,9 +26,6 @@ const usage = `--model=DIR [--python=PATH] [--cases=targets,all,real] [--batches
   Several --methods take turns, each compared with the last one named; PyTorch trains HiRA alone.
   Without --python only hira is measured. "others" are the cores that other programs used meanwhile: where they are not near 0,
   the times say little.`;
-
-/** The original pads every context to so many columns at its left, and every target at its right. */
-const originalColumns = { context: 256, target: 16 };
 
 const caseNames = ["targets", "all", "real"] as const;
 
@@ -131,53 +124,6 @@ const readSettings = (argv: readonly string[]): Settings => {
   };
 };
 
-/** Random tokens; the last `targets` columns of each row are labelled. */
-const randomSteps = (
-  { steps, batch, columns }: Pick<Settings, "steps" | "batch" | "columns">,
-  targets: number,
-  vocabSize: number,
-): StoredStep[] =>
-  Array.from({ length: steps }, (_, step) => {
-    const stream = randomStream(7, "bench", step);
-    const rows = <T>(cell: (row: number, column: number) => T): T[][] =>
-      Array.from({ length: batch }, (_unused, row) =>
-        Array.from({ length: columns }, (_none, column) => cell(row, column)),
-      );
-    const ids = rows(() => stream.integer(vocabSize));
-    const stored: StoredBatch = {
-      input_ids: ids,
-      attention_mask: rows(() => 1),
-      labels: rows((row, column) =>
-        column >= columns - targets ? (ids[row]?.[column] ?? 0) : -100,
-      ),
-    };
-    return { step: step + 1, batches: [stored] };
-  });
-
-/** A batch of contexts left and targets right of one line, widened to the original's columns. */
-const padAsOriginal = (stored: StoredBatch, padId: number): StoredBatch => {
-  const firstLabels = stored.labels.map((row) => row.findIndex((label) => label !== -100));
-  const line = Math.min(...firstLabels);
-  const columns = stored.labels[0]?.length ?? 0;
-  const before = originalColumns.context - line;
-  const after = originalColumns.target - (columns - line);
-  if (before < 0 || after < 0)
-    throw new UserError(
-      `Cannot pad as the original does: found ${String(line)} + ${String(columns - line)} columns, expected at most 256 + 16`,
-    );
-  const widen = (rows: readonly (readonly number[])[], value: number) =>
-    rows.map((row) => [
-      ...Array.from({ length: before }, () => value),
-      ...row,
-      ...Array.from({ length: after }, () => value),
-    ]);
-  return {
-    input_ids: widen(stored.input_ids, padId),
-    attention_mask: widen(stored.attention_mask, 0),
-    labels: widen(stored.labels, -100),
-  };
-};
-
 interface Contender {
   readonly label: string;
   readonly program: "hira" | "PyTorch";
@@ -257,10 +203,6 @@ const prepareCase = async (
   };
 };
 
-/** Milliseconds that all processors have worked so far. */
-const busyMs = (): number =>
-  cpus().reduce((sum, { times }) => sum + times.user + times.nice + times.sys + times.irq, 0);
-
 interface Run extends WorkerResult {
   /** Cores that other programs used meanwhile, on average. */
   readonly othersCores: number;
@@ -279,7 +221,7 @@ const runContender = async (
     program === "hira"
       ? [process.execPath, [...process.execArgv, worker, text]]
       : [python ?? "python3", [peer, text]];
-  const [begun, busy] = [performance.now(), busyMs()];
+  const othersSince = watchOthers();
   let stdout: string;
   try {
     ({ stdout } = await promisify(execFile)(command, argv, { maxBuffer: 1 << 24 }));
@@ -288,9 +230,7 @@ const runContender = async (
     throw new UserError(`Cannot measure ${label}: its process failed\n${stderr.slice(-2000)}`);
   }
   const result = JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as WorkerResult;
-  const elapsed = performance.now() - begun;
-  const others = (busyMs() - busy - result.cpuMs) / elapsed;
-  return { ...result, othersCores: Math.max(0, others) };
+  return { ...result, othersCores: othersSince(result.cpuMs) };
 };
 
 const mean = (values: readonly number[]): number =>

@@ -22,9 +22,9 @@ class Hira(nn.Module):
         return F.linear(x, self.weight * (self.B @ self.A + 1), self.bias)
 
 
-def load_model(folder, attention, four_bit=None):
+def load_model(folder, attention, four_bit=None, dtype=torch.float32):
     """
-    The folder's model in float32, whatever it is stored as, frozen.
+    The folder's model in float32 or another dtype, whatever it is stored as, frozen.
 
     four_bit {"quant_type": "nf4" or "fp4", "double_quant": bool}: its blocks' linear layers are bitsandbytes' (needs accelerate).
     """
@@ -38,7 +38,7 @@ def load_model(folder, attention, four_bit=None):
                 load_in_4bit=True, bnb_4bit_quant_type=four_bit["quant_type"],
                 bnb_4bit_use_double_quant=four_bit["double_quant"], bnb_4bit_compute_dtype=torch.float32),
         }
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention, **quantized)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=attention, **quantized)
     model.config.use_cache = False
     return model.requires_grad_(False).eval()
 
