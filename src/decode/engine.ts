@@ -2,6 +2,7 @@ import { prune } from "../graph/passes/prune.js";
 import { shareSubexpressions } from "../graph/passes/share-subexpressions.js";
 import { MASKED } from "../models/blocks/attention.js";
 import type { Model } from "../models/model.js";
+import { weightsOn } from "../models/weights/device-weights.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import { virtualId } from "../peft/virtual-tokens.js";
 import { cpuPlan, openGraph, type ComputePlan } from "../runtime/compute-plan.js";
@@ -83,9 +84,11 @@ export class ModelEngine implements DecodeEngine {
   static async create(given: EngineOptions): Promise<ModelEngine> {
     const live = given.live && (await bakeLiveAdapter(given.live, given.model));
     const virtual = live?.adapter.virtual;
-    const options = { ...given, maxPositions: given.maxPositions + (virtual?.count ?? 0), live };
+    const { plan = cpuPlan(), prepack } = given;
+    const weights = weightsOn(plan.device, given.weights);
+    const maxPositions = given.maxPositions + (virtual?.count ?? 0);
+    const options = { ...given, weights, maxPositions, live };
     const graph = shareSubexpressions(prune(buildDecodeGraph(options)));
-    const { plan = cpuPlan(), prepack } = options;
     const session = await openGraph(plan, graph, {
       initializers: decodeInitializers(graph, options),
       // One would widen narrow weights for good; the other, which looks for 1 / x, would read DoRA's magnitudes while loading.

@@ -4,6 +4,7 @@ import { prune } from "../graph/passes/prune.js";
 import { shareSubexpressions } from "../graph/passes/share-subexpressions.js";
 import { groupedAttention, MASKED, paddingMask, splitHeads } from "../models/blocks/attention.js";
 import type { Model } from "../models/model.js";
+import { weightsOn } from "../models/weights/device-weights.js";
 import {
   accessFrozenWeights,
   initializersOf,
@@ -18,7 +19,7 @@ import { Tensor } from "../runtime/tensor.js";
 export interface StatesOptions {
   /** An encoder. */
   readonly model: Model;
-  readonly weights: FrozenWeights;
+  readonly weights: Pick<FrozenWeights, "tensor" | "typeOf">;
   /** After how many layers; 0 are the embeddings. */
   readonly layers: number;
   /** Of the longest row. */
@@ -61,9 +62,11 @@ export class StatesSession {
 
   /** @throws {UserError} if the model has fewer positions */
   static async create(options: StatesOptions): Promise<StatesSession> {
-    const graph = statesGraph(options);
-    const session = await openGraph(options.plan ?? cpuPlan(), graph, {
-      initializers: initializersOf(graph, options.weights),
+    const plan = options.plan ?? cpuPlan();
+    const weights = weightsOn(plan.device, options.weights);
+    const graph = statesGraph({ ...options, weights });
+    const session = await openGraph(plan, graph, {
+      initializers: initializersOf(graph, weights),
       disabledOptimizers: ["ConstantFolding"],
     });
     return new StatesSession(session, options.model.hiddenSize);

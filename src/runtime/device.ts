@@ -25,6 +25,8 @@ export interface Device {
   readonly precisions: readonly Precision[];
   /** How a graph is typed for a precision; undefined: in float32, for the session itself to compute in it. Default: all so. */
   graphPrecision?(precision: Precision): GraphPrecision | undefined;
+  /** Whether frozen weights come to its graphs in float32, however they are stored: see weightsOn. Default false. */
+  readonly decodesWeights?: boolean;
   /** What it lacks, or computes wrong, is written in other ops: see lower. */
   readonly hasKernel: HasKernel;
   /** The lowered graph in the form that this device computes right; default: as it is. */

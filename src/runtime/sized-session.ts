@@ -1,10 +1,12 @@
-import { evaluateDim, type Dim, type Shape } from "../core/dim.js";
-import { sizesOfName } from "../graph/passes/sizes-as-inputs.js";
+import { dimTerms, evaluateDim, type Dim, type Shape } from "../core/dim.js";
+import { elementOfName, sizesOfName } from "../graph/passes/sizes-as-inputs.js";
 import type { RunOptions, Session } from "./session.js";
 import { Tensor } from "./tensor.js";
 
 /** Shapes by the name of an input, in which names are sizes that are equal wherever they stand. */
 export type InputShapes = ReadonlyMap<string, readonly (number | string | null)[]>;
+
+const namesOfDim = (dim: Dim): readonly string[] => dimTerms(dim).flatMap(([, names]) => names);
 
 /** A session of a graph that sizesAsInputs has made: it fills in the sizes, and shows the other inputs alone. */
 export class SizedSession implements Session {
@@ -13,6 +15,8 @@ export class SizedSession implements Session {
   readonly #session: Session;
   readonly #shapes: InputShapes;
   readonly #sizes: readonly { readonly name: string; readonly dims: readonly Dim[] }[];
+  /** Names of sizes that an input's elements say. */
+  readonly #elements: readonly string[];
 
   constructor(session: Session, shapes: InputShapes) {
     this.#session = session;
@@ -21,6 +25,8 @@ export class SizedSession implements Session {
       const dims = sizesOfName(name);
       return dims ? [{ name, dims }] : [];
     });
+    const names = this.#sizes.flatMap(({ dims }) => dims.flatMap(namesOfDim));
+    this.#elements = [...new Set(names)].filter((name) => elementOfName(name) !== undefined);
     this.inputNames = session.inputNames.filter((name) => sizesOfName(name) === undefined);
     this.outputNames = session.outputNames;
   }
@@ -36,6 +42,10 @@ export class SizedSession implements Session {
       this.#shapes.get(name)?.forEach((dim, i) => {
         if (typeof dim === "string") values[dim] = Number(shape[i] ?? 0);
       });
+    }
+    for (const name of this.#elements) {
+      const { input, index } = elementOfName(name) ?? { input: "", index: 0 };
+      values[name] = Number(inputs[input]?.data[index] ?? 0);
     }
     const sizes = this.#sizes.map(({ name, dims }) => {
       const data = BigInt64Array.from(dims, (dim) => BigInt(evaluateDim(dim, values)));

@@ -1,4 +1,5 @@
 import { MASKED } from "../models/blocks/attention.js";
+import { weightsOn } from "../models/weights/device-weights.js";
 import { initializersOf, type FrozenWeights } from "../models/weights/frozen-weights.js";
 import { cpuPlan, openGraph, type ComputePlan } from "../runtime/compute-plan.js";
 import type { Device } from "../runtime/device.js";
@@ -247,9 +248,10 @@ export class LossSession {
     plan: ComputePlan = cpuPlan(),
   ): Promise<LossSession> {
     if (store) requirePlaceOf(plan.device, store);
-    const graph = buildLossGraph({ ...options, typeOf: (name) => weights.typeOf(name) });
+    const held = weightsOn(plan.device, weights);
+    const graph = buildLossGraph({ ...options, typeOf: (name) => held.typeOf(name) });
     const session = await openGraph(plan, graph, {
-      initializers: initializersOf(graph, weights),
+      initializers: initializersOf(graph, held),
       disabledOptimizers: [
         "CommonSubexpressionElimination",
         "ConstantFolding",

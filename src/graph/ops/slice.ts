@@ -33,6 +33,12 @@ export const slice: Op<
       undefined,
     ];
   },
+  lower(g, [x], { axis, start, end }) {
+    const along = normalizeAxis("Slice", axis, x);
+    const sizes = [start, end - start, (x.shape[along] as number) - end];
+    const kept = sizes.filter((size) => size > 0);
+    return [g.split(x, kept, along)[start > 0 ? 1 : 0] as Value];
+  },
   fold([x], { axis, start }, shape) {
     if (!x) return undefined;
     const along = normalizeAxis("Slice", axis, x);

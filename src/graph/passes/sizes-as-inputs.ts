@@ -17,6 +17,17 @@ export const sizesOfName = (name: string): readonly Dim[] | undefined =>
         .map((dim) => (/^-?\d+$/.test(dim) ? Number(dim) : dim))
     : undefined;
 
+/** The size that element `index` of an int64 input says, as a name. */
+const elementName = (input: string, index: number): string => `${input}__${index}`;
+
+/** The input and the place in it that a name of elementName's stands for; undefined for the name of a dimension. */
+export const elementOfName = (
+  name: string,
+): { readonly input: string; readonly index: number } | undefined => {
+  const [, input, index] = /^(.+)__(\d+)$/.exec(name) ?? [];
+  return input === undefined ? undefined : { input, index: Number(index) };
+};
+
 /** What an op on sizes makes of them; undefined where it is no such op, or they are not known as expressions. */
 const evaluate = (
   { op, inputs, outputs }: Node,
@@ -53,10 +64,10 @@ const evaluate = (
 
 /**
  * The graph in which sizes that are computed at run time are inputs: `sizes:batch*seq,64` is int64 [2], which whoever runs the
- * graph fills in from the shapes of its other inputs (sizesOfName).
+ * graph fills in from the shapes of its other inputs (sizesOfName), and
+ * from the elements of int64 [n] ones, which are in host memory (elementOfName): splitAtRunTime's.
  *
- * For devices that would compute sizes in their own memory and bring them back, a wait each. Sizes that an input's elements say
- * (splitAtRunTime) stay as they are.
+ * For devices that would compute sizes in their own memory and bring them back, a wait each.
  */
 export const sizesAsInputs = (graph: Graph): Graph => {
   const found = new Map<number, readonly Dim[]>();
@@ -68,11 +79,23 @@ export const sizesAsInputs = (graph: Graph): Graph => {
       : undefined;
   };
   const named = new Set([...graph.inputs.values()].flatMap(({ shape }) => shape));
+  const lists = new Map<number, string>();
+  for (const [name, { id, dtype, shape }] of graph.inputs)
+    if (dtype === "int64" && shape.length === 1) lists.set(id, name);
+  /** Single elements of an input. */
+  const pick = ({ op, inputs: [list, places] }: Node): readonly Dim[] | undefined => {
+    const name = list && lists.get(list.id);
+    const indices = places && sizesOf(places);
+    if (op.opType !== "Gather" || name === undefined || indices?.length !== 1) return undefined;
+    const element = elementName(name, Number(indices[0]));
+    named.add(element);
+    return [element];
+  };
   const isSize = (node: Node): boolean => node.outputs.some(({ id }) => found.has(id));
   const read = new Set([...graph.outputs.values()].map(({ id }) => id));
   for (const node of graph.nodes) {
     const [output] = node.outputs;
-    const sizes = output?.dtype === "int64" ? evaluate(node, sizesOf) : undefined;
+    const sizes = output?.dtype === "int64" ? (pick(node) ?? evaluate(node, sizesOf)) : undefined;
     const known = sizes?.every(
       (dim) => typeof dim === "number" || namesIn(dim).every((name) => named.has(name)),
     );

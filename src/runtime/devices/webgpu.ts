@@ -2,6 +2,7 @@ import type { DType } from "../../core/dtype.js";
 import type { Graph } from "../../graph/graph.js";
 import type { HasKernel } from "../../graph/passes/lower.js";
 import { prune } from "../../graph/passes/prune.js";
+import { copied, rewrite } from "../../graph/passes/rewrite.js";
 import { sizesAsInputs } from "../../graph/passes/sizes-as-inputs.js";
 import type { Device } from "../device.js";
 import { runtimeVersion } from "../ort/version.js";
@@ -13,21 +14,33 @@ import { useVulkanOf } from "../webgpu/vulkan.js";
 import type { OpenDevice } from "./open-device.js";
 
 /**
- * Ops that ONNX Runtime 1.30's WebGPU provider has no kernel for, or a wrong one, in float32; of the others it has what graphs ask
- * for.
+ * Dtypes for which ONNX Runtime 1.30's WebGPU provider has no kernel, or a wrong one; of the other ops it has what graphs ask for.
  *
  * SimplifiedLayerNormalization gives a mean where 1/rms is asked for: its second output is taken for LayerNormalization's
  * (test/runtime/webgpu.test.ts). Source: every op's test cases, run with no other provider allowed.
  */
-const lacking: ReadonlySet<string> = new Set([
-  "FusedMatMul",
-  "LogSoftmax",
-  "SimplifiedLayerNormalization",
-  "SoftmaxCrossEntropyLoss",
-]);
+const lacking: Readonly<Record<string, readonly DType[]>> = {
+  FusedMatMul: ["float32"],
+  LogSoftmax: ["float32"],
+  SimplifiedLayerNormalization: ["float32"],
+  Slice: ["int32"],
+  SoftmaxCrossEntropyLoss: ["float32"],
+};
 
 /** Whether the WebGPU provider has a kernel, and a right one. */
-export const webgpuHasKernel: HasKernel = (opType) => !lacking.has(opType);
+export const webgpuHasKernel: HasKernel = (opType, dtype) =>
+  !(lacking[opType]?.includes(dtype) ?? false);
+
+/** Split has no int64 kernel, and what is split are token ids: they go through int32. */
+const splitInInt32 = (graph: Graph): Graph =>
+  rewrite(graph, (node, lookup, target) => {
+    const [x, ...others] = node.inputs;
+    if (node.op.opType !== "Split" || x?.dtype !== "int64") return copied(node, lookup, target);
+    const narrow = target.cast(lookup(x), "int32");
+    return target
+      .copyNode(node, [narrow, ...others.map(lookup)])
+      .map((piece) => target.cast(piece, "int64"));
+  });
 
 /** One for all devices of a process; a failure counts until the next try. */
 let context: Promise<WebgpuContext> | undefined;
@@ -47,8 +60,7 @@ const openContext = async (folder: string | undefined): Promise<WebgpuContext> =
 /**
  * Any GPU with a driver for Vulkan, Direct3D 12 or Metal, through the WebGPU provider that the onnxruntime-node package brings.
  *
- * It computes in float32. HIRA_DEVICE_DIR or --device_dir names a folder with a Vulkan driver to take instead of the system's;
- * HIRA_WEBGPU_STRICT=1 refuses graphs of which ONNX Runtime would compute some nodes on the CPU.
+ * It computes in float32. HIRA_DEVICE_DIR or --device_dir names a folder with a Vulkan driver to take instead of the system's.
  *
  * @throws {UserError} where there is no such GPU
  */
@@ -90,8 +102,10 @@ export const openWebgpu: OpenDevice = async ({ folder = process.env.HIRA_DEVICE_
     place: "webgpu",
     canSlice: false,
     precisions: ["fp32"],
+    // It reads no bfloat16, no int8, and float16 on some GPUs alone.
+    decodesWeights: true,
     hasKernel: webgpuHasKernel,
-    rewrite: (graph: Graph) => prune(sizesAsInputs(graph)),
+    rewrite: (graph: Graph) => prune(splitInInt32(sizesAsInputs(graph))),
     createSession,
     zeros: (dtype: DType, shape) => upload(Tensor.zeros(dtype, shape)),
     upload,

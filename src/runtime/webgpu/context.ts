@@ -14,6 +14,11 @@ const providerOptions = { enableInt64: "1" };
 /** What a failure of the runtime means; others are given back as they are. */
 const explain = (error: unknown): unknown => {
   if (!(error instanceof OrtError)) return error;
+  if (error.message.includes("fallback to CPU EP"))
+    return new UserError(
+      'Cannot compute on device "webgpu": found operators in this graph that its provider has no kernel for',
+      "Take --device=cpu, and please report what you ran",
+    );
   if (/device lost|out of memory|MapAsyncStatus/i.test(error.message))
     return new UserError(
       `Cannot compute on device "webgpu": ${error.message}`,
@@ -35,8 +40,9 @@ const append: OrtProvider["append"] = (options) => {
     keys.addresses.length,
   );
   void [keys.kept, values.kept];
-  if (process.env.HIRA_WEBGPU_STRICT === "1")
-    ort().addSessionConfigEntry(options, "session.disable_cpu_ep_fallback", "1");
+  // A node that the CPU computed instead would read a frozen weight's buffer as host memory.
+
+  ort().addSessionConfigEntry(options, "session.disable_cpu_ep_fallback", "1");
 };
 
 /** ONNX Runtime's WebGPU provider. What is copied back waits for the runs that write it. */
