@@ -336,6 +336,7 @@ const namesMethods: Readonly<Record<string, string>> = {
 const importsMethods: Readonly<Record<string, string>> = {
   "cli/": "--peft_type=qlora says how the base is held, and --qlora_adapter what is trained on it",
   "peft/build-adapter.ts": "the same",
+  "runs/check-model.ts": "the same",
   "runs/recorded-flags.ts": "the same",
   "runs/start-adapter.ts": "the same",
   "runs/merged-tensors.ts": "a model folder is what full fine-tuning leaves",

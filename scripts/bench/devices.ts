@@ -64,13 +64,13 @@ const rowOf = (
   { training, decoding }: ModelCheck,
   facts: Pick<DeviceRow, "model" | "method" | "device" | "precision">,
 ): DeviceRow => {
-  const { loss, gradients, bounds, seconds } = training;
+  const { loss, gradients, seconds } = training;
   const largest = largestError(gradients);
   return {
     ...facts,
     largestError: largest?.error ?? NaN,
     of: largest?.name ?? "",
-    bound: bounds.gradient,
+    bound: largest?.bound ?? NaN,
     lossError: relativeDifference(loss.device, loss.cpu),
     logProbError: decoding?.logProbError ?? null,
     small: gradients.filter(({ isSmall }) => isSmall).length,

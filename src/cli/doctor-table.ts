@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import type { Complaint, DoctorReport, FoundDevice } from "../runs/doctor.js";
 import type { CheckedModel } from "../runs/run-doctor.js";
-import type { GradientError } from "../train/gradient-errors.js";
+import type { BoundedError } from "../train/gradient-errors.js";
 import type { Painter } from "./style-text.js";
 import { formatTable } from "./table.js";
 import { formatBytes } from "./terminal-progress.js";
@@ -135,8 +135,8 @@ const percent = (share: number): string =>
 /** How many gradients are shown, those with the largest errors. */
 const shownGradients = 5;
 
-const byError = (a: GradientError, b: GradientError): number =>
-  (Number.isFinite(b.error) ? b.error : Infinity) - (Number.isFinite(a.error) ? a.error : Infinity);
+const ofBound = ({ error, bound }: BoundedError): number =>
+  Number.isFinite(error) ? error / bound : Infinity;
 
 /** What the comparison of a device with the CPU on a model has found. */
 export const formatModelCheck = (
@@ -144,11 +144,11 @@ export const formatModelCheck = (
   terminal: Terminal,
 ): readonly string[] => {
   const { paint } = terminal;
-  const { loss, gradients, bounds, seconds } = training;
+  const { loss, gradients, seconds } = training;
   const rows = gradients
-    .toSorted(byError)
+    .toSorted((a, b) => ofBound(b) - ofBound(a))
     .slice(0, shownGradients)
-    .map(({ name, error }) => [name, percent(error)]);
+    .map(({ name, error, bound }) => [name, percent(error), percent(bound)]);
   const small = gradients.filter(({ isSmall }) => isSmall).length;
   return [
     paint("bold", `Check on ${basename(model)}`),
@@ -161,13 +161,14 @@ export const formatModelCheck = (
     ),
     ...labelled(
       "gradients",
-      `${String(gradients.length)}, of which each may be ${percent(bounds.gradient)} away; furthest:`,
+      `${String(gradients.length)}; those that are furthest away beside what is allowed:`,
       terminal,
     ),
     ...formatTable(
       [
         { heading: "gradient", align: "left" },
         { heading: "error", align: "right" },
+        { heading: "allowed", align: "right" },
       ],
       rows,
     ).map((line) => `${" ".repeat(labelWidth)}${line}`),

@@ -47,11 +47,11 @@ export interface DeviceFacts {
     | {
         readonly loss: number;
         readonly cpu_loss: number;
-        /** |gradient - g| / |g|, g the CPU's; of the parameter for which it is largest. */
+        /** |gradient - g| / |g|, g the CPU's; of the parameter for which it is largest beside its bound. */
         readonly largest_gradient_error: number | null;
         readonly largest_gradient_error_of: string | null;
-        /** How large it may be in this precision. */
-        readonly gradient_bound: number;
+        /** How large it may be. */
+        readonly gradient_bound: number | null;
         readonly seconds: number;
       }
     | "skipped"

@@ -81,7 +81,7 @@ export const checkBeforeTraining = async (
         cpu_loss: found.loss.cpu,
         largest_gradient_error: largest?.error ?? null,
         largest_gradient_error_of: largest?.name ?? null,
-        gradient_bound: found.bounds.gradient,
+        gradient_bound: largest?.bound ?? null,
         seconds: Number(found.seconds.toFixed(2)),
       },
     },

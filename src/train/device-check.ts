@@ -1,15 +1,18 @@
 import { elementCount } from "../core/dtype.js";
 import { UserError } from "../core/errors.js";
 import { randomStream } from "../core/random.js";
+import type { Graph } from "../graph/graph.js";
 import { noLoss } from "../datasets/encoded-rows.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
+import { roundProducts } from "../graph/passes/round-products.js";
 import { cpuPlan, type ComputePlan } from "../runtime/compute-plan.js";
-import { deviceBounds, type DeviceBounds } from "./device-bounds.js";
+import { cpuDevice } from "../runtime/devices/cpu.js";
+import { deviceBounds, gradientBound, halfOf, type DeviceBounds } from "./device-bounds.js";
 import {
   gradientErrors,
   largestError,
   relativeDifference,
-  type GradientError,
+  type BoundedError,
 } from "./gradient-errors.js";
 import { LossSession, type LossSessionOptions } from "./loss-session.js";
 import { clearGradients, createParameterStore, type ParameterStore } from "./parameters.js";
@@ -24,7 +27,7 @@ export const isReference = ({ device, precision }: ComputePlan): boolean =>
 export interface LossCheck {
   readonly loss: { readonly cpu: number; readonly device: number };
   /** Of every parameter that trains, none without gradients; in the order in which the graph computes them: from the last layer down. */
-  readonly gradients: readonly GradientError[];
+  readonly gradients: readonly BoundedError[];
   readonly bounds: DeviceBounds;
   readonly seconds: number;
 }
@@ -168,6 +171,7 @@ interface Computed {
 const computeOnCpu = async (
   check: SmallCheck,
   moved: ReadonlyMap<string, Float32Array>,
+  cpu = cpuPlan(check.plan.threads),
 ): Promise<Computed> => {
   const { options, weights, store, plan } = check;
   const copy =
@@ -176,7 +180,7 @@ const computeOnCpu = async (
       const tensor = store.values.get(name);
       return moved.get(name) ?? (tensor && (plan.device.read(tensor) as Float32Array));
     });
-  const session = await LossSession.create(options, weights, copy, cpuPlan(plan.threads));
+  const session = await LossSession.create(options, weights, copy, cpu);
   try {
     const loss = await runSmall(session, { ...check, store: copy });
     const gradients = session.gradientOrder.map((name) => {
@@ -189,12 +193,28 @@ const computeOnCpu = async (
   }
 };
 
+/** How far the CPU's own gradients move, by parameter, where factors and results of all products are rounded to 16 bits. */
+const roundingErrors = async (
+  small: SmallCheck,
+  moved: ReadonlyMap<string, Float32Array>,
+  exact: Computed,
+  half: "bfloat16" | "float16",
+): Promise<ReadonlyMap<string, number>> => {
+  const rewriting = { ...cpuDevice, rewrite: (graph: Graph) => roundProducts(graph, half) };
+  const plan = { ...cpuPlan(small.plan.threads), device: rewriting };
+  const { gradients } = await computeOnCpu(small, moved, plan);
+  const { smallest } = deviceBounds[small.plan.precision];
+  const errors = gradientErrors(gradients, exact.gradients, smallest);
+  return new Map(errors.map(({ name, error }) => [name, error]));
+};
+
 /**
  * Computes a small batch with a run's own graph twice, on the CPU in float32 and as the plan says, and compares loss and gradients.
  *
  * One session lives at a time, the CPU's first. The other one is the run's: nothing of it is made twice. The store is left as it was.
  * Where a parameter is zero throughout it has random numbers for the check, so that no gradient is zero and looks right whatever it is;
- * dropout draws the masks of the first step, on both.
+ * dropout draws the masks of the first step, on both. In 16 bits the CPU computes it once more with rounded products, which says how far each
+ * gradient may be away.
  * @returns the session, and what was found; see requireAgreement
  */
 export const openChecked = async (
@@ -207,6 +227,9 @@ export const openChecked = async (
   const moved: ReadonlyMap<string, Float32Array> =
     store && options.gradients ? inPlaceOfZeros(store, plan, seed) : new Map<string, never>();
   const cpu = await computeOnCpu(small, moved);
+  const bounds = deviceBounds[plan.precision];
+  const half = options.gradients ? halfOf[plan.precision] : undefined;
+  const rounding = half && (await roundingErrors(small, moved, cpu, half));
   const session = await LossSession.create(options, weights, store, plan);
   const setAll = (valuesOf: (moved: Float32Array) => Float32Array): void => {
     for (const [name, values] of moved) {
@@ -222,10 +245,13 @@ export const openChecked = async (
       if (!tensor) throw new RangeError(`Cannot check the gradient of ${name}: found none`);
       return [name, device.read(tensor) as Float32Array];
     });
-    const bounds = deviceBounds[plan.precision];
+    const errors = gradientErrors(gradients, cpu.gradients, bounds.smallest);
     const found = {
       loss: { cpu: cpu.loss, device: loss },
-      gradients: gradientErrors(gradients, cpu.gradients, bounds.smallest),
+      gradients: errors.map((each) => ({
+        ...each,
+        bound: gradientBound(bounds, rounding?.get(each.name) ?? 0),
+      })),
       bounds,
       seconds: (performance.now() - started) / 1000,
     };
@@ -266,13 +292,13 @@ export const openLossSession = async (
 const percent = (share: number): string => `${String(Number((100 * share).toPrecision(2)))} %`;
 
 /** `Device check: loss 11.65324 (CPU 11.65357), largest gradient error 3.6 % of 15 % allowed (model.layers.3.self_attn.q_proj), 4.2 s` */
-export const describeCheck = ({ loss, gradients, bounds, seconds }: LossCheck): string => {
+export const describeCheck = ({ loss, gradients, seconds }: LossCheck): string => {
   const largest = largestError(gradients);
   return [
     `Device check: loss ${loss.device.toPrecision(7)} (CPU ${loss.cpu.toPrecision(7)})`,
     ...(largest
       ? [
-          `largest gradient error ${percent(largest.error)} of ${percent(bounds.gradient)} allowed (${largest.name})`,
+          `largest gradient error ${percent(largest.error)} of ${percent(largest.bound)} allowed (${largest.name})`,
         ]
       : []),
     `${seconds.toFixed(1)} s`,
@@ -280,8 +306,8 @@ export const describeCheck = ({ loss, gradients, bounds, seconds }: LossCheck): 
 };
 
 /** The first gradient in graph order that is further away than its bound; undefined where all are near. */
-export const firstWrongGradient = ({ gradients, bounds }: LossCheck): GradientError | undefined =>
-  gradients.find(({ error }) => !(error <= bounds.gradient));
+export const firstWrongGradient = ({ gradients }: LossCheck): BoundedError | undefined =>
+  gradients.find(({ error, bound }) => !(error <= bound));
 
 /**
  * That the device has computed what the CPU has.
@@ -295,7 +321,7 @@ export const requireAgreement = (found: LossCheck, { device, precision }: Comput
   if (!gradient && lossIsNear) return;
   const losses = `loss ${loss.device.toPrecision(7)}, the CPU's ${loss.cpu.toPrecision(7)}`;
   const what = gradient
-    ? `the gradient of ${gradient.name} ${Number.isFinite(gradient.error) ? `${percent(gradient.error)} away from the CPU's` : "not finite"}, expected at most ${percent(bounds.gradient)} (${losses})`
+    ? `the gradient of ${gradient.name} ${Number.isFinite(gradient.error) ? `${percent(gradient.error)} away from the CPU's` : "not finite"}, expected at most ${percent(gradient.bound)} (${losses})`
     : `${losses}, expected it within ${percent(bounds.loss)} (every gradient is near enough)`;
   throw disagreement(`${device.description}, --precision=${precision}`, what);
 };

@@ -9,6 +9,11 @@ export interface GradientError {
   readonly isSmall: boolean;
 }
 
+/** The same with how large it may be. */
+export interface BoundedError extends GradientError {
+  readonly bound: number;
+}
+
 const norm = (values: Float32Array): number => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
 
 const distance = (a: Float32Array, b: Float32Array): number => {
@@ -54,11 +59,13 @@ export const gradientErrors = (
   });
 };
 
-/** The largest of them; one that is not finite is larger than all others. Undefined of none. */
-export const largestError = (errors: readonly GradientError[]): GradientError | undefined =>
+/** The largest of them beside its bound; one that is not finite is larger than all others. Undefined of none. */
+export const largestError = <Error extends BoundedError>(
+  errors: readonly Error[],
+): Error | undefined =>
   errors.find(({ error }) => !Number.isFinite(error)) ??
-  errors.reduce<GradientError | undefined>(
-    (most, each) => (most && most.error >= each.error ? most : each),
+  errors.reduce<Error | undefined>(
+    (most, each) => (most && most.error / most.bound >= each.error / each.bound ? most : each),
     undefined,
   );
 

@@ -8,6 +8,8 @@ export const lyingDevice = (isWrong: (node: Node) => boolean, factor = 1.5): Dev
   ...cpuDevice,
   name: "openvino",
   description: "a lying device",
+  precisions: ["fp32", "bf16"],
+  graphPrecision: () => undefined,
   rewrite: (graph) =>
     rewrite(graph, (node, lookup, target) => {
       const made = copied(node, lookup, target);

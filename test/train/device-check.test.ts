@@ -1,6 +1,9 @@
 import test from "ava";
 import { UserError } from "../../src/core/errors.js";
+import type { Precision } from "../../src/core/precision.js";
+import type { Graph } from "../../src/graph/graph.js";
 import type { Node } from "../../src/graph/op.js";
+import { roundProducts } from "../../src/graph/passes/round-products.js";
 import { decoderModel } from "../../src/models/blocks/decoder.js";
 import type { Adapter } from "../../src/peft/adapter.js";
 import { createLinearAdapter } from "../../src/peft/adapter.js";
@@ -16,6 +19,7 @@ import {
   smallBatch,
   type LossCheck,
 } from "../../src/train/device-check.js";
+import { deviceBounds, gradientBound } from "../../src/train/device-bounds.js";
 import { gradientErrors, largestError } from "../../src/train/gradient-errors.js";
 import { createParameterStore } from "../../src/train/parameters.js";
 import type { TokenBatch } from "../../src/train/tasks/task.js";
@@ -40,7 +44,11 @@ const started = (targets: string): Adapter =>
     selectTargets(model.linears, targets),
   );
 
-const check = async (adapter: Adapter, device: Device): Promise<LossCheck> => {
+const check = async (
+  adapter: Adapter,
+  device: Device,
+  precision: Precision = "fp32",
+): Promise<LossCheck> => {
   const names = new Set(model.tensors.keys());
   const store = createParameterStore(adapter, 1, ({ name }) =>
     names.has(name) ? (weights.tensor(name).data as Float32Array) : undefined,
@@ -56,7 +64,7 @@ const check = async (adapter: Adapter, device: Device): Promise<LossCheck> => {
       recomputeLayers: false,
     },
     ...{ weights, store, batch, seed: 3 },
-    plan: { device, precision: "fp32", threads: 1 },
+    plan: { device, precision, threads: 1 },
   });
   session.dispose();
   for (const [name, data] of before)
@@ -164,7 +172,8 @@ test("a gradient that is nothing but rounding is measured against the others", (
   // One that ought to be rounding and is not.
   const [large] = gradientErrors([["bias", Float32Array.of(1, 0)]], expected, 1e-3);
   t.true((large?.error ?? 0) > 100);
-  t.is(largestError([...(weight ? [weight] : []), ...(large ? [large] : [])]), large);
+  const bounded = [weight, large].flatMap((each) => (each ? [{ ...each, bound: 1e-3 }] : []));
+  t.is(largestError(bounded)?.name, "bias");
 });
 
 test("the check's batch is two rows and 64 columns around the first label", (t) => {
@@ -183,4 +192,22 @@ test("the check's batch is two rows and 64 columns around the first label", (t) 
   t.is(small.inputIds[64], BigInt(seq + 218));
   const classes = smallBatch({ ...long, classes: Int32Array.of(0, 1, 0, 1) });
   t.deepEqual([classes.inputIds[0], classes.seq, classes.classes?.length], [0n, 64, 2]);
+});
+
+test("in 16 bits a gradient may be as far away as rounding moves the CPU's own, and no further than its size", async (t) => {
+  const bounds = deviceBounds.bf16;
+  t.deepEqual(
+    [0, 0.01, 0.1, 0.5].map((rounding) => gradientBound(bounds, rounding)),
+    [0.15, 0.15, 0.6000000000000001, 1],
+  );
+  const exact = await check(started("q_proj,down_proj"), honestDevice);
+  // A device that rounds all products to bfloat16 is what the check allows for.
+  const rounding = { ...honestDevice, rewrite: (graph: Graph) => roundProducts(graph, "bfloat16") };
+  const rounded = await check(started("q_proj,down_proj"), rounding, "bf16");
+  t.true(exact.gradients.every(({ bound }) => bound === 1e-3));
+  t.true(rounded.gradients.every(({ error }) => error > 1e-4));
+  t.is(firstWrongGradient(rounded), undefined);
+  const lie = lyingDevice((node) => node.backward && isProductIn(node, 0, "down_proj"), 2.5);
+  const wrong = await check(started("q_proj,down_proj"), lie, "bf16");
+  t.regex(firstWrongGradient(wrong)?.name ?? "", /layers\.0\.mlp\.down_proj/);
 });
