@@ -1,7 +1,7 @@
-import { existsSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import koffi, { type LibraryHandle } from "koffi";
 import { UserError } from "../../core/errors.js";
 
@@ -37,21 +37,13 @@ export const onnxRuntimePath = (): string => {
 };
 
 // koffi unloads a library whose handle is collected, and with it every function in use: these stay for good.
-let onnxRuntime: LibraryHandle | undefined;
+let onnxRuntime: { readonly library: LibraryHandle; readonly home: string } | undefined;
 let libc: LibraryHandle | undefined;
-
-/**
- * Loads the ONNX Runtime library, with its telemetry off: since 1.30 it reports to Microsoft by default on Linux too,
- * and leaves files in the temporary folder. Whoever wants that sets ORT_DISABLE_TELEMETRY=0.
- *
- * @throws {UserError} if it is missing, or the system refuses it
- */
-export const loadOnnxRuntime = (): LibraryHandle => loadFrom(onnxRuntimePath());
 
 const loadFrom = (path: string): LibraryHandle => {
   process.env.ORT_DISABLE_TELEMETRY ??= "1";
   try {
-    return (onnxRuntime ??= koffi.load(path));
+    return koffi.load(path);
   } catch (error) {
     throw new UserError(
       `Cannot load ONNX Runtime from ${path}: ${error instanceof Error ? error.message : String(error)}`,
@@ -60,38 +52,67 @@ const loadFrom = (path: string): LibraryHandle => {
   }
 };
 
+/** A new folder with a link to the library; undefined where none can be made, and on systems that take links otherwise. */
+const folderOfLink = (library: string): string | undefined => {
+  if (process.platform !== "linux") return undefined;
+  try {
+    const folder = mkdtempSync(join(tmpdir(), "hira-"));
+    symlinkSync(library, join(folder, basename(library)));
+    return folder;
+  } catch {
+    return undefined;
+  }
+};
+
+/**
+ * Loads through a link in a folder that is gone afterwards. The library takes that folder for its own: when providers' libraries
+ * are to lie there, it is made again for them, see withFilesBesideOnnxRuntime, and no package's folder is written to.
+ */
+const load = (): { readonly library: LibraryHandle; readonly home: string } => {
+  const path = onnxRuntimePath();
+  const folder = folderOfLink(path);
+  if (folder === undefined) return { library: loadFrom(path), home: dirname(path) };
+  try {
+    return { library: loadFrom(join(folder, basename(path))), home: folder };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+};
+
+/**
+ * Loads the ONNX Runtime library, with its telemetry off: since 1.30 it reports to Microsoft by default on Linux too,
+ * and leaves files in the temporary folder. Whoever wants that sets ORT_DISABLE_TELEMETRY=0.
+ *
+ * @throws {UserError} if it is missing, or the system refuses it
+ */
+export const loadOnnxRuntime = (): LibraryHandle => (onnxRuntime ??= load()).library;
+
 /**
  * Runs `body` while files stand beside the ONNX Runtime library, where alone it looks for its providers' libraries.
  *
- * Where they do not stand there anyhow, the library is loaded through a folder of links that is gone afterwards; so this has
- * to come before anything else loads it.
- *
  * @param files paths, whose last parts are the names that the runtime looks for
  * @param body gets the folder; what it does not make the runtime load, the runtime does not find later
- * @throws {UserError} if the library was loaded before, from a folder without these files
+ * @throws {UserError} if no folder can be made
  */
 export const withFilesBesideOnnxRuntime = <T>(
   files: readonly string[],
   body: (folder: string) => T,
 ): T => {
-  const library = onnxRuntimePath();
-  const home = dirname(library);
-  if (files.every((path) => existsSync(join(home, basename(path))))) {
-    loadFrom(library);
-    return body(home);
-  }
-  if (onnxRuntime)
+  const { home } = (onnxRuntime ??= load());
+  if (home === dirname(onnxRuntimePath())) {
+    if (files.every((path) => existsSync(join(home, basename(path))))) return body(home);
     throw new UserError(
-      `Cannot load ${files.map((path) => basename(path)).join(" and ")}: found ONNX Runtime loaded already, from ${home} where they are not`,
-      "Open this device before any other in a process",
+      `Cannot load ${files.map((path) => basename(path)).join(" and ")}: ONNX Runtime looks for them in ${home}, where they are not`,
+      `Make the temporary folder ${tmpdir()} one that can be written, or link the files there`,
     );
-  const folder = mkdtempSync(join(tmpdir(), "hira-"));
+  }
+  // It must be new: nobody else's files are loaded.
+  mkdirSync(home, { mode: 0o700 });
   try {
-    for (const path of [library, ...files]) symlinkSync(path, join(folder, basename(path)));
-    loadFrom(join(folder, basename(library)));
-    return body(folder);
+    for (const path of files) symlinkSync(resolve(path), join(home, basename(path)));
+    return body(home);
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    rmSync(home, { recursive: true, force: true });
   }
 };
 
