@@ -9,6 +9,7 @@ import {
 } from "../models/weights/frozen-weights.js";
 import { plainHooks, type Adapter } from "../peft/adapter.js";
 import type { Tensor } from "../runtime/tensor.js";
+import type { CacheType } from "./slots.js";
 import { maskName, windowsIn } from "./window-mask.js";
 
 /** An adapter that the graph computes with, instead of weights that it was merged into. */
@@ -25,6 +26,8 @@ export interface DecodeGraphOptions {
   /** How many positions the rotary tables hold: prompt and new tokens together must stay below. */
   readonly maxPositions: number;
   readonly live?: LiveAdapter | undefined;
+  /** Default float32; keys and values are rounded to it when they are written. */
+  readonly cacheType?: CacheType | undefined;
 }
 
 /** The names of a layer's caches: the same for input and output. */
@@ -61,7 +64,7 @@ export const decodeInitializers = (
  * Inputs: `tokens`, `positions` int64 [batch, seq]; `mask` float32 [batch, 1, 1, seq, slots], added to the scores, and one more for each window
  * of the model's layers (maskName); `slots`
  * int64 [batch, kvHeads, seq, 3], the (batch, head, slot) of every new key; `rows` int64 [rows], which of the batch * seq
- * tokens get candidates; `width` int64 [1]; caches float32 [batch, kvHeads, slots, headDim].
+ * tokens get candidates; `width` int64 [1]; caches of `cacheType` [batch, kvHeads, slots, headDim].
  * Outputs: `logProbs` float32 and `ids` int32 [rows, width], best first; `normalizers` float32 [rows, 1], log(sum(exp(logit))); the
  * caches. Only candidates leave the graph: log softmax is taken as logit - max - log(sum(exp(logit - max))).
  */
@@ -70,6 +73,7 @@ export const buildDecodeGraph = ({
   weights,
   maxPositions,
   live,
+  cacheType = "float32",
 }: DecodeGraphOptions): Graph => {
   const g = new Graph();
   const { kvHeads, headDim } = model;
@@ -96,10 +100,10 @@ export const buildDecodeGraph = ({
     attend: ({ layer, q, k, v, ...scores }: AttentionInputs): Value => {
       const names = cacheNames(layer);
       const written = (name: string, fresh: Value): Value => {
-        const cache = g.input(name, "float32", cacheShape);
-        const value = g.scatterND(cache, slots, splitHeads(g, fresh, model));
+        const cache = g.input(name, cacheType, cacheShape);
+        const value = g.scatterND(cache, slots, g.cast(splitHeads(g, fresh, model), cacheType));
         g.output(writtenCache(name), value);
-        return value;
+        return g.cast(value, "float32");
       };
       const [keys, values] = [written(names.keys, k), written(names.values, v)];
       const mask = masks.get(effectiveWindow(model.windows[layer], maxPositions));

@@ -4,15 +4,15 @@ import { openGraph, type ComputePlan } from "../runtime/compute-plan.js";
 import type { Device } from "../runtime/device.js";
 import type { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
-import type { SlotAllocator, Slots, SlotShape } from "./slots.js";
+import { roundedTo, type SlotAllocator, type Slots, type SlotShape } from "./slots.js";
 
 /**
  * One tensor of a cache with other prompts and slots: int64 `index` [prompts, kvHeads, slots] says which row of `source`
  * [prompts', kvHeads, slots', headDim], taken as [prompts' * kvHeads * slots', headDim], stands in each place of `moved`.
  */
-const moveGraph = ({ kvHeads, headDim }: SlotShape): Graph => {
+const moveGraph = ({ kvHeads, headDim, dtype }: SlotShape): Graph => {
   const g = new Graph();
-  const source = g.input("source", "float32", ["sources", kvHeads, "sourceSlots", headDim]);
+  const source = g.input("source", dtype, ["sources", kvHeads, "sourceSlots", headDim]);
   const index = g.input("index", "int64", ["prompts", kvHeads, "slots"]);
   const rows = g.reshape(source, [multiplyDims("sources", kvHeads, "sourceSlots"), headDim]);
   g.output("moved", g.gather(rows, index, { axis: 0 }));
@@ -59,12 +59,14 @@ class DeviceSlots implements Slots {
   }
 
   writePrefix(layers: readonly Float32Array[]): void {
-    const { kvHeads, headDim } = this.#shape;
+    const { kvHeads, headDim, dtype } = this.#shape;
     const length = (layers[0]?.length ?? 0) / (kvHeads * headDim);
     const slots = Array.from({ length }, (_, slot) => slot);
     for (const tensor of this.#tensors) tensor.dispose();
     this.#tensors = layers.map((layer) =>
-      this.#device.upload(Tensor.fromArray("float32", [1, kvHeads, length, headDim], layer)),
+      this.#device.upload(
+        Tensor.fromArray(dtype, [1, kvHeads, length, headDim], roundedTo(dtype, layer)),
+      ),
     );
     this.#origins = Array.from({ length: this.#prompts }, () => ({ prompt: 0, slots }));
   }
@@ -106,8 +108,8 @@ class DeviceSlots implements Slots {
   }
 
   #allocate(): Tensor {
-    const { kvHeads, headDim } = this.#shape;
-    return this.#device.zeros("float32", [this.#prompts, kvHeads, this.#slots, headDim]);
+    const { kvHeads, headDim, dtype } = this.#shape;
+    return this.#device.zeros(dtype, [this.#prompts, kvHeads, this.#slots, headDim]);
   }
 
   /** Slots that come from nowhere have the numbers of the first row: nobody sees them before they are written. */

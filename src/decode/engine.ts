@@ -25,7 +25,7 @@ import type {
 } from "./step-engine.js";
 import { openDeviceSlots } from "./device-slots.js";
 import { openHostSlots } from "./host-slots.js";
-import type { SlotAllocator } from "./slots.js";
+import { cacheTypeOf, type CacheType, type SlotAllocator } from "./slots.js";
 import { TreeCache } from "./tree-cache.js";
 import { maskName, windowedMask, windowsIn } from "./window-mask.js";
 import { bakeLiveAdapter, prefixOf, type Prefix } from "./virtual-tokens.js";
@@ -55,6 +55,7 @@ export class ModelEngine implements DecodeEngine {
   readonly vocabularySize: number;
   readonly maxPositions: number;
   readonly #session: Session;
+  readonly #cacheType: CacheType;
   /** Where caches lie. */
   readonly #slots: SlotAllocator;
   readonly #config: Model;
@@ -72,6 +73,7 @@ export class ModelEngine implements DecodeEngine {
     windows: readonly (number | undefined)[],
   ) {
     this.#slots = slots;
+    this.#cacheType = cacheTypeOf(options.plan?.precision ?? "fp32");
     this.#windows = windows;
     this.#session = session;
     this.#config = options.model;
@@ -87,7 +89,8 @@ export class ModelEngine implements DecodeEngine {
     const { plan = cpuPlan(), prepack } = given;
     const weights = weightsOn(plan.device, given.weights);
     const maxPositions = given.maxPositions + (virtual?.count ?? 0);
-    const options = { ...given, weights, maxPositions, live };
+    const cacheType = cacheTypeOf(plan.precision);
+    const options = { ...given, weights, maxPositions, live, cacheType };
     const graph = shareSubexpressions(prune(buildDecodeGraph(options)));
     const session = await openGraph(plan, graph, {
       initializers: decodeInitializers(graph, options),
@@ -96,7 +99,9 @@ export class ModelEngine implements DecodeEngine {
       prepack,
     });
     const slots =
-      plan.device.place === "host" ? openHostSlots() : await openDeviceSlots(plan, options.model);
+      plan.device.place === "host"
+        ? openHostSlots()
+        : await openDeviceSlots(plan, { ...options.model, dtype: cacheType });
     const engine = new ModelEngine(
       { session, slots },
       given,
@@ -125,7 +130,7 @@ export class ModelEngine implements DecodeEngine {
       throw new RangeError(
         `Cannot decode ${String(longest)} tokens and ${String(maxNewTokens)} new ones: found more than the engine's ${String(this.maxPositions)} positions`,
       );
-    const shape = { ...this.#config, numBeams };
+    const shape = { ...this.#config, numBeams, dtype: this.#cacheType };
     const front = this.#virtualIds.length + (this.#prefix?.length ?? 0);
     const slots = lengths.map((length) => front + length);
     const cache = new TreeCache(shape, slots, maxNewTokens - 1, this.#slots);

@@ -1,5 +1,15 @@
+import { allocate } from "../core/dtype.js";
 import { Tensor } from "../runtime/tensor.js";
-import type { SlotAllocator, Slots, SlotShape } from "./slots.js";
+import {
+  roundedTo,
+  type CacheType,
+  type SlotAllocator,
+  type Slots,
+  type SlotShape,
+} from "./slots.js";
+
+/** Elements of a cache: numbers, or the bits of a half type. */
+type Elements = Float32Array | Uint16Array;
 
 /** A stretch of slots that stays, and where it goes. */
 interface Run {
@@ -13,23 +23,24 @@ interface Run {
  * what they hold.
  */
 class BufferPool {
-  readonly #free: Float32Array[] = [];
+  readonly #dtype: CacheType;
+  readonly #free: Elements[] = [];
+
+  constructor(dtype: CacheType) {
+    this.#dtype = dtype;
+  }
 
   /** One of `length` elements at least. */
-  take(length: number): Float32Array {
+  take(length: number): Elements {
     const fitting = this.#free.findIndex((buffer) => buffer.length >= length);
-    if (fitting >= 0) return this.#free.splice(fitting, 1)[0] as Float32Array;
+    if (fitting >= 0) return this.#free.splice(fitting, 1)[0] as Elements;
     // In the place of one that is too small, so that there are never more than are in use at once.
     this.#free.pop();
-    return new Float32Array(length);
+    return allocate(this.#dtype, length) as Elements;
   }
 
-  give(buffer: Float32Array): void {
+  give(buffer: Elements): void {
     this.#free.push(buffer);
-  }
-
-  clear(): void {
-    this.#free.length = 0;
   }
 }
 
@@ -40,7 +51,7 @@ class HostSlots implements Slots {
   #prompts: number;
   #capacity: number;
   /** Keys then values of each layer: [prompts, kvHeads, capacity, headDim], and what lies behind it. */
-  #buffers: Float32Array[];
+  #buffers: Elements[];
   #tensors: readonly Tensor[] = [];
 
   constructor(pool: BufferPool, shape: SlotShape, prompts: number, slots: number) {
@@ -60,7 +71,7 @@ class HostSlots implements Slots {
   writePrefix(layers: readonly Float32Array[]): void {
     const { kvHeads, headDim } = this.#shape;
     this.#buffers.forEach((buffer, at) => {
-      const source = layers[at] ?? new Float32Array();
+      const source = roundedTo(this.#shape.dtype, layers[at] ?? new Float32Array());
       const size = source.length / kvHeads;
       for (let row = 0; row < this.#prompts * kvHeads; row++) {
         const head = row % kvHeads;
@@ -104,16 +115,16 @@ class HostSlots implements Slots {
   }
 
   #wrap(): void {
-    const { kvHeads, headDim } = this.#shape;
+    const { kvHeads, headDim, dtype } = this.#shape;
     const shape = [this.#prompts, kvHeads, this.#capacity, headDim];
     for (const tensor of this.#tensors) tensor.dispose();
     const size = this.#rowSize(this.#capacity) * this.#prompts;
     this.#tensors = this.#buffers.map((buffer) =>
-      Tensor.fromArray("float32", shape, buffer.subarray(0, size)),
+      Tensor.fromArray(dtype, shape, buffer.subarray(0, size)),
     );
   }
 
-  #moved(buffer: Float32Array, runs: readonly (readonly Run[])[], capacity: number): Float32Array {
+  #moved(buffer: Elements, runs: readonly (readonly Run[])[], capacity: number): Elements {
     const { kvHeads, headDim } = this.#shape;
     const target =
       capacity === this.#capacity
@@ -151,11 +162,15 @@ const joinRuns = (slots: readonly number[]): readonly Run[] => {
 
 /** Slots in host memory, which those that come later have when they are disposed of. */
 export const openHostSlots = (): SlotAllocator => {
-  const pool = new BufferPool();
+  const pools = new Map<CacheType, BufferPool>();
   return {
-    allocate: (shape, prompts, slots) => new HostSlots(pool, shape, prompts, slots),
+    allocate(shape, prompts, slots) {
+      const pool = pools.get(shape.dtype) ?? new BufferPool(shape.dtype);
+      pools.set(shape.dtype, pool);
+      return new HostSlots(pool, shape, prompts, slots);
+    },
     dispose: () => {
-      pool.clear();
+      pools.clear();
     },
   };
 };

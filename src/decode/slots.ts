@@ -1,10 +1,26 @@
+import { narrowFloat32 } from "../core/half.js";
+import type { Precision } from "../core/precision.js";
 import type { Tensor } from "../runtime/tensor.js";
 
-/** The axes of every layer's keys and values. */
+/** The number type of keys and values. */
+export type CacheType = "float32" | "bfloat16" | "float16";
+
+/** What a precision's products read: keys and values that are rounded to it when they are written have the same numbers there. */
+export const cacheTypeOf = (precision: Precision): CacheType => {
+  if (precision === "fp32") return "float32";
+  return precision === "fp16" ? "float16" : "bfloat16";
+};
+
+/** float32 elements, or their bits in a half type. */
+export const roundedTo = (dtype: CacheType, elements: Float32Array): Float32Array | Uint16Array =>
+  dtype === "float32" ? elements : narrowFloat32(elements, dtype);
+
+/** The axes of every layer's keys and values, and their number type. */
 export interface SlotShape {
   readonly layers: number;
   readonly kvHeads: number;
   readonly headDim: number;
+  readonly dtype: CacheType;
 }
 
 /**
@@ -14,11 +30,11 @@ export interface SlotShape {
  */
 export interface Slots {
   /**
-   * Keys of layer 0, its values, keys of layer 1, ...: each float32 [prompts, kvHeads, slots, headDim], where the session that
+   * Keys of layer 0, its values, keys of layer 1, ...: each [prompts, kvHeads, slots, headDim], where the session that
    * writes them computes. To be read after `ready`.
    */
   readonly tensors: readonly Tensor[];
-  /** Writes into the first slots of every prompt: of each tensor the same [kvHeads, length, headDim]. */
+  /** Writes into the first slots of every prompt: of each tensor the same float32 [kvHeads, length, headDim], rounded. */
   writePrefix(layers: readonly Float32Array[]): void;
   /** Drops all prompts but those at these places, which rise, and become prompts 0, 1, ... */
   keep(places: readonly number[]): void;

@@ -65,7 +65,7 @@ export class TreeCache {
   }
 
   /**
-   * Keys and values of every layer, float32 [prompts, kvHeads, slots, headDim]: keys of layer 0, its values, and so on.
+   * Keys and values of every layer, [prompts, kvHeads, slots, headDim] of the shape's dtype: keys of layer 0, its values, and so on.
    * To be read after `ready`.
    */
   get tensors(): readonly Tensor[] {

@@ -90,28 +90,37 @@ test("a device is given merged layers in the 16 bits of its products, and the fi
   );
 });
 
-test("a device has the keys and values of a trained prefix in front of its prompts", async (t) => {
-  const base = await loadTinyBase();
-  const adapter = buildAdapter(
-    "prefix",
-    base.model,
-    { ...defaultAdapterSettings, virtualTokens: 3 },
-    new Set(),
-  );
-  const live = { adapter, values: drawnStore(adapter, base).values };
-  const { device, copies } = ownMemoryDevice({ canSlice: false });
-  const options = {
-    prompts: [[1, 5, 9], [4, 8], [7]].map((ids) => ({ ids })),
-    settings: { ...settings, maxNewTokens: 6, numBeams: 2, eosIds: [] },
-    batch: 3,
-  };
-  const found = [];
-  for (const plan of [cpuPlan(1), { ...cpuPlan(1), device }]) {
-    const engine = await ModelEngine.create({ ...base, live, maxPositions: 26, plan });
-    copies.reset();
-    found.push(await generate({ ...options, engine }));
-    engine.dispose();
-  }
-  t.deepEqual(found[1], found[0]);
-  t.true(copies.toDevice.some(({ what }) => what === "upload"));
-});
+for (const precision of ["fp32", "fp16"] as const)
+  test(`a device has the keys and values of a trained prefix in front of its prompts, in ${precision}`, async (t) => {
+    const base = await loadTinyBase();
+    const adapter = buildAdapter(
+      "prefix",
+      base.model,
+      { ...defaultAdapterSettings, virtualTokens: 3 },
+      new Set(),
+    );
+    const live = { adapter, values: drawnStore(adapter, base).values };
+    const { device, copies } = ownMemoryDevice({ canSlice: false });
+    const made = new Set<string>();
+    const zeros: Device["zeros"] = (dtype, shape) => {
+      made.add(dtype);
+      return device.zeros(dtype, shape);
+    };
+    const options = {
+      prompts: [[1, 5, 9], [4, 8], [7]].map((ids) => ({ ids })),
+      settings: { ...settings, maxNewTokens: 6, numBeams: 2, eosIds: [] },
+      batch: 3,
+    };
+    const found = [];
+    for (const place of [cpuDevice, { ...device, zeros }]) {
+      const plan = { device: place, precision, threads: 1 };
+      const engine = await ModelEngine.create({ ...base, live, maxPositions: 26, plan });
+      copies.reset();
+      found.push(await generate({ ...options, engine }));
+      engine.dispose();
+    }
+    t.deepEqual(found[1], found[0]);
+    t.true(copies.toDevice.some(({ what }) => what === "upload"));
+    // Keys and values have the 16 bits that products would round them to.
+    t.deepEqual([...made], [precision === "fp32" ? "float32" : "float16"]);
+  });

@@ -5,7 +5,7 @@ import { cpuPlan } from "../../src/runtime/compute-plan.js";
 import type { Tensor } from "../../src/runtime/tensor.js";
 import { ownMemoryDevice } from "../support/own-memory-device.js";
 
-const shape = { layers: 1, kvHeads: 2, headDim: 2, numBeams: 2 };
+const shape = { layers: 1, kvHeads: 2, headDim: 2, numBeams: 2, dtype: "float32" } as const;
 
 /** Writes `value` into a slot of all heads of a prompt: keys as it is, values negated. */
 const write = (cache: TreeCache, prompt: number, slot: number, value: number): void => {
