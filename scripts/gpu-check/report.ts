@@ -24,10 +24,12 @@ export interface CheckReport {
   readonly stages: readonly StageReport[];
 }
 
-const cell = (value: Row[string] | undefined): string =>
-  value === undefined || value === null
-    ? ""
-    : (typeof value === "boolean" ? (value ? "yes" : "NO") : String(value)).replaceAll("|", "\\|");
+const cell = (name: string, value: Row[string] | undefined): string => {
+  if (value === undefined || value === null) return "";
+  if (typeof value !== "boolean") return String(value).replaceAll("|", "\\|");
+  if (value) return "yes";
+  return name === "ok" ? "NO" : "no";
+};
 
 const table = (rows: readonly Row[]): readonly string[] => {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))].filter(
@@ -37,7 +39,7 @@ const table = (rows: readonly Row[]): readonly string[] => {
   return [
     `| ${all.join(" | ")} |`,
     `|${all.map(() => " --- |").join("")}`,
-    ...rows.map((row) => `| ${all.map((name) => cell(row[name])).join(" | ")} |`),
+    ...rows.map((row) => `| ${all.map((name) => cell(name, row[name])).join(" | ")} |`),
   ];
 };
 
