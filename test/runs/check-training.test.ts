@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { originalFlags } from "../../src/cli/train-options.js";
@@ -105,6 +105,30 @@ test("--skip_device_check trains without the check, says so, and is recorded", a
   const { device, flags } = await recorded(runFolder);
   t.is(device.check, "skipped");
   t.true(flags.skip_device_check);
+});
+
+test("the CPU in fp16 is checked as any other device, in training and before an answer, and in fp32 nothing is", async (t) => {
+  const folder = await makeTempFolder(t);
+  const flags = [...tinyRunFlags(await writeTinyRows(folder)), "--peft_type=hira"];
+  const run = await runHira("train", ...flags, "--precision=fp16", `--output_folder=${folder}`);
+  t.is(run.code, 0, run.err);
+  t.regex(run.out, /^Device check: loss .* largest gradient error .* allowed \(model\./m);
+  const runFolder = /Run folder: (.*)/.exec(run.out)?.[1] ?? "";
+  const { device } = await recorded(runFolder);
+  t.like(device, { name: "cpu", precision: "fp16" });
+  const prompts = join(folder, "prompts.jsonl");
+  await writeFile(prompts, `${JSON.stringify({ input_ids: [1, 2, 3] })}\n`);
+  const generate = async (...more: readonly string[]): Promise<string> => {
+    const out = join(folder, `answers${String(more.length)}.jsonl`);
+    const answered = await runHira(
+      ...["generate", `--ckpt=${runFolder}`, `--input=${prompts}`, `--out=${out}`],
+      ...["--max_new_tokens=2", ...more],
+    );
+    t.is(answered.code, 0, answered.err);
+    return answered.out;
+  };
+  t.regex(await generate("--precision=fp16"), /^Device check: log-probabilities within/m);
+  t.notRegex(await generate(), /Device check/);
 });
 
 test("flags of devices that do not go together are refused by name", async (t) => {
