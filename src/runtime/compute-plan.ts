@@ -41,7 +41,7 @@ const devicesOf: Readonly<Record<Precision, string>> = {
   fp32: "every device",
   bf16: "--device=openvino on a processor with avx512_bf16 or amx_bf16, and --device=cuda",
   mixed: "--device=openvino on a processor with avx512_bf16 or amx_bf16, and --device=cuda",
-  fp16: "--device=cuda",
+  fp16: "--device=cpu, slowly, and --device=cuda",
 };
 
 /** Opens what a person asks for. The caller disposes of the device. @throws {UserError} if it cannot start, or lacks the precision */
