@@ -13,6 +13,7 @@ import { loadCudaLibraries, type CudaLibraries } from "../cuda/libraries.js";
 import { CardMemory, type CopyCounts } from "../cuda/memory.js";
 import { openCudaProvider, type CudaRoute } from "../cuda/provider.js";
 import type { Device } from "../device.js";
+import type { Session } from "../session.js";
 import { ort, receive, type Handle } from "../ort/c-api.js";
 import { OrtSession } from "../ort/session.js";
 import { runtimeVersion } from "../ort/version.js";
@@ -73,6 +74,10 @@ const chosenRoute = ({ HIRA_CUDA_ROUTE: text }: Environment): CudaRoute | undefi
 
 const versionText = (version: number): string =>
   `${String(Math.floor(version / 1000))}.${String(Math.floor((version % 1000) / 10))}`;
+
+/** Sizes, and how many tokens are asked for, the provider reads on the host: they stay there. */
+const mayBeSizes = ({ dtype, shape }: Tensor): boolean =>
+  (dtype === "int64" || dtype === "int32") && shape.length < 2;
 
 /** cudaErrorNoDevice, cudaErrorInsufficientDriver. */
 const [noDevice, insufficientDriver] = [100, 35];
@@ -211,6 +216,30 @@ export const openCuda = async (
     return copy;
   };
 
+  /** Inputs of the host's go up through pinned memory, in the stream's order, which the runtime's own copies of them do not. */
+  const staged = (session: Session): Session => ({
+    inputNames: session.inputNames,
+    outputNames: session.outputNames,
+    async run(inputs, outputs, options) {
+      const copies: Tensor[] = [];
+      const near = Object.entries(inputs).map(([name, tensor]) => {
+        if (tensor.place !== "host" || mayBeSizes(tensor)) return [name, tensor] as const;
+        const copy = upload(tensor);
+        copies.push(copy);
+        return [name, copy] as const;
+      });
+      try {
+        return await session.run(Object.fromEntries(near), outputs, options);
+      } finally {
+        // Whatever takes their memory next is queued behind the run.
+        for (const copy of copies) copy.dispose();
+      }
+    },
+    dispose() {
+      session.dispose();
+    },
+  });
+
   return {
     name: "cuda",
     description: `${facts.name} (cuda:${String(card)}, compute capability ${facts.capability.join(".")}, CUDA ${versionText(cuda.versions().runtime)}, driver for ${versionText(cuda.versions().driver)}, TF32 ${tf32 ? "on" : "off"}), ONNX Runtime ${runtimeVersion()}`,
@@ -219,16 +248,13 @@ export const openCuda = async (
     precisions: precisionsOf(facts),
     graphPrecision: typedGraph,
     hasKernel: cudaHasKernel,
-    createSession: ({ initializers = {}, ...options }) =>
-      OrtSession.create(
-        {
-          ...options,
-          initializers: Object.fromEntries(
-            Object.entries(initializers).map(([name, tensor]) => [name, uploadOnce(tensor)]),
-          ),
-        },
-        provider,
-      ),
+    async createSession({ initializers = {}, ...options }) {
+      const near = Object.entries(initializers).map(
+        ([name, tensor]) => [name, uploadOnce(tensor)] as const,
+      );
+      const whole = { ...options, initializers: Object.fromEntries(near) };
+      return staged(await OrtSession.create(whole, provider));
+    },
     zeros(dtype, shape) {
       const tensor = allocate(dtype, shape);
       memory.clear(addressIn(tensor), tensor.byteLength);

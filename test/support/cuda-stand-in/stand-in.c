@@ -59,7 +59,7 @@ int cudaMallocFromPoolAsync(p *out, z n, p pool, p s) { return cudaMalloc(out, n
 int cudaHostAlloc(p *out, z n, unsigned f) { *out = aligned_alloc(4096, (n + 4095) & ~(z)4095); return *out ? 0 : 2; }
 int cudaMallocHost(p *out, z n) { return cudaHostAlloc(out, n, 0); }
 int cudaFreeHost(p x) { free(x); return 0; }
-int cudaMemcpy(p d, const void *s, z n, int kind) {
+static int copy(p d, const void *s, z n, int kind) {
   int to = on_device(d), from = on_device(s);
   if (kind == 1 && (!to || from)) { stand_in_counters[9]++; return 1; }
   if (kind == 2 && (to || !from)) { stand_in_counters[9]++; return 1; }
@@ -69,8 +69,10 @@ int cudaMemcpy(p d, const void *s, z n, int kind) {
   memmove(real(d), real(s), n);
   return 0;
 }
-int cudaMemcpyAsync(p d, const void *s, z n, int kind, p st) { return cudaMemcpy(d, s, n, kind); }
-int cudaMemcpy2DAsync(p d, z dp, const void *s, z sp, z w, z h, int kind, p st) { for (z i = 0; i < h; i++) cudaMemcpy((char *)d + i * dp, (char *)s + i * sp, w, kind); return 0; }
+// Stream 0 waits for all others.
+int cudaMemcpyAsync(p d, const void *s, z n, int kind, p st) { if (!st) stand_in_counters[5]++; return copy(d, s, n, kind); }
+int cudaMemcpy(p d, const void *s, z n, int kind) { stand_in_counters[5]++; return copy(d, s, n, kind); }
+int cudaMemcpy2DAsync(p d, z dp, const void *s, z sp, z w, z h, int kind, p st) { for (z i = 0; i < h; i++) copy((char *)d + i * dp, (char *)s + i * sp, w, kind); return 0; }
 int cudaMemcpyFromSymbol(p d, const void *s, z n, z o, int kind) { memset(d, 0, n); return 0; }
 int cudaMemset(p d, int v, z n) { if (!on_device(d)) { stand_in_counters[9]++; return 1; } memset(real(d), v, n); return 0; }
 int cudaMemsetAsync(p d, int v, z n, p s) { return cudaMemset(d, v, n); }
