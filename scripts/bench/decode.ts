@@ -12,6 +12,7 @@ import { defaultDecodeSettings } from "../../src/decode/settings.js";
 import type { DecodeEngine } from "../../src/decode/step-engine.js";
 import { loadModelFolder } from "../../src/models/model-folder.js";
 import { openFrozenWeights } from "../../src/models/weights/frozen-weights.js";
+import { cpuPlan } from "../../src/runtime/compute-plan.js";
 import { loadTokenizer } from "../../src/tokenizer/load-tokenizer.js";
 import type { Bench } from "./bench.js";
 
@@ -71,7 +72,7 @@ const run = async (argv: readonly string[]): Promise<void> => {
     weights,
     maxPositions: longest + settings.maxNewTokens,
     prepack: values.prepack,
-    ...(values.threads && { threads: Number(values.threads) }),
+    plan: cpuPlan(values.threads === undefined ? undefined : Number(values.threads)),
   });
   const loadMs = performance.now() - startedLoading;
 
