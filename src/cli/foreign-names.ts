@@ -15,7 +15,7 @@ const named = (meaning: Meaning, ...names: readonly string[]): Readonly<Record<s
   Object.fromEntries(names.map((name) => [name, meaning]));
 
 const lengths = none("the data set's table has the longest context, docs/data.md");
-const computes = is("precision", "that of the arithmetic, fp32 today");
+const computes = is("precision", "that of the arithmetic");
 const scheduled = none("the rate rises over --warmup and falls in a straight line");
 const adamw = none("AdamW has 0.9, 0.999 and 1e-8");
 const always = (what: string): Meaning => none(`every run ${what}`);
