@@ -24,7 +24,7 @@ export const halfOf: Readonly<Record<Precision, "bfloat16" | "float16" | undefin
 };
 
 /** A gradient may be so many times further away than rounding its products to 16 bits has moved the CPU's own. */
-const roundingFactor = 6;
+const roundingFactor = 8;
 /** A gradient that has nothing to do with the right one is 1.4 times its size away. */
 const mostOfAll = 1;
 
@@ -43,7 +43,7 @@ export const gradientBound = (bounds: DeviceBounds, rounding: number): number =>
  */
 export const deviceBounds: Readonly<Record<Precision, DeviceBounds>> = {
   fp32: { loss: 1e-4, gradient: 1e-3, logProb: 1e-3, smallest: 1e-3 },
-  mixed: { loss: 2e-2, gradient: 0.1, logProb: 0.3, smallest: 0.03 },
-  bf16: { loss: 2e-2, gradient: 0.15, logProb: 0.5, smallest: 0.03 },
-  fp16: { loss: 2e-3, gradient: 0.05, logProb: 0.1, smallest: 0.03 },
+  mixed: { loss: 2e-2, gradient: 0.1, logProb: 1, smallest: 0.03 },
+  bf16: { loss: 2e-2, gradient: 0.15, logProb: 1, smallest: 0.03 },
+  fp16: { loss: 2e-3, gradient: 0.05, logProb: 0.2, smallest: 0.03 },
 };
