@@ -1,5 +1,6 @@
 import { canonicalDim, type Dim, type Shape } from "../core/dim.js";
 import { allocate, elementCount, type DType, type TypedArray } from "../core/dtype.js";
+import { narrowFloat32 } from "../core/half.js";
 import { memoized } from "../core/memoized.js";
 import { dimTensor } from "./dim-tensor.js";
 import {
@@ -116,6 +117,8 @@ export class Graph implements Builder {
   /** One number as a tensor of rank 0. */
   scalar(number: number, dtype: DType): Value {
     return memoized(this.#scalars, `${dtype} ${String(number)}`, () => {
+      if (dtype === "bfloat16" || dtype === "float16")
+        return this.constant(dtype, [], narrowFloat32(Float32Array.of(number), dtype));
       const data = allocate(dtype, 1);
       if (data instanceof BigInt64Array) data[0] = BigInt(number);
       else data[0] = number;

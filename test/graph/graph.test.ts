@@ -222,3 +222,11 @@ test("TopK, ScatterND, ReduceMax and LessOrEqual compute what ONNX says", async 
   t.deepEqual([...(made.max as Float32Array)], [3, 5]);
   t.deepEqual([...(made.low as Uint8Array)], [1, 0, 1, 0, 0, 1, 1, 0]);
 });
+
+test("Graph.scalar gives 16-bit numbers as their bits", (t) => {
+  const g = new Graph();
+  const bits = (dtype: "bfloat16" | "float16"): readonly number[] =>
+    [1, -0.5].map((number) => Number(g.constants.get(g.scalar(number, dtype).id)?.data[0]));
+  t.deepEqual(bits("bfloat16"), [0x3f80, 0xbf00]);
+  t.deepEqual(bits("float16"), [0x3c00, 0xb800]);
+});
