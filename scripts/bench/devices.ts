@@ -29,7 +29,8 @@ export interface DeviceRow {
   /** |gradient - g| / |g|, g the CPU's in fp32; the largest over all parameters. */
   readonly largestError: number;
   readonly of: string;
-  readonly bound: number;
+  /** The largest error beside what that gradient may have. */
+  readonly ofBound: number;
   /** |loss - l| / |l| */
   readonly lossError: number;
   /** The largest |log p - log q|; null for what is not decoded. */
@@ -65,12 +66,14 @@ const rowOf = (
   facts: Pick<DeviceRow, "model" | "method" | "device" | "precision">,
 ): DeviceRow => {
   const { loss, gradients, seconds } = training;
-  const largest = largestError(gradients);
+  // One that is not finite is the largest; else by error alone, whatever each may be.
+  const largest = largestError(gradients.map((each) => ({ ...each, bound: 1 })));
+  const nearest = largestError(gradients);
   return {
     ...facts,
     largestError: largest?.error ?? NaN,
     of: largest?.name ?? "",
-    bound: largest?.bound ?? NaN,
+    ofBound: nearest ? nearest.error / nearest.bound : NaN,
     lossError: relativeDifference(loss.device, loss.cpu),
     logProbError: decoding?.logProbError ?? null,
     small: gradients.filter(({ isSmall }) => isSmall).length,
@@ -185,7 +188,7 @@ export const devicesBench: Bench = {
               const row = rowOf(found, { model, method, device: device.name, precision });
               rows.push(row);
               console.error(
-                `${model}, ${method}, ${device.name} ${precision}: ${exponent(row.largestError)} of ${exponent(row.bound)} (${row.of}), loss ${exponent(row.lossError)}, log p ${row.logProbError === null ? "-" : exponent(row.logProbError)}, ${row.seconds.toFixed(1)} s`,
+                `${model}, ${method}, ${device.name} ${precision}: ${exponent(row.largestError)} (${row.of}), at most ${row.ofBound.toFixed(2)} of a bound, loss ${exponent(row.lossError)}, log p ${row.logProbError === null ? "-" : exponent(row.logProbError)}, ${row.seconds.toFixed(1)} s`,
               );
             }
         }
