@@ -35,7 +35,7 @@ const stages: Readonly<Record<string, Stage>> = {
 const usage = `usage: scripts/gpu-check.sh [--device=cuda|webgpu|openvino] [--device_dir=DIR] [--dry_run] [--stages=${Object.keys(stages).join(",")}]
        [--python=PY] [--out=DIR] [--work=DIR] [--limit=240]
   --dry_run   all but the card: the CPU provider and small shapes
-  --python    with torch, transformers and peft, for the peers (default: python3, if it has them)
+  --python    with torch, transformers and peft, for the peers (default: python3, if it has them; empty: none)
   --out       where report.json and report.md go (default: gpu-check)
   --work      for models that are made: 17 GB (default: /dev/shm if it has room, else the temporary folder)
   --limit     seconds in all; what comes after is left out (a dry run: 1800)`;
@@ -139,8 +139,7 @@ const freeBytes = (folder: string): number => {
   return bavail * bsize;
 };
 
-const workFolder = (given: string | undefined, dryRun: boolean): string => {
-  const needed = dryRun ? 1e9 : 18e9;
+const workFolder = (given: string | undefined, needed: number): string => {
   const place =
     given ?? (existsSync("/dev/shm") && freeBytes("/dev/shm") > needed ? "/dev/shm" : tmpdir());
   if (freeBytes(place) < needed)
@@ -152,6 +151,7 @@ const workFolder = (given: string | undefined, dryRun: boolean): string => {
 };
 
 const findPython = (given: string | undefined): string | undefined => {
+  if (given === "") return undefined;
   const python = given ?? "python3";
   const { status } = spawnSync(python, ["-c", "import torch, transformers, peft"], {
     timeout: 120_000,
@@ -180,7 +180,8 @@ const runAll = async (values: ReturnType<typeof readSettings>): Promise<number> 
     );
   const out = resolve(values.out ?? "gpu-check");
   await makeFolder(out);
-  const work = workFolder(values.work, values.dry_run);
+  const makesLarge = chosen.includes("steps") && !values.dry_run;
+  const work = workFolder(values.work, makesLarge ? 18e9 : 5e8);
   const settings: CheckSettings = {
     ...{ device, deviceDir: values.device_dir, dryRun: values.dry_run, work },
     python: findPython(values.python),
