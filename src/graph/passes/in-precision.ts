@@ -4,7 +4,7 @@ import type { Graph } from "../graph.js";
 import type { Node, Op, Value } from "../op.js";
 import { add } from "../ops/add.js";
 import { cast } from "../ops/cast.js";
-import { mul } from "../ops/mul.js";
+import { sub } from "../ops/sub.js";
 import type { HasKernel } from "./lower.js";
 import { prune } from "./prune.js";
 import { rewrite } from "./rewrite.js";
@@ -42,23 +42,11 @@ const readInFloat32 = (graph: Graph): ReadonlySet<Node> => {
   return wide;
 };
 
-/** Of w * (1 + x), w and x; undefined where a node is no such product. */
-const factorNearOne = (
-  graph: Graph,
-  { op, inputs }: Node,
-): { readonly w: Value; readonly x: Value } | undefined => {
-  if (op !== (mul as Op)) return undefined;
-  for (const [i, sum] of inputs.entries()) {
-    if (sum.producer?.op !== (add as Op)) continue;
-    const isOne = ({ id }: Value): boolean => {
-      const data = graph.constants.get(id)?.data;
-      return data?.length === 1 && data[0] === 1;
-    };
-    const x = sum.producer.inputs.find((term) => !isOne(term));
-    if (x && sum.producer.inputs.some(isOne)) return { w: inputs[1 - i] as Value, x };
-  }
-  return undefined;
-};
+/** Whether a value is a matrix of one size in every run that is computed element by element: a weight, and not as it lies. */
+const isMade = ({ shape, producer }: Value): boolean =>
+  shape.length === 2 &&
+  shape.every((dim) => typeof dim === "number") &&
+  producer?.op.inHalf === "elementwise";
 
 /**
  * The graph with matrix products in 16 bits, and with `keep: "everything"` what stands between them; inputs, outputs and sums stay float32.
@@ -69,7 +57,8 @@ const factorNearOne = (
  *
  * A value is cast once; a weight or parameter once in forward and once in backward, so that no copy of it lives all the step. A cast
  * and its reverse cancel, so weights that are stored in these 16 bits are read as they lie, and those of the other 16 bits are rounded once.
- * In 16 bits, w (1 + x) is w + w x: of 1 + x eight bits would be left, and HiRA's updates are smaller than that.
+ * A weight that the graph makes, W0 (1 + B A), is made in float32, and in the forward pass has two products: one with what 16 bits hold
+ * of it, one with the rest.
  * Run it last, on forward and backward together; recomputed parts keep theirs apart.
  *
  * @param hasKernel ops that lack a kernel in 16 bits stay float32; products must have one, or a form in other ops
@@ -139,6 +128,24 @@ export const inPrecision = (
         found.map((value, i) => (isFloat32(inputs[i] as Value) ? castTo(value, to) : value)),
       );
 
+    /**
+     * What 16 bits lose of a weight that the graph makes of a frozen one, [out, in]: of W0 (1 + B A) all that is smaller than 2^-9, and
+     * so the whole of it for the first steps. A second product has it, and the sum is in float32.
+     */
+    const restOfWeight = (): { readonly operand: number; readonly value: Value } | undefined => {
+      const operand = inputs.findIndex(isMade);
+      const [source, whole] = [inputs[operand], found[operand]];
+      if (!source?.producer || !whole) return undefined;
+      const made = { ...source.producer, segment: node.segment, scope: node.scope };
+      const [stored] = [castTo(whole, compute)];
+      const back = target.copyNode({ ...made, op: cast, attrs: { to: "float32" } }, [stored]);
+      const [value] = target.copyNode({ ...made, op: sub, attrs: {} }, [
+        castTo(whole, "float32"),
+        back[0] as Value,
+      ]);
+      return value && { operand, value };
+    };
+
     if (op === (cast as Op)) {
       const [x] = found as [Value];
       const isWidened =
@@ -148,7 +155,17 @@ export const inPrecision = (
       soft.add(x.id);
       return remember([x]);
     }
-    if (op.inHalf === "product") return inOutputType(inType(compute));
+    if (op.inHalf === "product") {
+      const [y] = inType(compute);
+      const rest = node.backward ? undefined : restOfWeight();
+      if (!rest || !y) return inOutputType([y as Value]);
+      const more = target.copyNode(
+        node,
+        found.map((value, i) => castTo(i === rest.operand ? rest.value : value, compute)),
+      );
+      const wide = [y, more[0] as Value].map((part) => castTo(part, "float32"));
+      return target.copyNode({ ...node, op: add, attrs: {} }, wide);
+    }
     const runs = hasKernel(op.opType, compute);
     if (op.inHalf === undefined || reals.length === 0 || !runs) return remember(inType("float32"));
     const isNarrow = reals.some(({ id, dtype }) => dtype === compute && !soft.has(id));
@@ -158,13 +175,12 @@ export const inPrecision = (
       if (reals.every(({ dtype }) => dtype === first.dtype)) return remember(inType(first.dtype));
       return remember(inType(isNarrow && !isWide ? compute : "float32"));
     }
-    const narrows = keep === "everything" && isNarrow && !isWide && !wideNodes.has(node);
-    const near = narrows ? factorNearOne(graph, node) : undefined;
-    if (near) {
-      const [w, x] = [castTo(lookup(near.w), compute), castTo(lookup(near.x), compute)];
-      const [update] = target.copyNode(node, [w, x]);
-      return target.copyNode({ ...node, op: add }, [w, update as Value]);
-    }
+    const narrows =
+      keep === "everything" &&
+      isNarrow &&
+      !isWide &&
+      !wideNodes.has(node) &&
+      !node.outputs.some(isMade);
     return remember(inType(narrows ? compute : "float32"));
   });
   return prune(typed);
