@@ -30,7 +30,8 @@ export interface OpenEngineOptions extends Omit<EngineOptions, "weights" | "live
  * half precision are widened, and packed ones unpacked, once where that fits too; else every step does so. Last, the session
  * repacks its weights if a second copy fits: steps take 10 to 20 % less (SmolLM2-135M, 16 prompts, 4 beams and 1, one thread).
  * The values computed are the same, up to float32 rounding. On a device whose memory is its own, and in a precision of 16 bits, what is
- * stored in 16 bits stays so, and merged layers are rounded to them, as its products round them.
+ * stored in 16 bits stays so, and merged layers are rounded to them, as its products round them. In bfloat16, which would lose most of what
+ * training has added to a weight, the graph computes the adapter.
  * @throws {UserError} where the device is checked, and decodes otherwise than the CPU
  */
 export const openEngine = async ({
@@ -77,6 +78,10 @@ const mergedTypeOf = (plan: ComputePlan | undefined): MergedType => {
   return plan.precision === "fp16" ? "float16" : "bfloat16";
 };
 
+/** Whether products round merged weights so far that what training has added to them is lost; see inPrecision. */
+const losesUpdates = (plan: ComputePlan | undefined): boolean =>
+  plan?.precision === "bf16" || plan?.precision === "mixed";
+
 /**
  * A model with its adapter for running it many times: merged where that fits into `memoryBytes`, and its weights widened where
  * that fits too; see openEngine for what of it stays in 16 bits.
@@ -96,7 +101,7 @@ export const readyModel = async ({
 }> => {
   const dtype = mergedTypeOf(plan);
   const bytes = adapted ? mergedBytes(adapted.adapter, dtype) : 0;
-  const merges = adapted !== undefined && bytes <= memoryBytes;
+  const merges = adapted !== undefined && bytes <= memoryBytes && !losesUpdates(plan);
   const run = merges ? await mergedModel(model, weights, adapted, dtype) : { model, weights };
   const spentOnMerging = merges ? bytes : 0;
   const wide = widenWithin(run.weights, memoryBytes - spentOnMerging, dtype);

@@ -86,8 +86,8 @@ export const openOpenVino: OpenDevice = ({ folder }) => {
     name: "openvino",
     description: `${processor}, OpenVINO ${api.version}`,
     precisions: precisionsOf(readCpuinfo()),
-    // In bf16 the plugin itself decides what it rounds.
-    graphPrecision: (precision) => (precision === "mixed" ? typedGraph(precision) : undefined),
+    // Its own hint for bfloat16 rounds sums too, and with them small updates of weights: SmolLM2 then hardly learns.
+    graphPrecision: (precision) => (precision === "fp32" ? undefined : typedGraph("mixed")),
     hasKernel: openVinoHasKernel,
     rewrite: twinSquareWeights,
     createSession: (options) => OpenVinoSession.create(api, core, withTwins(options)),

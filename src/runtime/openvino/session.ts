@@ -17,10 +17,10 @@ import { nativeOf, Tensor, type NativeTensor } from "../tensor.js";
 import { elementTypeOf, propertyArgument, shapeArgument, type OpenVinoApi } from "./c-api.js";
 import { pointInitializers, readPorts } from "./model-bytes.js";
 
-/** What float32 nodes are computed in. A "mixed" graph has bfloat16 where it is meant, so that the rest stays as it is. */
+/** What float32 nodes are computed in. Graphs have bfloat16 where it is meant, so that the rest stays as it is. */
 const precisionHints: Readonly<Record<Precision, string>> = {
   fp32: "f32",
-  bf16: "bf16",
+  bf16: "f32",
   fp16: "f16",
   mixed: "f32",
 };
