@@ -76,6 +76,7 @@ const session = await LossSession.create(
     model: model.model,
     adapter,
     maxPositions: Math.max(...all.map(({ seq }) => seq)),
+    maxRows: Math.max(...all.map(({ batch }) => batch)),
     chunks: chunkCount(Math.max(...all.map((batch) => causalLm.labelled(batch).rows.length))),
     gradients: true,
     recomputeLayers: options.checkpointing,

@@ -47,6 +47,9 @@ export interface EngineOptions {
   readonly activationBytes?: number;
 }
 
+/** Columns of prompts that are fed at once at most: scores of more come out of the processor's caches, and whole ones grow with the square. */
+const PROMPT_COLUMNS = 512;
+
 const int64 = (shape: readonly number[], values: readonly number[]): Tensor =>
   Tensor.fromArray("int64", shape, BigInt64Array.from(values, BigInt));
 
@@ -166,7 +169,7 @@ export class ModelEngine implements DecodeEngine {
       ids: new Int32Array(prompts.length * width),
       normalizers: new Float32Array(prompts.length),
     };
-    const piece = this.#pieceLength(prompts.length, slots);
+    const piece = Math.min(PROMPT_COLUMNS, this.#pieceLength(prompts.length, slots));
     for (let start = first; start < slots; start += piece) {
       const seq = Math.min(piece, slots - start);
       const columns = Array.from({ length: seq }, (_, i) => start + i);

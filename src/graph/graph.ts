@@ -26,6 +26,7 @@ import { expand } from "./ops/expand.js";
 import { gatherElements } from "./ops/gather-elements.js";
 import { gather } from "./ops/gather.js";
 import { identity } from "./ops/identity.js";
+import { joint } from "./ops/joint.js";
 import { layerNormalization } from "./ops/layer-normalization.js";
 import { lessOrEqual } from "./ops/less-or-equal.js";
 import { log } from "./ops/log.js";
@@ -239,6 +240,11 @@ export class Graph implements Builder {
   /** x as a constant: no gradient flows through it. */
   detach = (x: Value): Value => this.#one(detach, [x]);
   identity = (x: Value): Value => this.#one(identity, [x]);
+  /** The values as they are; their gradients are made at one time. See ops/joint.ts. */
+  joint = (
+    values: readonly Value[],
+    { zero, empty }: { readonly zero: Value; readonly empty: Value },
+  ): readonly Value[] => this.apply(joint, [zero, empty, ...values], {});
   shapeOf = (x: Value): Value => this.#one(shape, [x]);
   where = (condition: Value, a: Value, b: Value): Value => this.#one(where, [condition, a, b]);
   lessOrEqual = (a: Value, b: Value): Value => this.#one(lessOrEqual, [a, b]);

@@ -5,6 +5,7 @@ import type { Value } from "../graph/op.js";
 import { turnLayout, weightOf, type LinearModule, type ModelHooks } from "../models/model.js";
 import type { WeightAccess } from "../models/weights/frozen-weights.js";
 import { moduleDropout, noDropout, type DropoutKeys } from "../models/blocks/dropout.js";
+import { headByParts, isLargeHead } from "./head-parts.js";
 import { requireBase } from "./init.js";
 import { dropoutOptions } from "./options/dropout.js";
 import type { RankOptions } from "./options/rank.js";
@@ -52,18 +53,24 @@ export interface Adapter {
   /**
    * The model's hooks inside a graph in which `parameter` gives each parameter's value.
    *
-   * `keys` make dropout act, in training graphs alone.
+   * `keys` make dropout act, in training graphs alone. `tokens` are those of the largest batch: where they are many, values of a weight's
+   * size are made again in the backward pass; see FrozenLinear.
    */
   hooks(
     g: Graph,
     frozen: WeightAccess,
     parameter: (name: string) => Value,
     keys?: DropoutKeys,
+    tokens?: number,
   ): Pick<ModelHooks, "weight" | "embed" | "linear">;
 }
 
-/** Up to here, held weights are kept for the backward pass: forming them again costs about 4 % of a step of 400 tokens. */
+/**
+ * Up to here, held weights are kept for the backward pass, in steps of fewer tokens than KEPT_TOKENS: forming them again costs about 4 % of
+ * a step of 400 tokens, and the less the longer a step is.
+ */
 const KEPT_BYTES = 512 * 1024 ** 2;
+const KEPT_TOKENS = 1024;
 
 /** The backward pass needs the head's weight right after the forward pass: it is not made again. */
 const weightUse = ({ table }: LinearModule): { readonly kept: boolean } => ({
@@ -178,7 +185,8 @@ export const createLinearAdapter = (
         decays: true,
       })),
     ),
-    hooks: (g, frozen, parameter, keys) => {
+    hooks: (g, frozen, parameter, keys, tokens = 0) => {
+      const keeps = heldBytes <= KEPT_BYTES && tokens < KEPT_TOKENS;
       const valuesOf = ({ path }: LinearModule): ParameterValues =>
         Object.fromEntries(
           Object.keys(specs.get(path) ?? {}).map((short) => [short, parameter(`${path}.${short}`)]),
@@ -198,11 +206,14 @@ export const createLinearAdapter = (
           );
         },
         linear(x, module) {
-          if (!specs.has(module.path)) return plainLinear(g, frozen, x, module);
+          if (!specs.has(module.path))
+            return tokens > 0 && isLargeHead(frozen, module)
+              ? headByParts(g, frozen, x, module)
+              : plainLinear(g, frozen, x, module);
           const tensors = {
             weight: moduleWeight(g, frozen, module),
             bias: module.bias ? frozen.weight(`${module.path}.bias`) : undefined,
-            hold: (build: () => Value) => (heldBytes <= KEPT_BYTES ? build() : g.cheap(build)),
+            hold: (build: () => Value) => (keeps ? build() : g.cheap(build)),
           };
           const own = optionsOf(module);
           const { path } = module;

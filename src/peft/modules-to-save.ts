@@ -133,7 +133,7 @@ export const addSavedModules = (
     ...adapter,
     parameters: [...adapter.parameters, ...parameters],
     modulesToSave: names,
-    hooks(g, frozen, parameter, keys) {
+    hooks(g, frozen, parameter, keys, tokens) {
       const access: WeightAccess = {
         // The embedding is asked for as a weight by a tied head alone, which keeps the model's.
         weight: (name, options) =>
@@ -141,7 +141,7 @@ export const addSavedModules = (
         embed: (name, ids) =>
           saved.has(name) ? g.gather(parameter(name), ids, { axis: 0 }) : frozen.embed(name, ids),
       };
-      const hooks = adapter.hooks(g, access, parameter, keys);
+      const hooks = adapter.hooks(g, access, parameter, keys, tokens);
       return {
         ...hooks,
         // The weight of a tied head goes by the embedding's name.

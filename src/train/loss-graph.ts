@@ -3,29 +3,19 @@ import { backward } from "../graph/backward.js";
 import { Graph } from "../graph/graph.js";
 import { nodeHeights } from "../graph/node-heights.js";
 import type { Value } from "../graph/op.js";
+import { dropJoints } from "../graph/passes/drop-joints.js";
 import { foldConstants } from "../graph/passes/fold-constants.js";
 import { prune } from "../graph/passes/prune.js";
 import { recompute } from "../graph/passes/recompute.js";
 import { shareSubexpressions } from "../graph/passes/share-subexpressions.js";
 import { classesOf, isClassifier } from "../models/classifier.js";
 import type { Model, ModelHooks } from "../models/model.js";
-import {
-  causalMask,
-  effectiveWindow,
-  groupedAttention,
-  paddingMask,
-  MASKED,
-  splitHeads,
-} from "../models/blocks/attention.js";
+import { planBlocks, scoreCount, type BlockPlan } from "../models/blocks/attention-blocks.js";
 import { accessFrozenWeights, type WeightType } from "../models/weights/frozen-weights.js";
 import { plainHooks, type Adapter } from "../peft/adapter.js";
-import {
-  attentionDropout,
-  moduleDropout,
-  type Dropout,
-  type DropoutKeys,
-} from "../models/blocks/dropout.js";
+import { moduleDropout, type DropoutKeys } from "../models/blocks/dropout.js";
 import { splitPrefix } from "../peft/virtual-tokens.js";
+import { lossAttention } from "./loss-attention.js";
 
 /** The model and adapter whose loss the graph computes, and in how many pieces. */
 export interface LossGraphOptions {
@@ -36,6 +26,10 @@ export interface LossGraphOptions {
   readonly adapter: Adapter | undefined;
   /** The columns of the longest batch, virtual tokens not counted. */
   readonly maxPositions: number;
+  /** The rows of the largest batch; undefined: nobody knows, and scores of long rows are made again in the backward pass. */
+  readonly maxRows?: number | undefined;
+  /** The queries of one block of attention, in place of what planBlocks chooses. */
+  readonly blockRows?: number | undefined;
   /** Into how many parts the labelled rows are cut, so that their logits are never all in memory. */
   readonly chunks: number;
   /** Whether gradients are computed and added to buffers. */
@@ -93,6 +87,20 @@ const columnsOf = ({
 }: Pick<LossGraphOptions, "adapter" | "maxPositions">): number =>
   maxPositions + (adapter?.virtual?.count ?? 0);
 
+/** How attention is cut into blocks; see the graph's block_sizes. */
+export const planOfBlocks = (
+  options: Pick<LossGraphOptions, "adapter" | "blockRows" | "maxPositions">,
+): BlockPlan => planBlocks(columnsOf(options), options.blockRows);
+
+/** Up to here, the probabilities of attention in blocks are kept for the backward pass: making them again takes some 5 % of a step. */
+const KEPT_BYTES = 512 * 1024 ** 2;
+
+const recomputesScores = (options: LossGraphOptions): boolean => {
+  const { model, maxRows = Infinity } = options;
+  const scores = scoreCount(planOfBlocks(options), columnsOf(options), model.causal);
+  return 4 * scores * maxRows * model.heads * model.layers > KEPT_BYTES;
+};
+
 /** The graph's output with the gradient of a parameter. */
 export const gradientName = (parameter: string): string => `grad:${parameter}`;
 /** The graph's input with the sum of a parameter's gradients so far, to which it adds. */
@@ -106,7 +114,8 @@ export const parameterName = (parameter: string): string => `param:${parameter}`
  *
  * Inputs: input_ids, positions int64 [batch, seq]; columns int64 [seq]; key_bias float32 [batch, seq] (0, or MASKED for
  * padding); label_rows int64 [labels], which rows of [batch * seq] predict a label; label_ids int64 [labels]; loss_scale
- * float32 []; chunk_sizes int64 [chunks] where chunks > 1; every parameter; with gradients, an accumulator a trainable one.
+ * float32 []; chunk_sizes int64 [chunks] where chunks > 1; block_sizes int64 [blocks], where attention is cut into blocks (planOfBlocks), and
+ * with gradients zero float32 [], which is 0; every parameter; with gradients, an accumulator a trainable one.
  * Of a model with token types, token_types int64 [batch, seq].
  * Where dropout acts, dropout_rows int32 [batch, seq, 2] and dropout_columns int32 [2, width] (see models/blocks/dropout.ts).
  * Outputs: loss float32 []; if asked logits [batch, seq, vocab], of the labelled rows label_logits [labels, vocab] and
@@ -143,39 +152,21 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
   const width = dropoutWidth(options);
   const keys = width === undefined ? undefined : dropoutKeys(g, width, selectRows);
   const rates = dropoutRates(options);
-  const hooks = adapter ? adapter.hooks(g, frozen, parameter, keys) : plainHooks(g, frozen);
+  const tokens = columnsOf(options) * (options.maxRows ?? 1);
+  const hooks = adapter ? adapter.hooks(g, frozen, parameter, keys, tokens) : plainHooks(g, frozen);
   const maxPositions = columnsOf(options);
   const prefix =
     adapter?.virtual?.form === "keys-values"
       ? splitPrefix(g, adapter.virtual.rows(g, parameter), model)
       : undefined;
-  const prefixLength = prefix ? (adapter?.virtual?.count ?? 0) : 0;
-  const masks = new Map<number | undefined, Value>();
-  /** What the tokens of a layer see of the batch and of the prefix before it. */
-  const maskOf = (layer: number): Value => {
-    const window = effectiveWindow(model.windows[layer], maxPositions);
-    const known = masks.get(window);
-    if (known) return known;
-    const own = model.causal
-      ? causalMask(g, columns, keyBias, window)
-      : paddingMask(g, keyBias, { rows: prefix ? "seq" : 1 });
-    const mask = prefix ? g.concat([prefixMask(g, columns, prefixLength, window), own], 4) : own;
-    masks.set(window, mask);
-    return mask;
-  };
-  /** Keys or values of the batch, behind those of the prefix. */
-  const behindPrefix = (front: Value | undefined, x: Value): Value => {
-    const own = splitHeads(g, x, model);
-    if (!front) return own;
-    const { kvHeads, headDim } = model;
-    return g.concat([g.expand(front, ["batch", kvHeads, prefixLength, headDim]), own], 2);
-  };
-  const attentionDropoutOf = (layer: number): Dropout | undefined => {
-    if (!keys || rates.attention === 0) return undefined;
-    const slots = prefixLength === 0 ? columns : slotsBehind(g, columns, prefixLength);
-    const path = `attention:${String(layer)}`;
-    return attentionDropout(g, { ...keys, slots }, { path, rate: rates.attention });
-  };
+  const attend = lossAttention(g, {
+    ...{ model, maxPositions, columns, keyBias, prefix },
+    prefixLength: prefix ? (adapter?.virtual?.count ?? 0) : 0,
+    plan: planOfBlocks(options),
+    recomputes: recomputesScores(options),
+    gradients: options.gradients,
+    dropout: keys && rates.attention > 0 ? { ...keys, rate: rates.attention } : undefined,
+  });
   const lastHidden = (lastRows: ((x: Value) => Value) | undefined): Value =>
     model.trunk(
       g,
@@ -188,18 +179,7 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
       },
       {
         ...hooks,
-        attend: ({ layer, q, k, v, ...scores }) =>
-          groupedAttention(
-            g,
-            {
-              q,
-              keys: behindPrefix(prefix?.[layer]?.keys, k),
-              values: behindPrefix(prefix?.[layer]?.values, v),
-              mask: maskOf(layer),
-            },
-            model,
-            { ...scores, dropout: attentionDropoutOf(layer) },
-          ),
+        attend,
         ...(lastRows && { lastRows }),
         ...(keys &&
           rates.hidden > 0 && {
@@ -258,7 +238,7 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
       );
     });
   }
-  return recompute(foldConstants(shareSubexpressions(prune(g))));
+  return recompute(foldConstants(shareSubexpressions(prune(dropJoints(g)))));
 };
 
 /**
@@ -292,28 +272,6 @@ const modelDrop =
     const dropout = moduleDropout(g, keys, { path: `model:${place}`, rate });
     return g.mul(dropout.apply(x), g.scalar(dropout.scale, x.dtype));
   };
-
-/** The mask of the columns of a prefix, which stand before column 0: [batch, 1, 1, seq, length]. */
-const prefixMask = (
-  g: Graph,
-  columns: Value,
-  length: number,
-  window: number | undefined,
-): Value => {
-  const shape = ["batch", 1, 1, "seq", length];
-  if (window === undefined) return g.zeros("float32", shape);
-  const keys = g.integers(Array.from({ length }, (_, i) => i - length + window - 1));
-  const isSeen = g.lessOrEqual(g.reshape(columns, ["seq", 1]), g.reshape(keys, [1, length]));
-  const row = g.where(isSeen, g.scalar(0, "float32"), g.scalar(MASKED, "float32"));
-  return g.expand(g.reshape(row, [1, 1, 1, "seq", length]), shape);
-};
-
-/** The slots of a prefix, then those of the columns: int64 [length + seq]. */
-const slotsBehind = (g: Graph, columns: Value, length: number): Value =>
-  g.concat(
-    [g.integers(Array.from({ length }, (_, i) => i)), g.add(columns, g.scalar(length, "int64"))],
-    0,
-  );
 
 /** The keys of dropout as inputs of the graph, and those of rows that are computed in parts. */
 interface RowKeys extends DropoutKeys {

@@ -1,3 +1,4 @@
+import { blockSizes, type BlockPlan } from "../models/blocks/attention-blocks.js";
 import { MASKED } from "../models/blocks/attention.js";
 import { weightsOn } from "../models/weights/device-weights.js";
 import { initializersOf, type FrozenWeights } from "../models/weights/frozen-weights.js";
@@ -16,6 +17,7 @@ import {
   gradientName,
   gradientOrder,
   parameterName,
+  planOfBlocks,
   type LossGraphOptions,
 } from "./loss-graph.js";
 import { gradientSums, markGradients, requirePlaceOf, type TrainedTensors } from "./parameters.js";
@@ -68,12 +70,17 @@ const feedsOf = (
     virtual,
     task,
     tokenTypes,
+    blocks,
+    gradients,
   }: {
     readonly chunks: number;
     readonly virtual: VirtualTokens | undefined;
     readonly task: Task;
     /** Whether the graph takes them. */
     readonly tokenTypes: boolean;
+    /** How attention is cut. */
+    readonly blocks: BlockPlan;
+    readonly gradients: boolean;
   },
 ): Record<string, Tensor> => {
   const { batch: rows, seq, inputIds, attentionMask } = batch;
@@ -115,6 +122,11 @@ const feedsOf = (
       BigInt(Math.floor(((i + 1) * count) / chunks) - Math.floor((i * count) / chunks)),
     );
     tensors.chunk_sizes = Tensor.fromArray("int64", [chunks], sizes);
+  }
+  if (blocks.count > 1) {
+    const sizes = BigInt64Array.from(blockSizes(blocks, seq), BigInt);
+    tensors.block_sizes = Tensor.fromArray("int64", [blocks.count], sizes);
+    if (gradients) tensors.zero = Tensor.zeros("float32", []);
   }
   return tensors;
 };
@@ -199,6 +211,7 @@ export class LossSession {
   /** On a device of its own memory: of each micro-step of an update the loss, float32 []. */
   readonly #losses: Tensor[] = [];
   readonly #chunks: number;
+  readonly #blocks: BlockPlan;
   readonly #task: Task;
   readonly #virtual: VirtualTokens | undefined;
   readonly #vocabSize: number;
@@ -222,6 +235,7 @@ export class LossSession {
     this.#device = device;
     this.#dropoutWidth = dropoutWidth(options);
     this.#chunks = chunks;
+    this.#blocks = planOfBlocks(options);
     this.#task = task;
     this.#virtual = adapter?.virtual;
     this.#vocabSize = model.vocabSize;
@@ -328,6 +342,7 @@ export class LossSession {
     const feeds = {
       ...feedsOf(whole, lossScale, {
         ...{ chunks: this.#chunks, virtual, task: this.#task, tokenTypes: this.#tokenTypes },
+        ...{ blocks: this.#blocks, gradients: this.#trained !== undefined },
       }),
       ...(this.#dropoutWidth !== undefined && dropoutFeeds(whole, this.#dropoutWidth, draw)),
     };

@@ -39,6 +39,7 @@ const graphOf = (
   model,
   adapter,
   maxPositions: data.longest,
+  maxRows: batch,
   chunks: chunkCount(mostLabels(rows, batch)),
   gradients: false,
   recomputeLayers: false,

@@ -19,7 +19,7 @@ const lossGraph = (config: DecoderConfig, adapter: Adapter, recomputeLayers: boo
     model,
     adapter,
     typeOf: (name) => ({ dtype: "bfloat16", shape: tensors.get(name) ?? [] }),
-    maxPositions: 512,
+    maxPositions: 256,
     chunks: 4,
     gradients: true,
     recomputeLayers,

@@ -3,6 +3,7 @@ import { elementCount } from "../../src/core/dtype.js";
 import { randomStream } from "../../src/core/random.js";
 import { decoderModel } from "../../src/models/blocks/decoder.js";
 import type { DecoderConfig } from "../../src/models/blocks/decoder-config.js";
+import type { Model } from "../../src/models/model.js";
 import type { FrozenWeights } from "../../src/models/weights/frozen-weights.js";
 import { createFullAdapter, createLinearAdapter, type Adapter } from "../../src/peft/adapter.js";
 import { fft } from "../../src/peft/fft.js";
@@ -10,7 +11,7 @@ import { hira } from "../../src/peft/hira.js";
 import { normal } from "../../src/peft/init.js";
 import { selectTargets } from "../../src/peft/targets.js";
 import { Tensor } from "../../src/runtime/tensor.js";
-import { LossSession } from "../../src/train/loss-session.js";
+import { LossSession, type LossSessionOptions } from "../../src/train/loss-session.js";
 import type { TokenBatch } from "../../src/train/tasks/task.js";
 import { createParameterStore, type ParameterStore } from "../../src/train/parameters.js";
 
@@ -42,10 +43,14 @@ export const tinyConfig: DecoderConfig = {
   padId: undefined,
 };
 
-/** Random weights of a model, the same for equal names and shapes. */
-export const randomWeights = (config: DecoderConfig): FrozenWeights => {
+/** Random weights of a Llama, the same for equal names and shapes. */
+export const randomWeights = (config: DecoderConfig): FrozenWeights =>
+  randomWeightsOf(decoderModel(config));
+
+/** The same of any model. */
+export const randomWeightsOf = (model: Pick<Model, "tensors">): FrozenWeights => {
   const tensors = new Map(
-    [...decoderModel(config).tensors].map(([name, shape]) => {
+    [...model.tensors].map(([name, shape]) => {
       const stream = randomStream(1, `random-llama:${name}`);
       const center = name.endsWith("norm.weight") ? 1 : 0;
       const data = Float32Array.from(
@@ -84,7 +89,7 @@ export const fullAdapter = (config: DecoderConfig): Adapter =>
 export const openTiny = async (
   config: DecoderConfig,
   adapter: Adapter,
-  settings: { readonly chunks?: number; readonly recomputeLayers?: boolean } = {},
+  settings: Partial<Omit<LossSessionOptions, "adapter" | "model">> = {},
 ): Promise<{ readonly session: LossSession; readonly store: ParameterStore }> => {
   const weights = randomWeights(config);
   const names = new Set(weights.names);

@@ -71,20 +71,26 @@ export const softcapped = (g: Graph, x: Value, cap: number): Value =>
   g.mul(g.tanh(g.mul(x, g.scalar(1 / cap, x.dtype))), g.scalar(cap, x.dtype));
 
 /**
- * The additive mask of causal attention within a batch: [batch, 1, 1, seq, seq].
+ * The additive mask of causal attention within a batch: [batch, 1, 1, rows, seq], the rows being those of `of`, by default all of the columns.
  *
- * With a `window` a token sees that many columns back, its own included. columns int64 [seq] = 0, 1, ...; keyBias float [batch, seq] is 0 for real tokens, `MASKED` for padding.
+ * With a `window` a token sees that many columns back, its own included. columns int64 [seq] = 0, 1, ..., `of` int64 [rows] some of them; keyBias float [batch, seq] is 0 for real tokens, `MASKED` for padding.
  */
-export const causalMask = (g: Graph, columns: Value, keyBias: Value, window?: number): Value => {
+export const causalMask = (
+  g: Graph,
+  columns: Value,
+  keyBias: Value,
+  { window, of = columns }: { readonly window?: number | undefined; readonly of?: Value } = {},
+): Value => {
   const [batch, seq] = dimsOf(keyBias);
-  const [keys, queries] = [g.reshape(columns, [1, seq]), g.reshape(columns, [seq, 1])];
+  const rows = of.shape[0] ?? 0;
+  const [keys, queries] = [g.reshape(columns, [1, seq]), g.reshape(of, [rows, 1])];
   const [zero, masked] = [g.scalar(0, keyBias.dtype), g.scalar(MASKED, keyBias.dtype)];
   const past = g.where(g.lessOrEqual(keys, queries), zero, masked);
   const causal =
     window === undefined
       ? past
       : g.where(g.lessOrEqual(queries, g.add(keys, g.scalar(window - 1, "int64"))), past, masked);
-  return g.add(g.reshape(keyBias, [batch, 1, 1, 1, seq]), g.reshape(causal, [1, 1, 1, seq, seq]));
+  return g.add(g.reshape(keyBias, [batch, 1, 1, 1, seq]), g.reshape(causal, [1, 1, 1, rows, seq]));
 };
 
 /** The additive mask of attention to whole rows: [batch, 1, 1, rows, seq], one of `rows` as the next. keyBias as causalMask has it. */

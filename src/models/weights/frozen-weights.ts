@@ -184,6 +184,8 @@ export interface WeightAccess {
   weight(name: string, options?: { readonly kept?: boolean }): Value;
   /** Rows of a table in float32; only the rows are widened or decoded. */
   embed(name: string, ids: Value): Value;
+  /** Whether a matrix is worth reading a part of its rows at a time, by `embed`: narrower than float32, and each row by itself. */
+  narrowRows?(name: string): boolean;
 }
 
 /** Reads a model's frozen tensors inside a graph: each becomes an external initializer, or a few, when first asked for. */
@@ -205,6 +207,10 @@ export const accessFrozenWeights = (
   return {
     weight: (name, { kept = false } = {}) =>
       kept ? inFloat32(name) : g.cheap(() => inFloat32(name)),
+    narrowRows(name) {
+      const { dtype, codec } = typeOf(name);
+      return codec ? codec.byRow : dtype !== "float32";
+    },
     embed(name, ids) {
       const type = typeOf(name);
       const { codec, shape } = type;
