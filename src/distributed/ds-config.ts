@@ -1,7 +1,9 @@
 import { didYouMean, UserError, userErrorOfFaults } from "../core/errors.js";
 import { quoteJson, readJsonObject, type JsonObject } from "../core/json-file.js";
-import { describeJson, isJsonObject } from "../core/json.js";
+import { isJsonObject } from "../core/json.js";
 import type { Precision } from "../core/precision.js";
+import { defaultLossScaling, type LossScaling } from "./loss-scaling.js";
+import { Reading, type NumberRange } from "./ds-config-reading.js";
 import {
   bf16Keys,
   fp16Keys,
@@ -42,102 +44,14 @@ export interface DeepSpeedConfig {
   /** In one process stages 0 to 2 are the same thing. */
   readonly zeroStage: 0 | 1 | 2;
   readonly precision: Precision;
+  /** How the loss is scaled in fp16. */
+  readonly lossScaling: LossScaling;
   /** The updates that its scheduler counts on; they must be those of the run. */
   readonly totalSteps: number | undefined;
   /** The file with every "auto" replaced that is known by now. */
   readonly resolved: JsonObject;
   /** What of the file has no effect here, a line each. */
   readonly warnings: readonly string[];
-}
-
-/** Collects what is wrong with a file and what of it comes later, and the values that replace "auto". */
-class Reading {
-  readonly faults: string[] = [];
-  readonly later: string[] = [];
-  readonly hints = new Set<string>();
-
-  /** An optional block of the file. Its keys must be among `known`; undefined if it is not there. */
-  block(
-    parent: JsonObject,
-    key: string,
-    { known, path }: { readonly known: readonly string[]; readonly path: string },
-  ): Record<string, unknown> | undefined {
-    const value = parent[key];
-    if (value === undefined) return undefined;
-    if (!isJsonObject(value)) {
-      this.faults.push(`${path}: found ${describeJson(value)}, expected an object`);
-      return undefined;
-    }
-    this.checkKeys(value, known, `${path}.`);
-    return value;
-  }
-
-  checkKeys(value: JsonObject, known: readonly string[], prefix: string): void {
-    for (const key of Object.keys(value)) {
-      if (known.includes(key)) continue;
-      this.faults.push(`${prefix}${key}: found an unknown key, expected one of DeepSpeed's`);
-      const hint = didYouMean(key, known);
-      if (hint !== undefined) this.hints.add(`${prefix}${key}: ${hint}`);
-    }
-  }
-
-  /**
-   * A number of the file that must be the run's: "auto" takes the run's, a missing one is `absent`.
-   *
-   * `flag` names the run's value in the error.
-   */
-  match(
-    block: Record<string, unknown>,
-    key: string,
-    {
-      path,
-      expected,
-      flag,
-      absent,
-    }: {
-      readonly path: string;
-      readonly expected: number | readonly number[];
-      readonly flag: string;
-      /** DeepSpeed's own default, where it would be used in the run's place. */
-      readonly absent?: number | readonly number[];
-    },
-  ): void {
-    const found = block[key];
-    if (found === "auto") {
-      block[key] = expected;
-      return;
-    }
-    if (found === undefined && absent === undefined) return;
-    const same = (value: unknown): boolean => quoteJson(value) === quoteJson(expected);
-    if (found === undefined ? same(absent) : same(found)) return;
-    const shown =
-      found === undefined
-        ? `nothing, for which DeepSpeed takes ${quoteJson(absent)}`
-        : quoteJson(found);
-    this.faults.push(
-      `${path}: found ${shown}, expected ${quoteJson(expected)} (${flag}) or "auto"`,
-    );
-    this.hints.add('With "auto" in the file, the flags decide');
-  }
-
-  /** A true or false of the file; undefined if it is missing or wrong. */
-  boolean(block: JsonObject, key: string, path: string): boolean | undefined {
-    const value = block[key];
-    if (value === undefined || typeof value === "boolean") return value;
-    this.faults.push(`${path}: found ${quoteJson(value)}, expected true or false`);
-    return undefined;
-  }
-
-  /** One of the words that DeepSpeed knows, in its spelling, whatever the case. */
-  word(block: JsonObject, key: string, path: string, known: readonly string[]): string | undefined {
-    const value = block[key];
-    const found = known.find(
-      (word) => typeof value === "string" && word.toLowerCase() === value.toLowerCase(),
-    );
-    if (found === undefined)
-      this.faults.push(`${path}: found ${quoteJson(value)}, expected one of ${known.join(", ")}`);
-    return found;
-  }
 }
 
 const readBatch = (
@@ -317,6 +231,42 @@ const readPrecision = (
   return chosen;
 };
 
+/** Switches of the blocks fp16 and bf16 that change what is computed, and are not built. */
+const unbuiltSwitches = {
+  fp16: ["fp16_master_weights_and_grads"],
+  bf16: ["bf16_master_weights_and_grads", "bf16_optimizer_states"],
+} as const;
+
+const readUnbuiltSwitches = (file: JsonObject, reading: Reading): void => {
+  for (const [name, keys] of Object.entries(unbuiltSwitches)) {
+    const block = file[name];
+    if (!isJsonObject(block) || block["enabled"] !== true) continue;
+    for (const key of keys)
+      if (reading.boolean(block, key, `${name}.${key}`) === true)
+        reading.later.push(`${name}.${key}`);
+  }
+};
+
+/** How the block fp16 scales the loss. */
+const readLossScaling = (file: JsonObject, reading: Reading): LossScaling => {
+  const path = "fp16";
+  const block = isJsonObject(file[path]) ? file[path] : {};
+  const { lossScale, initialScalePower, lossScaleWindow, hysteresis, minLossScale } =
+    defaultLossScaling;
+  const number = (key: string, range: NumberRange): number =>
+    reading.number(block, key, { path, ...range });
+  return {
+    lossScale: number("loss_scale", { least: 0, absent: lossScale, whole: false }),
+    initialScalePower: number("initial_scale_power", { least: 0, absent: initialScalePower }),
+    lossScaleWindow: number("loss_scale_window", { least: 1, absent: lossScaleWindow }),
+    hysteresis: number("hysteresis", { least: 1, absent: hysteresis }),
+    consecutiveHysteresis:
+      reading.boolean(block, "consecutive_hysteresis", `${path}.consecutive_hysteresis`) ??
+      defaultLossScaling.consecutiveHysteresis,
+    minLossScale: number("min_loss_scale", { least: 0, absent: minLossScale, whole: false }),
+  };
+};
+
 /** Top-level keys that nobody knows, which DeepSpeed passes over, and blocks about communication or monitoring alone. */
 const warningsOf = (path: string, file: JsonObject): readonly string[] => {
   const keys = Object.keys(file);
@@ -331,6 +281,9 @@ const warningsOf = (path: string, file: JsonObject): readonly string[] => {
       ? [
           `${path}: found ${unknown.map(named).join(", ")}, which DeepSpeed does not know: without effect`,
         ]
+      : []),
+    ...(isJsonObject(file["fp16"]) && file["fp16"]["auto_cast"] === true
+      ? [`${path}: fp16.auto_cast has nothing to do here: inputs are token ids`]
       : []),
     ...(idle.length > 0
       ? [`${path}: ${idle.join(", ")} ${idle.length === 1 ? "has" : "have"} nothing to do here`]
@@ -364,6 +317,8 @@ export const readDeepSpeedConfig = async (
   const totalSteps = readScheduler(resolved, settings, reading);
   const zeroStage = readZero(resolved, settings, reading);
   const precision = readPrecision(resolved, settings, reading);
+  const lossScaling = readLossScaling(resolved, reading);
+  readUnbuiltSwitches(resolved, reading);
   for (const key of switchedBlocks) {
     const block = resolved[key];
     if (isJsonObject(block) && block["enabled"] === true) reading.later.push(`${key}.enabled`);
@@ -380,5 +335,6 @@ export const readDeepSpeedConfig = async (
       `Cannot use --ds_config ${path}: found ${reading.later.join(", ")}, whose work comes in a later version, ` +
         `expected ZeRO stages 0 to 2 in ${settings.precisions.join(" or ")}`,
     );
-  return { path, zeroStage, precision, totalSteps, resolved, warnings: warningsOf(path, resolved) };
+  const warnings = warningsOf(path, resolved);
+  return { path, zeroStage, precision, lossScaling, totalSteps, resolved, warnings };
 };

@@ -7,6 +7,7 @@ import {
   type DeepSpeedConfig,
   type DeepSpeedSettings,
 } from "../../src/distributed/ds-config.js";
+import { defaultLossScaling } from "../../src/distributed/loss-scaling.js";
 
 const settings: DeepSpeedSettings = {
   batch: 16,
@@ -282,6 +283,28 @@ test("readDeepSpeedConfig suggests a key for an unknown one in a block", async (
     /zero_optimization\.stages: Did you mean "stage"\?/,
   );
   t.regex((error as { hint?: string }).hint ?? "", /fp16\.enable: Did you mean "enabled"\?/);
+});
+
+test("readDeepSpeedConfig reads how fp16 scales the loss, with DeepSpeed's defaults, and refuses numbers that cannot be", async (t) => {
+  const settings = { precisions: ["fp32", "fp16"] } as const;
+  t.deepEqual((await read({ fp16: { enabled: true } }, settings)).lossScaling, defaultLossScaling);
+  t.deepEqual((await read({})).lossScaling, defaultLossScaling);
+  const fp16 = { loss_scale_window: 5, hysteresis: 3, consecutive_hysteresis: true };
+  t.deepEqual(
+    (await read({ fp16: { enabled: true, loss_scale: 0.5, ...fp16 } }, settings)).lossScaling,
+    {
+      ...defaultLossScaling,
+      lossScale: 0.5,
+      lossScaleWindow: 5,
+      hysteresis: 3,
+      consecutiveHysteresis: true,
+    },
+  );
+  const wrong = { hysteresis: 0, initial_scale_power: 1.5, min_loss_scale: "1" };
+  const error = await t.throwsAsync(read({ fp16: { enabled: true, ...wrong } }, settings));
+  t.regex(error.message, /fp16\.hysteresis: found 0, expected a whole number of at least 1/);
+  t.regex(error.message, /fp16\.initial_scale_power: found 1\.5, expected a whole number/);
+  t.regex(error.message, /fp16\.min_loss_scale: found "1", expected a number of at least 0/);
 });
 
 test("readDeepSpeedConfig lets the file's precision stand where no flag asks for one", async (t) => {
