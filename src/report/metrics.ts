@@ -21,6 +21,10 @@ export interface StepMetrics {
   readonly peakMemoryBytes?: number;
   /** Sparse LoRA: the share of its elements that are pruned after the step. */
   readonly sparsity?: number;
+  /** In fp16: by what the loss was multiplied. */
+  readonly lossScale?: number;
+  /** In fp16: whether the update was not made, since its gradients were not finite. */
+  readonly skipped?: boolean;
 }
 
 /** Writes metrics.jsonl; see JsonlAppender for what append and flush promise. */
@@ -59,6 +63,8 @@ export const openMetrics = async (
       stepMs,
       peakMemoryBytes,
       sparsity,
+      lossScale,
+      skipped,
     }) =>
       file.append({
         step,
@@ -70,6 +76,8 @@ export const openMetrics = async (
         step_ms: stepMs,
         ...(peakMemoryBytes !== undefined && { peak_memory_bytes: peakMemoryBytes }),
         ...(sparsity !== undefined && { sparsity }),
+        ...(lossScale !== undefined && { loss_scale: lossScale }),
+        ...(skipped === true && { skipped }),
       }),
     evaluation: (step, figures) => file.append({ step, ...figures }),
     flush: () => file.flush(),
@@ -108,6 +116,10 @@ export const readMetrics = async (path: string): Promise<StepMetrics[]> => {
       stepMs: number("step_ms"),
       ...("peak_memory_bytes" in row && { peakMemoryBytes: number("peak_memory_bytes") }),
       ...("sparsity" in row && { sparsity: number("sparsity") }),
+      ...("loss_scale" in row && {
+        lossScale: number("loss_scale"),
+        skipped: row.skipped === true,
+      }),
     });
   }
   return rows;

@@ -62,6 +62,7 @@ const nothing = (): Promise<void> => Promise.resolve();
 /** What process 0 reports is not said again. */
 const silent: TrainingEvents = {
   step: nothing,
+  skipped: () => undefined,
   validating: () => undefined,
   evaluation: nothing,
   saving: nothing,

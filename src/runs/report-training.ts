@@ -142,6 +142,9 @@ export const trainWithReports = async (job: ReportedTraining): Promise<TrainingR
       });
       print(log?.step({ ...step, nextLearningRate, epoch }));
     },
+    skipped(message) {
+      ui.line(message);
+    },
     validating(rows, total) {
       progress.validating(rows, total);
     },

@@ -1,5 +1,6 @@
 import { UserError } from "../core/errors.js";
 import { listRows } from "../core/row-names.js";
+import type { LossScaling } from "../distributed/loss-scaling.js";
 import type { ProcessGroup } from "../distributed/process-group.js";
 import type { StepMetrics } from "../report/metrics.js";
 import { peakMemoryBytes } from "../runtime/memory.js";
@@ -7,6 +8,7 @@ import { clipFactor, type AdamW } from "./adamw.js";
 import type { LossSession } from "./loss-session.js";
 import type { MicroBatches } from "./micro-batches.js";
 import { clearGradients, settleGradients, type ParameterStore } from "./parameters.js";
+import { afterGoodStep, afterOverflow, type LossScale } from "./loss-scaler.js";
 import { learningRate, type LinearSchedule } from "./schedule.js";
 import type { Sparsifier } from "./sparsity.js";
 import { checkpointName } from "./trainer-state.js";
@@ -23,8 +25,19 @@ export interface Updater {
   readonly session: LossSession;
   readonly optimizer: AdamW;
   readonly sparsifier: Sparsifier | undefined;
+  /** In fp16: how the loss is scaled. */
+  readonly lossScaling: LossScaling | undefined;
   /** The processes that share the micro-batches. */
   readonly group: ProcessGroup;
+}
+
+/** What an update has come to. */
+export interface Updated {
+  readonly metrics: StepMetrics;
+  /** In fp16: the scale that the next one has. */
+  readonly lossScale: LossScale | undefined;
+  /** Why it was skipped, if it was. */
+  readonly skipped: string | undefined;
 }
 
 /**
@@ -32,14 +45,19 @@ export interface Updater {
  *
  * The update's micro-batches are shared out among the processes; every one of them knows all, so that each can divide by the labels
  * of all, and their sums of gradients need no more than to be added up.
- * Resolves to its metrics; `signal` aborts it while the weights are what they were.
- * @throws {UserError} on a loss or gradient that is not finite, naming the step and its rows
+ * In fp16 loss and gradients are computed times the scale; where they are not finite, the scale shrinks and nothing is
+ * given to AdamW. All processes see the same sums, and so decide alike.
+ * `signal` aborts it while the weights are what they were.
+ * @throws {UserError} on a loss or gradient that is not finite, naming the step and its rows; in fp16 where the scale cannot shrink
  */
 export const runUpdate = async (
-  { settings, schedule, batches, store, session, optimizer, sparsifier, group }: Updater,
-  { step, savedStep }: Pick<TrainingState, "step" | "savedStep">,
+  updater: Updater,
+  { step, savedStep, lossScale }: Pick<TrainingState, "step" | "savedStep" | "lossScale">,
   signal?: AbortSignal,
-): Promise<StepMetrics> => {
+): Promise<Updated> => {
+  const { settings, schedule, batches, store, session, optimizer } = updater;
+  const { sparsifier, lossScaling, group } = updater;
+  const scale = lossScale?.scale ?? 1;
   const started = performance.now();
   const micro = batches.ofStep(step);
   const labelled = micro.reduce((sum, { labelledTokens }) => sum + labelledTokens, 0);
@@ -48,28 +66,37 @@ export const runUpdate = async (
     if (microBatch % group.size !== group.rank) return [];
     const count = settings.compat.has("loss-mean") ? batch.labelledTokens * micro.length : labelled;
     const draw = { seed: dataSeed(settings), step, microBatch };
-    return [{ batch, lossScale: 1 / Math.max(1, count), draw }];
+    return [{ batch, lossScale: scale / Math.max(1, count), draw }];
   });
   const readLoss = await session.accumulate(own, signal);
   await sumGradients(group, store);
-  sparsifier?.prepareGradients();
-  const gradNorm = await optimizer.gradientNorm();
+  sparsifier?.prepareGradients(scale);
+  const gradNorm = (await optimizer.gradientNorm()) / scale;
   // Only now: on a device, reading the norm has waited for everything.
-  const loss = Float64Array.of(readLoss());
+  const loss = Float64Array.of(readLoss() / scale);
   if (group.size > 1) await group.sum(loss);
   const [sum = NaN] = loss;
-  if (!Number.isFinite(sum) || !Number.isFinite(gradNorm))
+  const isFinite = Number.isFinite(sum) && Number.isFinite(gradNorm);
+  const overflow =
+    !isFinite && lossScaling && lossScale ? afterOverflow(lossScaling, lossScale, step) : undefined;
+  if (!isFinite && !overflow)
     throw notFinite({
       step: step + 1,
       loss: sum,
       gradNorm,
       rows: micro.flatMap(({ rows }) => rows),
       savedStep,
+      lossScale: lossScale?.scale,
     });
-  const lr = learningRate(schedule, step);
-  await optimizer.update(step + 1, lr, clipFactor(gradNorm, settings.maxGradNorm));
+  // AdamW and the schedule count the updates that were made.
+  const made = step - (lossScale?.skipped ?? 0);
+  const lr = learningRate(schedule, made);
+  if (!overflow) {
+    const clip = clipFactor(gradNorm, settings.maxGradNorm);
+    await optimizer.update(made + 1, lr, clip / scale);
+  }
   sparsifier?.afterUpdate(step + 1);
-  return {
+  const metrics = {
     step: step + 1,
     loss: sum,
     gradNorm,
@@ -79,7 +106,10 @@ export const runUpdate = async (
     stepMs: performance.now() - started,
     peakMemoryBytes: peakMemoryBytes(),
     ...(sparsifier && { sparsity: sparsifier.achieved }),
+    ...(lossScale && { lossScale: scale, skipped: overflow !== undefined }),
   };
+  const after = lossScaling && lossScale && afterGoodStep(lossScaling, lossScale, step);
+  return { metrics, lossScale: overflow?.next ?? after, skipped: overflow?.message };
 };
 
 /** Adds up what the processes have found: the gradients in the flat buffers of the store. */
@@ -100,16 +130,26 @@ const notFinite = ({
   gradNorm,
   rows,
   savedStep,
+  lossScale,
 }: {
   readonly step: number;
   readonly loss: number;
   readonly gradNorm: number;
   readonly rows: readonly number[];
   readonly savedStep: number | undefined;
-}): UserError =>
-  new UserError(
-    `Cannot go on training at step ${String(step)}: found loss ${String(loss)} and gradient norm ${String(gradNorm)} on ${listRows([...rows].sort((a, b) => a - b))}, expected finite numbers`,
+  /** In fp16. */
+  readonly lossScale: number | undefined;
+}): UserError => {
+  const saved =
     savedStep === undefined
-      ? "Nothing was saved yet. Lower --lr or raise --warmup, and look at those rows"
-      : `The last good checkpoint is ${checkpointName(savedStep)}. Lower --lr or raise --warmup, and look at those rows`,
+      ? "Nothing was saved yet"
+      : `The last good checkpoint is ${checkpointName(savedStep)}`;
+  const remedy =
+    lossScale === undefined
+      ? "Lower --lr or raise --warmup"
+      : `The loss scale is at its least, ${String(lossScale)}: choose another --precision, lower --lr or raise --warmup`;
+  return new UserError(
+    `Cannot go on training at step ${String(step)}: found loss ${String(loss)} and gradient norm ${String(gradNorm)} on ${listRows([...rows].sort((a, b) => a - b))}, expected finite numbers`,
+    `${saved}. ${remedy}, and look at those rows`,
   );
+};

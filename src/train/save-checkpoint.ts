@@ -43,7 +43,7 @@ export const saveCheckpoint = async (
   { trainSeconds, isPlanned }: { readonly trainSeconds: number; readonly isPlanned: boolean },
 ): Promise<void> => {
   const { runFolder, settings, plan, store, writeWeights, positionAt } = target;
-  const { step, tokensSeen, evaluations, logHistory } = state;
+  const { step, tokensSeen, evaluations, logHistory, lossScale } = state;
   await writeCheckpoint(runFolder, {
     state: {
       step,
@@ -58,6 +58,7 @@ export const saveCheckpoint = async (
       bestMetric: settings.metricForBest,
       earlyStopPatience: settings.earlyStopPatience,
       logHistory,
+      lossScale,
     },
     position: positionAt(step),
     moments: momentsOf(store),

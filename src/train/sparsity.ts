@@ -72,8 +72,8 @@ const prune = (
 
 /** The masks of a run whose method prunes: 1 where an element of A or B lives, 0 where it is pruned for good. */
 export interface Sparsifier {
-  /** To be called on finished gradients: adds the l1 penalty's, and clears those of pruned elements. */
-  prepareGradients(): void;
+  /** To be called on finished gradients, computed times `scale`: adds the l1 penalty's, and clears those of pruned elements. */
+  prepareGradients(scale?: number): void;
   /** To be called after update `step` (from 1): prunes as planned, and clears values and moments of pruned elements. */
   afterUpdate(step: number): void;
   /** The share of pruned elements over all matrices. */
@@ -124,7 +124,7 @@ export const createSparsifier = (
     return count;
   };
   return {
-    prepareGradients() {
+    prepareGradients(scale = 1) {
       for (const { name, gradient: tensor } of matrices) {
         const mask = store.masks.get(name);
         if (settings.method !== "l1" && !mask) continue;
@@ -133,7 +133,7 @@ export const createSparsifier = (
           const values = elementsOf(store.values.get(name));
           for (let i = 0; i < values.length; i++)
             gradient[i] =
-              (gradient[i] as number) + settings.l1Weight * Math.sign(values[i] as number);
+              (gradient[i] as number) + scale * settings.l1Weight * Math.sign(values[i] as number);
         }
         if (mask) for (let i = 0; i < mask.length; i++) if (mask[i] === 0) gradient[i] = 0;
         putBack(tensor, gradient);

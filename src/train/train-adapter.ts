@@ -9,6 +9,7 @@ import { classFigures, type Classified } from "./class-figures.js";
 import { readCheckpoint, type Checkpoint, type RunPosition } from "./checkpoint.js";
 import { shouldStopEarly, type EvaluationRecord } from "./early-stop.js";
 import { soloGroup, type ProcessGroup } from "../distributed/process-group.js";
+import { defaultLossScaling } from "../distributed/loss-scaling.js";
 import { evaluateLoss, type EvaluationOptions } from "./evaluate-loss.js";
 import {
   activities,
@@ -17,6 +18,7 @@ import {
   type InterruptSignal,
 } from "./interrupt.js";
 import { LossSession, type LossSessionOptions } from "./loss-session.js";
+import { startingLossScale } from "./loss-scaler.js";
 import type { ParameterStore } from "./parameters.js";
 import { requirePosition, restoreParameters } from "./resume.js";
 import { planRunBatches } from "./run-batches.js";
@@ -61,6 +63,8 @@ export interface EvaluationResult {
 /** Where the loop tells what happens; it waits for each of them. */
 export interface TrainingEvents {
   step(metrics: StepMetrics, epoch: number, nextLearningRate: number): Promise<void>;
+  /** An update in fp16 was not made; why. */
+  skipped(message: string): void;
   /** `rows` of `total` validation rows are done; not waited for. */
   validating(rows: number, total: number): void;
   evaluation(result: EvaluationResult, epoch: number): Promise<void>;
@@ -147,7 +151,13 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
       opened.push(resource);
       return resource;
     });
-    const start = await shareStart(trainer, startingState(job.resumeFrom?.state));
+    const start = await shareStart(
+      trainer,
+      startingState(
+        job.resumeFrom?.state,
+        trainer.lossScaling && startingLossScale(trainer.lossScaling),
+      ),
+    );
     return await finish(trainer, await trainLoop(trainer, start));
   } finally {
     for (const resource of opened) resource.dispose();
@@ -207,6 +217,8 @@ const openTrainer = async (
     session,
     optimizer,
     sparsifier,
+    lossScaling:
+      job.plan.precision === "fp16" ? (settings.lossScaling ?? defaultLossScaling) : undefined,
     group,
     evaluator,
     checkpoints:
@@ -267,14 +279,17 @@ const trainLoop = async (trainer: Trainer, start: TrainingState): Promise<Reache
   const stopsEarly = (): boolean => shouldStopEarly(state.evaluations, settings.earlyStopPatience);
   let stop = await askToStop(trainer);
   while (state.step < plan.totalSteps && stop === undefined && !stopsEarly()) {
-    const metrics = await unlessInterrupted(job, () => runUpdate(trainer, state, hurry));
-    if (!metrics) break;
+    const updated = await unlessInterrupted(job, () => runUpdate(trainer, state, hurry));
+    if (!updated) break;
+    const { metrics, lossScale, skipped } = updated;
     const at = {
       epoch: metrics.step / plan.stepsPerEpoch,
-      nextLearningRate: learningRate(schedule, metrics.step),
+      nextLearningRate: learningRate(schedule, metrics.step - (lossScale?.skipped ?? 0)),
+      lossScale,
     };
     state = afterUpdate(state, metrics, at);
     await events.step(metrics, at.epoch, at.nextLearningRate);
+    if (skipped !== undefined) events.skipped(skipped);
     if (isEvaluationStep(plan, state.step)) state = await evaluateAndSave(trainer, state);
     stop = await askToStop(trainer);
   }

@@ -4,6 +4,7 @@ import { quoteJson, readJsonObject } from "../core/json-file.js";
 import { isJsonObject } from "../core/json.js";
 import type { BestMetric } from "./class-figures.js";
 import type { EvaluationRecord } from "./early-stop.js";
+import type { LossScale } from "./loss-scaler.js";
 
 /** One entry of log_history: `step`, `epoch` and what was measured then, under transformers' names. */
 export type LogEntry = Readonly<Record<string, number | null>>;
@@ -31,6 +32,8 @@ export interface TrainerState {
   /** 0 = off. */
   readonly earlyStopPatience: number;
   readonly logHistory: readonly LogEntry[];
+  /** In fp16: how the next update scales the loss. */
+  readonly lossScale?: LossScale | undefined;
 }
 
 /** The folder of the checkpoint after update `step`, as transformers names it. */
@@ -43,12 +46,13 @@ export const checkpointStep = (path: string): number | undefined => {
 };
 
 /**
- * The text of trainer_state.json, under the names that transformers 4.41 gives it; `train_seconds` is ours.
+ * The text of trainer_state.json, under the names that transformers 4.41 gives it; `train_seconds` and `loss_scale` are ours.
  *
  * The best checkpoint is named relative to the run folder, so that a moved folder keeps its meaning.
  */
 export const trainerStateJson = (state: TrainerState): string => {
   const { best, withoutGain } = state.evaluations;
+  const { lossScale } = state;
   const json = {
     best_metric: best?.metric ?? null,
     best_model_checkpoint: best === undefined ? null : checkpointName(best.step),
@@ -60,6 +64,14 @@ export const trainerStateJson = (state: TrainerState): string => {
     is_world_process_zero: true,
     log_history: state.logHistory,
     logging_steps: 1,
+    ...(lossScale && {
+      loss_scale: {
+        scale: lossScale.scale,
+        hysteresis: lossScale.hysteresis,
+        last_overflow: lossScale.lastOverflow,
+        skipped_steps: lossScale.skipped,
+      },
+    }),
     max_steps: state.totalSteps,
     num_input_tokens_seen: state.tokensSeen,
     num_train_epochs: state.epochs,
@@ -121,10 +133,12 @@ const isLogEntry = (value: unknown): value is LogEntry =>
 export const readTrainerState = async (path: string): Promise<TrainerState> => {
   const json = await readJsonObject(path);
   const faults: string[] = [];
-  const number = (from: unknown, key: string): number => {
+  const number = (from: unknown, key: string, least = 0): number => {
     const value = isJsonObject(from) ? from[key] : undefined;
-    if (typeof value === "number" && value >= 0) return value;
-    faults.push(`found ${quoteJson(value)} in ${key}, expected a number of at least 0`);
+    if (typeof value === "number" && value >= least) return value;
+    faults.push(
+      `found ${quoteJson(value)} in ${key}, expected a number of at least ${String(least)}`,
+    );
     return 0;
   };
   const callbacks = isJsonObject(json.stateful_callbacks) ? json.stateful_callbacks : {};
@@ -150,6 +164,14 @@ export const readTrainerState = async (path: string): Promise<TrainerState> => {
     },
     earlyStopPatience: number(stopping.args, "early_stopping_patience"),
     logHistory: isHistory ? logHistory : [],
+    ...("loss_scale" in json && {
+      lossScale: {
+        scale: number(json.loss_scale, "scale"),
+        hysteresis: number(json.loss_scale, "hysteresis"),
+        lastOverflow: number(json.loss_scale, "last_overflow", -1),
+        skipped: number(json.loss_scale, "skipped_steps"),
+      },
+    }),
   };
   if (faults.length > 0)
     throw userErrorOfFaults(

@@ -1,4 +1,5 @@
 import type { Compat } from "../core/compat.js";
+import type { LossScaling } from "../distributed/loss-scaling.js";
 import type { BestMetric } from "./class-figures.js";
 import type { Optimizer } from "./optimizer.js";
 import {
@@ -39,6 +40,8 @@ export interface TrainingSettings {
   /** 0: never stop early. */
   readonly earlyStopPatience: number;
   readonly compat: Compat;
+  /** How the loss is scaled in fp16; default: as DeepSpeed's defaults have it. */
+  readonly lossScaling?: LossScaling | undefined;
 }
 
 /** The seed of a run that names none; also the order's seed under compat "seed", as in the authors' program. */

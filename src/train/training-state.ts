@@ -1,6 +1,7 @@
 import type { StepMetrics } from "../report/metrics.js";
 import type { BestMetric } from "./class-figures.js";
 import { noEvaluations, recordEvaluation, type EvaluationRecord } from "./early-stop.js";
+import type { LossScale } from "./loss-scaler.js";
 import type { LogEntry, TrainerState } from "./trainer-state.js";
 
 /** Where a run stands between two updates: beside weights and moments, all that changes. */
@@ -13,12 +14,21 @@ export interface TrainingState {
   readonly lossSum: number;
   readonly evaluations: EvaluationRecord;
   readonly logHistory: readonly LogEntry[];
+  /** In fp16: how the next update scales the loss. */
+  readonly lossScale?: LossScale | undefined;
   /** The step of the newest checkpoint; undefined before the first one. */
   readonly savedStep: number | undefined;
 }
 
-/** The state at a run's start, or at the checkpoint that it goes on from. */
-export const startingState = (checkpoint: TrainerState | undefined): TrainingState => {
+/**
+ * The state at a run's start, or at the checkpoint that it goes on from.
+ *
+ * @param lossScale of a run's start in fp16
+ */
+export const startingState = (
+  checkpoint: TrainerState | undefined,
+  lossScale?: LossScale,
+): TrainingState => {
   const logHistory = checkpoint?.logHistory ?? [];
   return {
     step: checkpoint?.step ?? 0,
@@ -26,6 +36,7 @@ export const startingState = (checkpoint: TrainerState | undefined): TrainingSta
     lossSum: logHistory.reduce((sum, { loss }) => sum + (loss ?? 0), 0),
     evaluations: checkpoint?.evaluations ?? noEvaluations,
     logHistory,
+    lossScale: lossScale && (checkpoint?.lossScale ?? lossScale),
     savedStep: checkpoint?.step,
   };
 };
@@ -40,19 +51,33 @@ export const isEvaluated = ({
 }: Pick<TrainingState, "step" | "logHistory">): boolean =>
   logHistory.some((entry) => entry.step === step && "eval_loss" in entry);
 
+/** What JSON has of a number: null where it is not finite, as in updates that are skipped. */
+const finiteOf = (number: number): number | null => (Number.isFinite(number) ? number : null);
+
 /** @param at.nextLearningRate the rate after the update, which is what transformers logs with it */
 export const afterUpdate = (
   state: TrainingState,
   { step, loss, gradNorm, tokens }: StepMetrics,
-  at: { readonly epoch: number; readonly nextLearningRate: number },
+  at: {
+    readonly epoch: number;
+    readonly nextLearningRate: number;
+    readonly lossScale?: LossScale | undefined;
+  },
 ): TrainingState => ({
   ...state,
   step,
   tokensSeen: state.tokensSeen + tokens,
-  lossSum: state.lossSum + loss,
+  lossSum: state.lossSum + (finiteOf(loss) ?? 0),
+  lossScale: at.lossScale,
   logHistory: [
     ...state.logHistory,
-    { epoch: at.epoch, grad_norm: gradNorm, learning_rate: at.nextLearningRate, loss, step },
+    {
+      epoch: at.epoch,
+      grad_norm: finiteOf(gradNorm),
+      learning_rate: at.nextLearningRate,
+      loss: finiteOf(loss),
+      step,
+    },
   ],
 });
 

@@ -65,6 +65,26 @@ for (const method of ["hira", "lora", "fft"])
     t.true(largestDifference(two, one) < 2e-5, String(largestDifference(two, one)));
   });
 
+withMpi("two processes skip the same updates in fp16 that one does", async (t) => {
+  const { folder, flags } = await prepareRuns(t);
+  const config = join(folder, "fp16.json");
+  const fp16 = { enabled: true, initial_scale_power: 20, loss_scale_window: 6, hysteresis: 1 };
+  await writeFile(config, JSON.stringify({ fp16 }));
+  const argv = ["--peft_type=hira", ...flags, ...steps(20), `--ds_config=${config}`];
+  const skippedIn = async (processes: number): Promise<readonly unknown[]> => {
+    const folder = await succeed(t, processes, [...argv, `--grad_acc=${String(4 / processes)}`]);
+    const text = await readFile(join(folder, "metrics.jsonl"), "utf8");
+    return text
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { loss_scale?: number; skipped?: true })
+      .flatMap(({ loss_scale, skipped = false }) => (loss_scale ? [[loss_scale, skipped]] : []));
+  };
+  const one = await skippedIn(1);
+  t.true(JSON.stringify(one).includes("true") && JSON.stringify(one).includes("false"));
+  t.deepEqual(await skippedIn(2), one);
+});
+
 withMpi(
   "two runs of two processes have the same bits, and so has one that was stopped",
   async (t) => {

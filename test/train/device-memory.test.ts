@@ -92,6 +92,7 @@ const train = async (
         copies?.reset();
         return Promise.resolve();
       },
+      skipped: () => undefined,
       validating: () => undefined,
       evaluation() {
         copies?.reset();

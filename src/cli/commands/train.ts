@@ -88,7 +88,12 @@ export const trainCommand = (work: TrainWork): Command =>
       const run: TrainOptions =
         deepSpeed === undefined
           ? options
-          : { ...options, precision: deepSpeed.precision, deepSpeed };
+          : {
+              ...options,
+              precision: deepSpeed.precision,
+              lossScaling: deepSpeed.lossScaling,
+              deepSpeed,
+            };
       if (!run.datasetAnalysis) outputIsLog();
       if (run.datasetAnalysis) await work.analyseDataset(run, ui, terminal.columns);
       else if (run.ckpt === undefined) await work.train(run, ui, interrupt, group);
