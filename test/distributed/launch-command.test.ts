@@ -26,7 +26,7 @@ const line = (changed: Partial<LaunchPlan> = {}, base = plan): string =>
 test("Open MPI's line has every host with its processes, and the environment that travels", (t) => {
   t.is(
     line(),
-    "mpirun --quiet -n 4 --host a:2,b:2 --bind-to none --mca mpi_yield_when_idle 1 -x HF_HOME -x PATH --mca btl tcp node hira.js train --lr=1",
+    "mpirun --quiet -n 4 --host a:2,b:2 --bind-to none --mca mpi_yield_when_idle 1 --mca oob_tcp_keepalive_time 5 --mca oob_tcp_keepalive_intvl 2 --mca oob_tcp_keepalive_probes 3 -x HF_HOME -x PATH --mca btl tcp node hira.js train --lr=1",
   );
   t.is(
     line({ isRoot: true, bindCores: true, rankLogs: "/logs" }, here),
@@ -34,7 +34,7 @@ test("Open MPI's line has every host with its processes, and the environment tha
   );
   t.regex(
     line({ agent: ["node", "hira.js", "launch", "--as_agent=1"] }),
-    /--mca plm_rsh_agent node hira\.js launch --as_agent=1 -x/,
+    /--mca plm_rsh_agent node hira\.js launch --as_agent=1 --mca oob/,
   );
 });
 
