@@ -10,6 +10,7 @@ import type { Value } from "../../src/graph/op.js";
 import { lower } from "../../src/graph/passes/lower.js";
 import { prune } from "../../src/graph/passes/prune.js";
 import { OrtSession } from "../../src/runtime/ort/session.js";
+import type { Session } from "../../src/runtime/session.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 
 /** An input of a graph under test: its type there, and its elements. */
@@ -128,7 +129,12 @@ export const openProbe = async (
   check: GradientCheck,
   {
     rewrite = (g) => lower(prune(g), cpuHasKernel),
-  }: { readonly rewrite?: (g: Graph) => Graph } = {},
+    open = (g) => OrtSession.create({ model: encodeOnnx(g), threads: 1 }),
+  }: {
+    readonly rewrite?: (g: Graph) => Graph;
+    /** Where it runs; default: on the CPU. */
+    readonly open?: (g: Graph) => Promise<Session>;
+  } = {},
 ): Promise<Probe> => {
   const float = check.dtype ?? "float64";
   const sizes = sizesOf(check);
@@ -172,7 +178,7 @@ export const openProbe = async (
   names.forEach((name, i) => g.output(`gradient of ${name}`, gradients[i] as Value));
 
   const graph = rewrite(g);
-  const session = await OrtSession.create({ model: encodeOnnx(graph), threads: 1 });
+  const session = await open(graph);
   const run = async (at: Point): Promise<Measured> => {
     const feeds = [...graph.inputs].map(([name, { dtype }]) => {
       const data = at.get(name);

@@ -50,7 +50,7 @@ const provider: OrtProvider = { append, ordered: false, explain };
 
 const noAdapter = (message: string): UserError =>
   new UserError(
-    `Cannot compute on device "webgpu": ${message}`,
+    `Cannot compute on device "webgpu": ${/Failed to get a WebGPU adapter[^(]*/.exec(message)?.[0].trim() ?? message}`,
     process.platform === "linux"
       ? "It takes a GPU with a Vulkan 1.1 driver and the loader libvulkan.so.1 (Debian: apt-get install libvulkan1 and the GPU's driver; vulkaninfo --summary says what there is), or --device_dir=FOLDER with a driver"
       : "It takes a GPU with a current driver: Direct3D 12 on Windows, Metal on macOS",
