@@ -55,7 +55,7 @@ test("decoding moves ids and masks to a device and candidates back, whatever bec
   cpu.dispose();
 });
 
-test("a device is given merged layers in the 16 bits of its products, and the file's 16 bits as they are", async (t) => {
+test("a device is given merged layers in fp16's bits, none in bf16, which would lose updates, and the file's 16 bits as they are", async (t) => {
   const base = await loadTinyBase();
   const settingsOf = { ...defaultAdapterSettings, targetModules: "q_proj,lm_head" };
   const adapter = buildAdapter("lora", base.model, settingsOf, new Set());
@@ -63,31 +63,35 @@ test("a device is given merged layers in the 16 bits of its products, and the fi
   const half = Tensor.fromArray("bfloat16", [8], new Uint16Array(8).fill(0x3f80));
   const weights = replaceWeights(base.weights, new Map([["model.norm.weight", half]]));
   const { device } = ownMemoryDevice({ canSlice: true });
-  const ready = async (place: Device, precision: Precision) =>
-    (
-      await readyModel({
-        ...base,
-        weights,
-        adapted,
-        plan: { device: place, precision, threads: 1 },
-      })
-    ).weights;
+  const ready = (place: Device, precision: Precision) => {
+    const plan = { device: place, precision, threads: 1 };
+    return readyModel({ ...base, weights, adapted, plan });
+  };
   const [query, head, norm] = [
     "model.layers.0.self_attn.q_proj.weight",
     "lm_head.weight",
     "model.norm.weight",
   ];
-  const wide = await ready(device, "fp32");
-  const narrow = await ready(device, "bf16");
-  const types = (of: FrozenWeights) => [query, head, norm].map((name) => of.typeOf(name).dtype);
+  const types = ({ weights: of }: { readonly weights: FrozenWeights }) =>
+    [query, head, norm].map((name) => of.typeOf(name).dtype);
+  const [wide, narrow] = [await ready(device, "fp32"), await ready(device, "fp16")];
   t.deepEqual(types(wide), ["float32", "float32", "float32"]);
-  t.deepEqual(types(narrow), ["bfloat16", "float32", "bfloat16"]);
-  t.deepEqual(types(await ready(device, "fp16")), ["float16", "float32", "bfloat16"]);
-  t.deepEqual(types(await ready(cpuDevice, "bf16")), types(wide));
-  t.deepEqual(
-    narrow.tensor(query).data,
-    narrowFloat32(wide.tensor(query).data as Float32Array, "bfloat16"),
-  );
+  t.deepEqual(types(narrow), ["float16", "float32", "bfloat16"]);
+  const queryOf = ({ weights: of }: { readonly weights: FrozenWeights }) => of.tensor(query).data;
+  t.deepEqual(queryOf(narrow), narrowFloat32(queryOf(wide) as Float32Array, "float16"));
+  t.deepEqual([wide.live, narrow.live], [undefined, undefined]);
+  for (const place of [device, cpuDevice])
+    for (const precision of ["bf16", "mixed"] as const) {
+      const computed = await ready(place, precision);
+      t.is(computed.live, adapted);
+      t.is(computed.spentBytes > 0, place === cpuDevice);
+      t.deepEqual(types(computed), [
+        "float32",
+        "float32",
+        place === device ? "bfloat16" : "float32",
+      ]);
+      t.deepEqual(queryOf(computed), base.weights.tensor(query).data);
+    }
 });
 
 for (const precision of ["fp32", "fp16"] as const)

@@ -104,20 +104,16 @@ export class WebgpuContext {
 
   /** Does `work` when all that was given before has ended. */
   exclusive<T>(work: () => Promise<T>): Promise<T> {
-    const whole = this.#last.then(async () => {
-      this.#busy++;
-      try {
-        return await work();
-      } finally {
-        this.#busy--;
-        for (const each of this.#afterwards.splice(0)) each();
-      }
+    this.#busy++;
+    const whole = this.#last.then(work).finally(() => {
+      this.#busy--;
+      if (this.#busy === 0) for (const each of this.#afterwards.splice(0)) each();
     });
     this.#last = whole.catch(() => undefined);
     return whole;
   }
 
-  /** Does `work` at once, or where something is being done, after that. */
+  /** Does `work` at once, or where something is being done or waits for it, after all that. */
   whenIdle(work: () => void): void {
     if (this.#busy > 0) this.#afterwards.push(work);
     else work();
