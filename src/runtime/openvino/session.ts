@@ -15,6 +15,7 @@ import { matchInitializers } from "../ort/session-options.js";
 import type { RunOptions, Session, SessionOptions } from "../session.js";
 import { nativeOf, Tensor, type NativeTensor } from "../tensor.js";
 import { elementTypeOf, propertyArgument, shapeArgument, type OpenVinoApi } from "./c-api.js";
+import { trimHeap } from "./trim-heap.js";
 import { pointInitializers, readPorts } from "./model-bytes.js";
 
 /** What float32 nodes are computed in. Graphs have bfloat16 where it is meant, so that the rest stays as it is. */
@@ -227,6 +228,7 @@ export class OpenVinoSession implements Session {
       return result;
     } finally {
       for (const memory of held) memory.release();
+      trimHeap();
       native.running--;
       if (reusable) native.idle.push(slot);
       else api.release.request(slot.request);
