@@ -46,6 +46,8 @@ const modes: readonly Values[] = [
   { ckpt: "RUN", scoring: "loglik" },
   { out: "figures.json" },
   { peft_type: "hira", device: "openvino" },
+  { device: "openvino", model_name: "MODEL" },
+  { device: "openvino", model_name: "MODEL", load_bit: 4 },
   { bert_model: "ENCODER" },
 ];
 
