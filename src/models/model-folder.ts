@@ -1,7 +1,7 @@
 import { basename, dirname, join, resolve } from "node:path";
 import { didYouMean, UserError, userErrorOfFaults } from "../core/errors.js";
-import { hashFile } from "../core/file-hash.js";
 import { listFolder } from "../core/folder.js";
+import { hashInBackground } from "../core/hash-in-background.js";
 import type { JsonObject } from "../core/json-file.js";
 import { quoteJson, readJsonObject } from "../core/json-file.js";
 import { isJsonObject } from "../core/json.js";
@@ -263,12 +263,20 @@ export const loadModelFolder = async (path: string): Promise<ModelFolder> => {
   };
 };
 
-/** SHA-256 of each of the model's files, as hexadecimal digits, by name. Reads every byte: a second for each GB or so. */
-export const hashModelFiles = async (
-  { path, files }: Pick<ModelFolder, "path" | "files">,
-  signal?: AbortSignal,
-): Promise<Readonly<Record<string, string>>> => {
-  const hashes: Record<string, string> = {};
-  for (const name of files) hashes[name] = (await hashFile(modelFile(path, name), signal)).sha256;
-  return hashes;
+/**
+ * Starts to hash the model's files, which takes a second for each GB or so, while other work goes on.
+ *
+ * @returns what waits for the SHA-256 of each, as hexadecimal digits, by name
+ */
+export const hashModelFiles = async ({
+  path,
+  files,
+}: Pick<ModelFolder, "path" | "files">): Promise<
+  () => Promise<Readonly<Record<string, string>>>
+> => {
+  const hashes = await hashInBackground(files.map((name) => modelFile(path, name)));
+  return async () => {
+    const found = await hashes();
+    return Object.fromEntries(files.map((name, i) => [name, found[i] ?? ""]));
+  };
 };

@@ -140,6 +140,10 @@ export const prepareRun = async (
       },
       ui,
     ));
+  const modelHashes = await hashModelFiles(bare.folder);
+  const code = readCodeVersion();
+  // Where something else is wrong, that is what is told.
+  code.catch(() => undefined);
   const data = await loadTrainingData(options, bare);
   const base = modelOfTask(bare, data, options);
   const { model } = base.folder;
@@ -192,13 +196,13 @@ export const prepareRun = async (
     seeds: { adapter: seed, data_order: options.compat.has("seed") ? DEFAULT_SEED : seed },
     model: {
       folder: base.folder.path,
-      sha256: await hashModelFiles(base.folder),
+      sha256: await modelHashes(),
       config: base.folder.rawConfig,
       quantization_config: quantizationConfig(options),
     },
     tokenizerHash: base.tokenizer?.hash,
     data: await hashFiles(Object.keys(data.files).flatMap(shardPaths)),
-    code: await readCodeVersion(),
+    code: await code,
     host: describeHost(runtimeVersion()),
   };
   return { base, adapter, store, data, questions, classQuestions, facts };

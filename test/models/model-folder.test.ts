@@ -1,9 +1,12 @@
+import { fileURLToPath } from "node:url";
 import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import test from "ava";
 import { UserError } from "../../src/core/errors.js";
 import { parseConfig } from "../../src/models/model-folder.js";
+import { hashFile } from "../../src/core/file-hash.js";
+import { hashInBackground } from "../../src/core/hash-in-background.js";
 import { hashModelFiles, loadModelFolder } from "../../src/models/model-folder.js";
 import type { TensorToWrite } from "../../src/models/weights/safetensors.js";
 import { readTensorAsFloat32, writeSafetensors } from "../../src/models/weights/safetensors.js";
@@ -56,7 +59,7 @@ test("loadModelFolder reads a folder with one weight file", async (t) => {
   t.is(model.weights.size, 12);
   t.deepEqual(model.files, ["config.json", "model.safetensors"]);
   t.deepEqual(model.tokenIds, { bosId: 1, eosIds: [2], padId: undefined });
-  const hashes = await hashModelFiles(model);
+  const hashes = await (await hashModelFiles(model))();
   t.deepEqual(Object.keys(hashes), ["config.json", "model.safetensors"]);
   t.regex(hashes["config.json"]!, /^[0-9a-f]{64}$/);
 });
@@ -230,3 +233,18 @@ testWithShared(
     t.is(weights.size, 47);
   },
 );
+
+test("hashInBackground gives on a thread what it gives without one, and the error of a missing file", async (t) => {
+  const paths = [
+    fileURLToPath(import.meta.url),
+    fileURLToPath(new URL("../../package.json", import.meta.url)),
+  ];
+  const [here, aside] = [
+    await (await hashInBackground(paths))(),
+    await (await hashInBackground(paths, { threadFrom: 0 }))(),
+  ];
+  t.deepEqual(aside, here);
+  t.is(here[0], (await hashFile(paths[0] ?? "")).sha256);
+  const missing = await hashInBackground(["/nowhere/model.safetensors"], { threadFrom: 0 });
+  await t.throwsAsync(missing, { message: /Cannot read \/nowhere\/model.safetensors/ });
+});
