@@ -8,7 +8,7 @@ import { softmaxCrossEntropyLoss } from "../../../src/graph/ops/softmax-cross-en
 import { checkGradient, findGradientError, uniform } from "../../support/check-gradient.js";
 import { elementwiseCases } from "./cases/elementwise.js";
 import { fusedCases } from "./cases/fused.js";
-import type { GradientCases } from "./cases/gradient-case.js";
+import { gradientCase, type GradientCases } from "./cases/gradient-case.js";
 import { indexingCases } from "./cases/indexing.js";
 import { shapeCases } from "./cases/shapes.js";
 import { sumCases } from "./cases/sums.js";
@@ -19,6 +19,18 @@ const cases: GradientCases = {
   ...sumCases,
   ...indexingCases,
   ...fusedCases,
+  // Of the reverse walk alone: no device computes it, so it is no case of theirs.
+  Joint: [
+    gradientCase("of two values, which are taken out again", {
+      inputs: { a: uniform([2, 3], -2, 2), b: uniform([3, 2], -2, 2) },
+      forward(g, { a, b }) {
+        const zero = g.scalar(0, a.dtype);
+        const empty = g.constant("bool", [], Uint8Array.of(0));
+        const [left, right] = g.joint([a, b], { zero, empty }) as [Value, Value];
+        return g.matmul(left, g.mul(right, right));
+      },
+    }),
+  ],
 };
 
 /** Builds a loss through which no gradient can come, and the value that asks for one. */

@@ -1,4 +1,3 @@
-import type { Value } from "../../../../src/graph/op.js";
 import { integers, uniform } from "../../../support/check-gradient.js";
 import { gradientCase, type GradientCases } from "./gradient-case.js";
 
@@ -10,17 +9,6 @@ const rotation = {
 
 /** Ops of ONNX Runtime's own with float32 kernels alone; the float64 checks run what `lower` makes of them. */
 export const fusedCases = {
-  Joint: [
-    gradientCase("of two values, which are taken out again", {
-      inputs: { a: uniform([2, 3], -2, 2), b: uniform([3, 2], -2, 2) },
-      forward(g, { a, b }) {
-        const no = g.constant("bool", [], Uint8Array.of(0));
-        const zero = g.scalar(0, a.dtype);
-        const [x, y] = g.joint([a, b], { zero, empty: no }) as [Value, Value];
-        return g.matmul(x, g.mul(y, y));
-      },
-    }),
-  ],
   RmsNorm: [
     gradientCase("of rows and gain, with named sizes", {
       inputs: {
