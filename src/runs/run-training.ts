@@ -21,7 +21,7 @@ import type { LossSession } from "../train/loss-session.js";
 import { requireModelName } from "../train/model-name.js";
 import { valuesOnHost } from "../train/parameters.js";
 import { learningRate } from "../train/schedule.js";
-import { planTraining } from "../train/training-settings.js";
+import { planTraining, scheduleOf } from "../train/training-settings.js";
 import { checkBeforeTraining } from "./check-training.js";
 import { classifyRows } from "./classify.js";
 import { countParameters, outputConfigOf } from "./output-header.js";
@@ -73,7 +73,7 @@ const continueRun = async (
 ): Promise<void> => {
   const { runFolder, checkpoint } = resumed;
   const plan = planTraining(options, data.train.length);
-  const { totalSteps, warmupSteps } = plan;
+  const { totalSteps } = plan;
   const isPruned = adapter.pruning !== undefined;
   const isLonger = isLongerRun(resumed, { totalSteps, isPruned });
   requireSameRun(facts, resumed, { defaults, isLonger });
@@ -90,7 +90,7 @@ const continueRun = async (
   const before = checkpoint.state.totalSteps;
   const answers = earlierAnswers(before);
   if (resumed.hasEnded) await rename(join(runFolder, "output.jsonl"), join(runFolder, answers));
-  const rate = learningRate({ peak: options.lr, warmupSteps, totalSteps }, checkpoint.step);
+  const rate = learningRate(scheduleOf(options, plan), checkpoint.step);
   ui.line(
     `The run is longer now, ${String(totalSteps)} updates in place of ${String(before)}: the learning rate follows the schedule of ${String(totalSteps)}, and is ${String(Number(rate.toPrecision(4)))} at step ${String(checkpoint.step + 1)}${resumed.hasEnded ? `; the answers so far are in ${answers}` : ""}`,
   );

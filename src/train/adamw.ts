@@ -13,8 +13,12 @@ export interface AdamWOptions {
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
-  /** Decoupled; applied to the parameters whose group decays. */
+  /** Applied to the parameters whose group decays. */
   readonly weightDecay: number;
+  /** Default true. False: decay is a part of the gradient, which is Adam with a penalty of the squared weights. */
+  readonly isDecoupled?: boolean;
+  /** Default true. False: the moments count as they are, as if every update were a late one. */
+  readonly biasCorrection?: boolean;
 }
 
 /** torch.optim.AdamW's defaults, which transformers' Trainer keeps but for the decay that it is asked for. */
@@ -43,27 +47,34 @@ const scalarInputs = (g: Graph): Scalars => {
 /**
  * One AdamW update of the elements of `p<tag>`, in place:
  * g' = clip * g, m = b1 m + (1 - b1) g', v = b2 v + (1 - b2) g'^2, p = keep * p - rate * m / (sqrt(v) * root + epsilon),
- * where keep = 1 - lr * decay, rate = lr / (1 - b1^t), root = 1 / sqrt(1 - b2^t); without `keep` it is 1.
+ * where keep = 1 - lr * decay, rate = lr / (1 - b1^t), root = 1 / sqrt(1 - b2^t); without `decay` keep is 1.
+ * Where decay is not decoupled, g' = clip * g + decay * p, and keep is 1. Without bias correction rate = lr, root = 1.
  * Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization"; the order of operations is torch.optim.AdamW's.
  */
 const addUpdate = (
   g: Graph,
-  { beta1, beta2, epsilon }: AdamWOptions,
+  { beta1, beta2, epsilon, isDecoupled = true }: AdamWOptions,
   { clip, rate, root }: Scalars,
   {
     tag,
     shape,
-    keep,
-  }: { readonly tag: string; readonly shape: Shape; readonly keep: Value | undefined },
+    decay,
+  }: {
+    readonly tag: string;
+    readonly shape: Shape;
+    /** What decayScalar says. */
+    readonly decay: Value | undefined;
+  },
 ): void => {
   const input = (name: string): Value => g.input(`${name}${tag}`, "float32", shape);
   const constant = (value: number): Value => g.scalar(value, "float32");
   const [p, gradient, m, v] = [input("p"), input("g"), input("m"), input("v")];
-  const clipped = g.mul(gradient, clip);
+  const plain = g.mul(gradient, clip);
+  const clipped = decay && !isDecoupled ? g.add(plain, g.mul(p, decay)) : plain;
   const m1 = g.add(g.mul(m, constant(beta1)), g.mul(clipped, constant(1 - beta1)));
   const v1 = g.add(g.mul(v, constant(beta2)), g.mul(g.mul(clipped, clipped), constant(1 - beta2)));
   const denominator = g.add(g.mul(g.sqrt(v1), root), constant(epsilon));
-  const kept = keep ? g.mul(p, keep) : p;
+  const kept = decay && isDecoupled ? g.mul(p, decay) : p;
   g.output(`p1${tag}`, g.sub(kept, g.mul(g.div(m1, denominator), rate)));
   g.output(`m1${tag}`, m1);
   g.output(`v1${tag}`, v1);
@@ -99,9 +110,21 @@ interface UpdateScalars {
   readonly clip: Tensor;
   readonly rate: Tensor;
   readonly root: Tensor;
-  /** By which values of groups that decay are multiplied. */
-  readonly keep: Tensor;
+  /** Of groups that decay; see decayScalar. */
+  readonly decay: Tensor;
 }
+
+/**
+ * Decoupled, the factor of a value: 1 - lr * decay; else the share of a value that its gradient gets. Without a rate: as if
+ * there were no decay.
+ */
+const decayScalar = (
+  { isDecoupled = true, weightDecay }: AdamWOptions,
+  learningRate?: number,
+): number => {
+  if (learningRate === undefined) return isDecoupled ? 1 : 0;
+  return isDecoupled ? 1 - learningRate * weightDecay : weightDecay;
+};
 
 /** How a device goes over the pieces of a store. */
 interface Passes {
@@ -124,8 +147,8 @@ const openPieceByPiece = async (
   plan: ComputePlan,
 ): Promise<Passes> => {
   const updates = new Graph();
-  const keep = updates.input("keep", "float32", []);
-  addUpdate(updates, options, scalarInputs(updates), { tag: "", shape: ["n"], keep });
+  const decay = updates.input("decay", "float32", []);
+  addUpdate(updates, options, scalarInputs(updates), { tag: "", shape: ["n"], decay });
   const sums = new Graph();
   sums.output("sum", sumOfSquares(sums, sums.input("x", "float32", ["n"])));
   const [update, sum] = [await openGraph(plan, updates), await openGraph(plan, sums)];
@@ -135,11 +158,11 @@ const openPieceByPiece = async (
       for (const { g } of pieces) total += numberOf((await sum.run({ x: g })).sum);
       return total;
     },
-    async update({ keep: decayed, ...scalars }) {
-      const whole = scalarTensor(1);
+    async update({ decay: decayed, ...scalars }) {
+      const whole = scalarTensor(decayScalar(options));
       for (const { decays, p, g, m, v } of pieces)
         await update.run(
-          { p, g, m, v, ...scalars, keep: decays ? decayed : whole },
+          { p, g, m, v, ...scalars, decay: decays ? decayed : whole },
           { p1: p, m1: m, v1: v },
         );
     },
@@ -159,11 +182,11 @@ const openAllAtOnce = async (
   const updates = new Graph();
   const scalars = scalarInputs(updates);
   const decays = pieces.some((piece) => piece.decays);
-  const keep = decays ? updates.input("keep", "float32", []) : undefined;
+  const decay = decays ? updates.input("decay", "float32", []) : undefined;
   const sums = new Graph();
   const squares = pieces.map((piece, i) => {
     const [tag, { shape }] = [`.${String(i)}`, piece.p];
-    addUpdate(updates, options, scalars, { tag, shape, keep: piece.decays ? keep : undefined });
+    addUpdate(updates, options, scalars, { tag, shape, decay: piece.decays ? decay : undefined });
     return sumOfSquares(sums, sums.input(`g${tag}`, "float32", shape));
   });
   sums.output(
@@ -186,8 +209,8 @@ const openAllAtOnce = async (
   };
   return {
     sumOfSquares: async () => numberOf((await sum.run(gradients)).sum),
-    async update({ keep: decayed, ...numbers }) {
-      await update.run({ ...inputs, ...numbers, ...(decays && { keep: decayed }) }, outputs);
+    async update({ decay: decayed, ...numbers }) {
+      await update.run({ ...inputs, ...numbers, ...(decays && { decay: decayed }) }, outputs);
     },
     dispose() {
       update.dispose();
@@ -230,12 +253,13 @@ export class AdamW {
 
   /** Updates every parameter. `step` counts from 1; `clip` is the factor by which gradients are scaled first. */
   async update(step: number, learningRate: number, clip: number): Promise<void> {
-    const { beta1, beta2, weightDecay } = this.#options;
+    const { beta1, beta2, biasCorrection = true } = this.#options;
+    const corrected = (beta: number): number => (biasCorrection ? 1 - beta ** step : 1);
     await this.#passes.update({
       clip: scalarTensor(clip),
-      rate: scalarTensor(learningRate / (1 - beta1 ** step)),
-      root: scalarTensor(1 / Math.sqrt(1 - beta2 ** step)),
-      keep: scalarTensor(1 - learningRate * weightDecay),
+      rate: scalarTensor(learningRate / corrected(beta1)),
+      root: scalarTensor(1 / Math.sqrt(corrected(beta2))),
+      decay: scalarTensor(decayScalar(this.#options, learningRate)),
     });
   }
 

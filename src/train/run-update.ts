@@ -9,7 +9,7 @@ import type { LossSession } from "./loss-session.js";
 import type { MicroBatches } from "./micro-batches.js";
 import { clearGradients, settleGradients, type ParameterStore } from "./parameters.js";
 import { afterGoodStep, afterOverflow, type LossScale } from "./loss-scaler.js";
-import { learningRate, type LinearSchedule } from "./schedule.js";
+import { learningRate, type Schedule } from "./schedule.js";
 import type { Sparsifier } from "./sparsity.js";
 import { checkpointName } from "./trainer-state.js";
 import { dataSeed, type TrainingSettings } from "./training-settings.js";
@@ -18,7 +18,7 @@ import type { TrainingState } from "./training-state.js";
 /** What makes an update: sessions and data of a run. */
 export interface Updater {
   readonly settings: TrainingSettings;
-  readonly schedule: LinearSchedule;
+  readonly schedule: Schedule;
   readonly batches: MicroBatches;
   readonly store: ParameterStore;
   /** With gradients. */

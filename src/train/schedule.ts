@@ -1,12 +1,15 @@
+import type { SchedulerSettings } from "../distributed/scheduler-settings.js";
 import { UserError } from "../core/errors.js";
 
-/** The linear schedule of transformers' get_linear_schedule_with_warmup. */
-export interface LinearSchedule {
+/** How the learning rate of a run goes. */
+export interface Schedule {
   /** --lr. */
   readonly peak: number;
   /** --warmup, in updates. */
   readonly warmupSteps: number;
   readonly totalSteps: number;
+  /** What a --ds_config asks for; default: transformers' get_linear_schedule_with_warmup. */
+  readonly scheduler?: SchedulerSettings | undefined;
 }
 
 /**
@@ -14,16 +17,51 @@ export interface LinearSchedule {
  *
  * peak * n / warmup for n < warmup, else peak * max(0, total - n) / max(1, total - warmup). So the first update of a
  * run with warmup has rate 0, and the rate after the last update is 0.
+ * Where a --ds_config has a scheduler, its own: see scheduledRate.
  */
-export const learningRate = (
-  { peak, warmupSteps, totalSteps }: LinearSchedule,
-  updatesDone: number,
-): number => {
+export const learningRate = (schedule: Schedule, updatesDone: number): number => {
+  const { peak, warmupSteps, totalSteps, scheduler } = schedule;
+  if (scheduler) return scheduledRate(schedule, scheduler, updatesDone);
   const factor =
     updatesDone < warmupSteps
       ? updatesDone / Math.max(1, warmupSteps)
       : Math.max(0, (totalSteps - updatesDone) / Math.max(1, totalSteps - warmupSteps));
   return peak * factor;
+};
+
+/**
+ * The rate of DeepSpeed's schedulers. They count one update less, since they are asked for the first time after the first
+ * update: with n = updatesDone - 1 and w = max(2, warmup),
+ *
+ * up, for n < w: start + (peak - start) * (ln(n + 1) / ln w, or n / w), and start for n < 0;
+ * WarmupLR then stays at peak; WarmupDecayLR is start + (peak - start) * max(0, total - n) / max(1, total - w);
+ * WarmupCosineLR is peak * (end + (1 - end) * (1 + cos(pi * min(1, (n - w + 1) / max(1, total - w)))) / 2), its start and end
+ * are shares of the peak, and its first update has rate 0.
+ * Source: runtime/lr_schedules.py of DeepSpeed 0.19.
+ */
+const scheduledRate = (
+  { peak, warmupSteps, totalSteps }: Schedule,
+  { type, warmupType, start, end }: SchedulerSettings,
+  updatesDone: number,
+): number => {
+  const n = updatesDone - 1;
+  const isCosine = type === "WarmupCosineLR";
+  if (n < 0) return isCosine ? 0 : start;
+  const warmup = Math.max(2, warmupSteps);
+  const decaySteps = Math.max(1, totalSteps - warmup);
+  const between = (low: number, high: number, share: number): number => low + (high - low) * share;
+  const first = isCosine ? peak * start : start;
+  if (n < warmup)
+    return between(
+      first,
+      peak,
+      warmupType === "log" ? Math.log(n + 1) / Math.log(warmup) : n / warmup,
+    );
+  if (type === "WarmupLR") return peak;
+  if (type === "WarmupDecayLR")
+    return between(first, peak, Math.max(0, (totalSteps - n) / decaySteps));
+  const progress = Math.min(1, (n - warmup + 1) / decaySteps);
+  return between(peak * end, peak, (1 + Math.cos(Math.PI * progress)) / 2);
 };
 
 /** Updates of one epoch: max(1, floor(batches / gradAcc)), `batches` counting a last short one. */

@@ -4,7 +4,7 @@ import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import type { Adapter } from "../peft/adapter.js";
 import type { StepMetrics } from "../report/metrics.js";
 import type { ComputePlan } from "../runtime/compute-plan.js";
-import { AdamW } from "./adamw.js";
+import { AdamW, defaultAdamW } from "./adamw.js";
 import { classFigures, type Classified } from "./class-figures.js";
 import { readCheckpoint, type Checkpoint, type RunPosition } from "./checkpoint.js";
 import { shouldStopEarly, type EvaluationRecord } from "./early-stop.js";
@@ -36,6 +36,7 @@ import { evaluationGraph, trainingGraph } from "./training-session.js";
 import {
   DEFAULT_SEED,
   planTraining,
+  scheduleOf,
   type TrainingPlan,
   type TrainingSettings,
 } from "./training-settings.js";
@@ -196,7 +197,7 @@ const openTrainer = async (
   const optimizer = keep(
     await AdamW.create(
       store,
-      { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: settings.weightDecay },
+      { ...defaultAdamW, ...settings.adam, weightDecay: settings.weightDecay },
       job.plan,
     ),
   );
@@ -211,7 +212,7 @@ const openTrainer = async (
     job,
     settings,
     plan,
-    schedule: { peak: settings.lr, warmupSteps: plan.warmupSteps, totalSteps },
+    schedule: scheduleOf(settings, plan),
     batches,
     store,
     session,

@@ -1,5 +1,7 @@
 import type { Compat } from "../core/compat.js";
 import type { LossScaling } from "../distributed/loss-scaling.js";
+import type { SchedulerSettings } from "../distributed/scheduler-settings.js";
+import type { AdamWOptions } from "./adamw.js";
 import type { BestMetric } from "./class-figures.js";
 import type { Optimizer } from "./optimizer.js";
 import {
@@ -7,6 +9,7 @@ import {
   countTotalSteps,
   resolveEvalSteps,
   type EvaluationPlan,
+  type Schedule,
 } from "./schedule.js";
 
 /** The numbers of a run; see cli/options.ts for what the flags mean. */
@@ -22,6 +25,10 @@ export interface TrainingSettings {
   readonly warmup: number;
   readonly weightDecay: number;
   readonly optimizer: Optimizer;
+  /** Default: defaultAdamW. */
+  readonly adam?: Partial<Omit<AdamWOptions, "weightDecay">> | undefined;
+  /** How the learning rate goes; default: up and down in straight lines. */
+  readonly scheduler?: SchedulerSettings | undefined;
   /** 0: no clipping. */
   readonly maxGradNorm: number;
   /** Of the model's hidden states, and 0 of its attention too; undefined: what its config says. */
@@ -74,6 +81,12 @@ export const planTraining = (settings: TrainingSettings, rows: number): Training
     everySteps: evalStrategy === "steps" ? resolveEvalSteps(evalSteps, totalSteps) : 1,
   };
 };
+
+/** How the learning rate of a run goes. */
+export const scheduleOf = (
+  { lr, scheduler }: Pick<TrainingSettings, "lr" | "scheduler">,
+  { warmupSteps, totalSteps }: Pick<TrainingPlan, "warmupSteps" | "totalSteps">,
+): Schedule => ({ peak: lr, warmupSteps, totalSteps, scheduler });
 
 /** The seed of data order and dropout; the authors' trainer always has its own. */
 export const dataSeed = ({ compat, seed }: TrainingSettings): number =>

@@ -151,7 +151,7 @@ for (const canSlice of [true, false])
       );
       const fed = ["input_ids", "positions", "columns", "key_bias"];
       const labels = ["label_rows", "label_ids", "loss_scale"];
-      const scalars = ["clip", "keep", "rate", "root"];
+      const scalars = ["clip", "decay", "rate", "root"];
       t.deepEqual(
         toDevice.map(({ what }) => what).sort(),
         [...[1, 2, 3].flatMap(() => [...fed, ...labels]), ...scalars].sort(),
