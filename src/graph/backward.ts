@@ -38,7 +38,7 @@ export const backward = (g: Graph, loss: Value, wrt: readonly Value[]): readonly
       const { inputs, outputs, attrs } = node;
       const side = op.takesAllGradients ? -1 : dOutputs.findIndex((d, i) => i > 0 && d);
       if (side > 0) fail(`output ${String(side)} has no gradient`);
-      g.inScope(node.scope, () => {
+      g.inPlaceOf({ ...node, backward: true, segment: undefined }, () => {
         const context = { g, inputs, outputs, dy, dOutputs, attrs, refuse };
         const dInputs = op.gradient?.(context) ?? fail("the op has no gradient");
         inputs.forEach((input, i) => {

@@ -70,6 +70,7 @@ interface Place {
   readonly scope: readonly string[];
   readonly segment: string | undefined;
   readonly backward: boolean;
+  readonly layer: number | undefined;
 }
 
 /**
@@ -87,7 +88,7 @@ export class Graph implements Builder {
   readonly nodes: Node[] = [];
 
   #nextId = 0;
-  #place: Place = { scope: [], segment: undefined, backward: false };
+  #place: Place = { scope: [], segment: undefined, backward: false, layer: undefined };
   readonly #scalars = new Map<string, Value>();
   readonly #sizes = new Map<string, Value>();
   readonly #shapes = new Map<string, Value>();
@@ -163,6 +164,17 @@ export class Graph implements Builder {
   /** The same for what costs next to nothing: casts, norms, activations, a weight made from small factors. */
   cheap = <T>(build: () => T): T => this.recomputable("cheap", build);
 
+  /** Says that `build` makes a layer, by its place among those that follow each other. */
+  inLayer<T>(layer: number, build: () => T): T {
+    return this.#at({ layer }, build);
+  }
+
+  /** Makes what `build` does where a node of another graph stands. */
+  inPlaceOf<T>(node: Pick<Node, "scope" | "segment" | "backward" | "layer">, build: () => T): T {
+    const { scope, segment, backward, layer } = node;
+    return this.#at({ scope: scope === "" ? [] : [scope], segment, backward, layer }, build);
+  }
+
   /** Marks what `build` makes as backward work. */
   inBackward<T>(build: () => T): T {
     return this.#at({ backward: true, segment: undefined }, build);
@@ -186,7 +198,7 @@ export class Graph implements Builder {
     inputs: Inputs,
     attrs: Attrs,
   ): readonly Value[] {
-    const { scope, segment, backward } = this.#place;
+    const { scope } = this.#place;
     let types: readonly TensorType[];
     try {
       types = op.infer(inputs, attrs);
@@ -197,16 +209,7 @@ export class Graph implements Builder {
     }
     const outputs: Value[] = [];
     const id = this.#nextId++;
-    const node: Node = {
-      id,
-      op,
-      inputs,
-      outputs,
-      attrs,
-      scope: scope.join("."),
-      backward,
-      segment,
-    };
+    const node: Node = { ...this.#place, id, op, inputs, outputs, attrs, scope: scope.join(".") };
     types.forEach((type, index) => outputs.push(this.#newValue(type, node, index)));
     this.nodes.push(node);
     return outputs;
@@ -218,9 +221,8 @@ export class Graph implements Builder {
     inputs: readonly Value[],
     overrides: Partial<Pick<Node, "backward" | "segment">> = {},
   ): readonly Value[] {
-    const { scope, segment, backward, op, attrs } = node;
-    const place = { scope: scope === "" ? [] : [scope], segment, backward, ...overrides };
-    return this.#at(place, () => this.apply(op, inputs, attrs));
+    const { op, attrs } = node;
+    return this.inPlaceOf({ ...node, ...overrides }, () => this.apply(op, inputs, attrs));
   }
 
   add = (a: Value, b: Value): Value => this.#one(add, [a, b]);

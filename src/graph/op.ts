@@ -28,6 +28,8 @@ export interface Node {
   readonly backward: boolean;
   /** Name of the part that may be computed again in the backward pass instead of being kept. */
   readonly segment: string | undefined;
+  /** Which of the layers that follow each other it belongs to, in both passes; undefined before, behind and beside them. */
+  readonly layer: number | undefined;
 }
 
 /** A small tensor whose elements are known before the graph runs. */

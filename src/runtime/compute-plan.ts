@@ -2,11 +2,13 @@ import { UserError } from "../core/errors.js";
 import type { Precision } from "../core/precision.js";
 import type { Graph } from "../graph/graph.js";
 import { encodeOnnx } from "../graph/onnx/encode.js";
+import { cutByLayer } from "../graph/passes/cut-by-layer.js";
 import { inPrecision } from "../graph/passes/in-precision.js";
 import { lower } from "../graph/passes/lower.js";
 import type { Device } from "./device.js";
 import { cpuDevice } from "./devices/cpu.js";
 import { openDevice } from "./devices/registry.js";
+import { LayeredSession, type PartHooks } from "./layered-session.js";
 import type { Session, SessionOptions } from "./session.js";
 
 /** Where a run computes, in which number type, on how many threads. */
@@ -88,16 +90,63 @@ export interface OpenGraphOptions extends Omit<SessionOptions, "model" | "precis
   readonly shapes?: boolean;
 }
 
-/** A session of a graph, in the form that the plan's device computes. @throws what Device.createSession throws */
-export const openGraph = (
-  { device, precision, threads }: ComputePlan,
-  graph: Graph,
-  { shapes = false, ...options }: OpenGraphOptions = {},
-): Promise<Session> => {
+/** How a graph's sessions are made where it is cut by layer. */
+export interface OpenLayersOptions extends OpenGraphOptions {
+  /** They bring what `initializers` and the runs lack. */
+  readonly hooks?: PartHooks | undefined;
+}
+
+/** A graph typed for the plan's precision, in the form that its device computes. */
+const readyFor = ({ device, precision }: ComputePlan, graph: Graph): Graph => {
   const typing = device.graphPrecision?.(precision);
   const typed = typing ? inPrecision(graph, typing, device.hasKernel) : graph;
   const lowered = lower(typed, device.hasKernel);
-  const ready = device.rewrite?.(lowered) ?? lowered;
-  const model = encodeOnnx(ready, { shapes });
+  return device.rewrite?.(lowered) ?? lowered;
+};
+
+/** A session of a graph, in the form that the plan's device computes. @throws what Device.createSession throws */
+export const openGraph = (
+  plan: ComputePlan,
+  graph: Graph,
+  { shapes = false, ...options }: OpenGraphOptions = {},
+): Promise<Session> => {
+  const { device, precision, threads } = plan;
+  const model = encodeOnnx(readyFor(plan, graph), { shapes });
   return device.createSession({ ...options, model, precision, threads });
+};
+
+/**
+ * The same in small sessions that run one after the other, of which all layers of one kind share one: made in a fraction of the time
+ * that a session of the whole graph takes, and with a layer's weights needed only while it runs. Where the device does not cut
+ * graphs (Device.cutsByLayer) it is one session, which knows no hooks.
+ *
+ * @throws what Device.createSession throws; {RangeError} on hooks for a device that does not cut
+ */
+export const openLayers = async (
+  plan: ComputePlan,
+  graph: Graph,
+  { shapes = false, initializers = {}, hooks, ...options }: OpenLayersOptions = {},
+): Promise<Session> => {
+  const { device, precision, threads } = plan;
+  if (device.cutsByLayer !== true) {
+    if (hooks)
+      throw new RangeError(
+        `Cannot run a graph part by part: found device "${device.name}", expected one that cuts graphs by layer`,
+      );
+    return openGraph(plan, graph, { ...options, shapes, initializers });
+  }
+  const cut = cutByLayer(readyFor(plan, graph));
+  const sessions: Session[] = [];
+  try {
+    for (const part of cut.graphs) {
+      const model = encodeOnnx(part, { shapes });
+      sessions.push(
+        await device.createSession({ ...options, model, precision, threads, arena: "shared" }),
+      );
+    }
+  } catch (error) {
+    for (const session of sessions) session.dispose();
+    throw error;
+  }
+  return new LayeredSession(cut, sessions, initializers, hooks);
 };

@@ -29,6 +29,8 @@ export interface Device {
   readonly decodesWeights?: boolean;
   /** What it lacks, or computes wrong, is written in other ops: see lower. */
   readonly hasKernel: HasKernel;
+  /** Whether a training step runs layer by layer (openLayers): for devices that compute in host memory. Default false. */
+  readonly cutsByLayer?: boolean;
   /** The lowered graph in the form that this device computes right; default: as it is. */
   rewrite?(graph: Graph): Graph;
   /**

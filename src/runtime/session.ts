@@ -16,8 +16,8 @@ export interface SessionOptions {
   readonly threads?: number | undefined;
   /** Whether to repack constant matrices at creation: a second copy of them for this session. Default false. */
   readonly prepack?: boolean | undefined;
-  /** Whether to keep memory between runs and hand it out again. Default true. */
-  readonly arena?: boolean;
+  /** Whether to keep memory between runs and hand it out again; "shared": one store for all sessions that ask for it. Default true. */
+  readonly arena?: boolean | "shared";
   /** Whether to plan one block for all values of a run; it helps where shapes never change. Default false. */
   readonly memoryPattern?: boolean;
   /**

@@ -232,9 +232,11 @@ export const buildLossGraph = (options: LossGraphOptions): Graph => {
     );
     trainable.forEach(({ name, shape }, i) => {
       const sum = g.input(accumulatorName(name), "float32", shape);
+      const gradient = gradients[i] as Value;
+      const add = (): Value => g.add(sum, gradient);
       g.output(
         gradientName(name),
-        g.inBackward(() => g.add(sum, gradients[i] as Value)),
+        gradient.producer ? g.inPlaceOf(gradient.producer, add) : g.inBackward(add),
       );
     });
   }

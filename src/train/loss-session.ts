@@ -2,7 +2,7 @@ import { blockSizes, type BlockPlan } from "../models/blocks/attention-blocks.js
 import { MASKED } from "../models/blocks/attention.js";
 import { weightsOn } from "../models/weights/device-weights.js";
 import { initializersOf, type FrozenWeights } from "../models/weights/frozen-weights.js";
-import { cpuPlan, openGraph, type ComputePlan } from "../runtime/compute-plan.js";
+import { cpuPlan, openLayers, type ComputePlan } from "../runtime/compute-plan.js";
 import type { Device } from "../runtime/device.js";
 import type { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
@@ -246,7 +246,7 @@ export class LossSession {
   }
 
   /**
-   * Builds the graph and the session over `weights` (shared, not copied) and the store's tensors.
+   * Builds the graph and its sessions over `weights` (shared, not copied) and the store's tensors.
    *
    * Constant folding is off: it would widen the frozen weights for good. So is the runtime's common-subexpression pass,
    * which would undo recomputation. The runtime is told all shapes: its plan of buffers compares each value whose shape it does
@@ -264,7 +264,7 @@ export class LossSession {
     if (store) requirePlaceOf(plan.device, store);
     const held = weightsOn(plan.device, weights);
     const graph = buildLossGraph({ ...options, typeOf: (name) => held.typeOf(name) });
-    const session = await openGraph(plan, graph, {
+    const session = await openLayers(plan, graph, {
       initializers: initializersOf(graph, held),
       disabledOptimizers: [
         "CommonSubexpressionElimination",

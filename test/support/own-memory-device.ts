@@ -83,6 +83,7 @@ export const ownMemoryDevice = ({
     description: "the CPU, with memory of its own",
     name: "webgpu",
     place: PLACE,
+    cutsByLayer: false,
     canSlice,
     createSession: async (options) => counted(await cpuDevice.createSession(options)),
     zeros: (dtype, shape) => own(Tensor.zeros(dtype, shape)),

@@ -27,7 +27,7 @@ export const smallNetwork = (layers: number, { recomputeLayers = false } = {}): 
         const scaled = g.cheap(() => g.mul(weight, g.add(g.matmul(B, A), g.scalar(1, "float32"))));
         return g.add(x, g.silu(g.linear(normed, scaled)));
       });
-    x = recomputeLayers ? g.recomputable(`layer${i}`, layer) : layer();
+    x = g.inLayer(i, () => (recomputeLayers ? g.recomputable(`layer${i}`, layer) : layer()));
   });
   x = g.cheap(() => g.rmsNorm(x, gain, { epsilon: 1e-5 }));
   const loss = g.reduceSum(g.mul(x, x), { axes: [0, 1] });

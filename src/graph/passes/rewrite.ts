@@ -7,7 +7,7 @@ export type Lookup = (value: Value) => Value;
 /**
  * A new graph in which every node is what `visit` makes of it: the shared walk of all passes.
  *
- * Leaves and outputs keep their names. `visit` gives the new values of the node's outputs, or undefined to drop the node.
+ * Leaves and outputs keep their names, and what `visit` makes stands where the node stood. `visit` gives the new values of the node's outputs, or undefined to drop the node.
  */
 export const rewrite = (
   graph: Graph,
@@ -30,7 +30,7 @@ export const rewrite = (
   for (const [name, value] of graph.weights)
     map.set(value.id, target.weight(name, value.dtype, value.shape as readonly number[]));
   for (const node of graph.nodes) {
-    const made = visit(node, lookup, target);
+    const made = target.inPlaceOf(node, () => visit(node, lookup, target));
     node.outputs.forEach((output, i) => {
       const value = made?.[i];
       if (value) map.set(output.id, value);

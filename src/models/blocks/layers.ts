@@ -25,9 +25,11 @@ export const repeatLayers = (
   let hidden = x;
   for (let layer = 0; layer < count; layer++) {
     const input = hidden;
-    hidden = recomputeLayers
-      ? g.recomputable(pathOf(layer), () => build(input, layer))
-      : build(input, layer);
+    hidden = g.inLayer(layer, () =>
+      recomputeLayers
+        ? g.recomputable(pathOf(layer), () => build(input, layer))
+        : build(input, layer),
+    );
   }
   return hidden;
 };

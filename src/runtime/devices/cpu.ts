@@ -34,6 +34,7 @@ export const cpuDevice: Device = {
   precisions: ["fp32", "fp16"],
   graphPrecision: typedGraph,
   hasKernel: cpuHasKernel,
+  cutsByLayer: true,
   createSession: (options) => OrtSession.create(options),
   dispose: () => undefined,
 };

@@ -23,6 +23,7 @@ interface ArgumentTypes {
   typeInfo: Handle<"TypeInfo">;
   shapeInfo: Handle<"TensorTypeAndShapeInfo">;
   cudaOptions: Handle<"CudaProviderOptions">;
+  arenaConfig: Handle<"ArenaConfig">;
   addresses: BigUint64Array;
   address: bigint;
   bytes: Uint8Array;
@@ -97,8 +98,11 @@ const table = {
   bindOutput: [137, "binding", "text", "value"],
   bindOutputToDevice: [138, "binding", "text", "memoryInfo"],
   getBoundOutputValues: [140, "binding", "allocator", "out", "out"],
+  createAndRegisterAllocator: [144, "env", "memoryInfo", "arenaConfig"],
   addInitializer: [150, "sessionOptions", "text", "value"],
+  createArenaConfig: [164, "addresses", "addresses", "size", "out"],
   addRunConfigEntry: [165, "runOptions", "text", "text"],
+  unregisterAllocator: [177, "env", "memoryInfo"],
   appendCudaProvider: [204, "sessionOptions", "cudaOptions"],
   createCudaProviderOptions: [205, "out"],
   updateCudaProviderOptions: [206, "cudaOptions", "addresses", "addresses", "size"],
@@ -130,6 +134,7 @@ const releases = {
   sessionOptions: 100,
   allocator: 132,
   binding: 135,
+  arenaConfig: 157,
   cudaOptions: 208,
 } as const satisfies Partial<Record<ArgumentKind, number>>;
 

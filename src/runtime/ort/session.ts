@@ -26,6 +26,7 @@ import {
   withPlaceholder,
   type OrtProvider,
 } from "./session-options.js";
+import { joinSharedArena } from "./shared-arena.js";
 import type { RunOptions, Session, SessionOptions } from "../session.js";
 import { Tensor, tensorOfValue, type NativeTensor } from "../tensor.js";
 
@@ -106,14 +107,21 @@ class NativeSession {
   readonly handle: Handle<"Session">;
   readonly initializers: readonly NativeTensor[];
   readonly profiled: boolean;
+  /** Called once the session has been released. */
+  readonly leave: () => void;
   readonly idle: Slot[] = [];
   running = 0;
   closing = false;
 
-  constructor(handle: Handle<"Session">, initializers: readonly NativeTensor[], profiled: boolean) {
+  constructor(
+    handle: Handle<"Session">,
+    initializers: readonly NativeTensor[],
+    { profiled, leave }: { readonly profiled: boolean; readonly leave: () => void },
+  ) {
     this.handle = handle;
     this.initializers = initializers;
     this.profiled = profiled;
+    this.leave = leave;
   }
 
   /** Releases everything, or leaves that to the end of the last run. */
@@ -127,6 +135,7 @@ class NativeSession {
       api.allocatorFree(defaultAllocator(), path);
     }
     api.release.session(this.handle);
+    this.leave();
     // Only now: the session has the addresses of this memory.
     for (const native of this.initializers) native.release();
   }
@@ -198,10 +207,15 @@ export class OrtSession implements Session {
     const api = ort();
     const options = receive<Handle<"SessionOptions">>((out) => api.createSessionOptions(out));
     const out = new BigUint64Array(1);
+    let leave = (): void => undefined;
     try {
       configure(options, settings, initializers, folder, provider);
+      if (settings.arena === "shared") leave = joinSharedArena(options);
       const { model } = settings;
       await api.async.createSessionFromArray(environment(), model, model.length, options, out);
+    } catch (error) {
+      leave();
+      throw error;
     } finally {
       api.release.sessionOptions(options);
     }
@@ -213,10 +227,12 @@ export class OrtSession implements Session {
       };
       const [inputs, outputs] = [ports("Input"), ports("Output")];
       const held = [...initializers.values()];
-      const native = new NativeSession(handle, held, settings.profile !== undefined);
+      const profiled = settings.profile !== undefined;
+      const native = new NativeSession(handle, held, { profiled, leave });
       return new OrtSession(native, inputs, outputs, provider);
     } catch (error) {
       api.release.session(handle);
+      leave();
       throw error;
     }
   }

@@ -1,0 +1,188 @@
+import type { CutGraph, GraphPart, PartSource } from "../graph/passes/cut-by-layer.js";
+import type { RunOptions, Session } from "./session.js";
+import { Tensor } from "./tensor.js";
+
+/** A part of a step, as those see it who bring what it reads and fetch what it gives. */
+export interface StepPart {
+  /** From 0, in the order in which they run. */
+  readonly index: number;
+  /** "layer 3 backward". */
+  readonly name: string;
+  /** The inputs and weights of the whole graph that it reads, by name. */
+  readonly reads: readonly string[];
+  /** The outputs of the whole graph that it gives. */
+  readonly gives: readonly string[];
+}
+
+/** Tensors that are there only while a part runs. */
+export interface PartHooks {
+  /**
+   * Tensors for a part by the whole graph's names of inputs, weights and outputs, beside those that the run was given, or in their
+   * place. It is called while the part before runs.
+   */
+  enter(part: StepPart): Promise<Readonly<Record<string, Tensor>>>;
+  /** Its outputs are there, and nothing reads its tensors any more. The next part does not wait for it; the run's end does. */
+  leave(part: StepPart): Promise<void>;
+}
+
+/** What a part needs, resolved once. */
+interface PlannedPart {
+  readonly part: GraphPart;
+  readonly session: Session;
+  readonly step: StepPart;
+  /** Values that no later part reads. */
+  readonly dropped: readonly number[];
+}
+
+const noTensors = {};
+
+/** A cut graph as one session: it runs the parts one after the other, and keeps what later ones read. */
+export class LayeredSession implements Session {
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
+  readonly #sessions: readonly Session[];
+  readonly #parts: readonly PlannedPart[];
+  readonly #weights: Readonly<Record<string, Tensor>>;
+  readonly #hooks: PartHooks | undefined;
+  readonly #constants: ReadonlyMap<PartSource, Tensor>;
+  /** Names of the whole graph's outputs, by the id of the value. */
+  readonly #outputs: ReadonlyMap<number, string>;
+
+  /**
+   * @param sessions of the cut's graphs, which this session disposes of
+   * @param weights by name; those that are missing the hooks bring
+   */
+  constructor(
+    cut: CutGraph,
+    sessions: readonly Session[],
+    weights: Readonly<Record<string, Tensor>>,
+    hooks?: PartHooks,
+  ) {
+    const { parts, outputs } = cut;
+    this.#sessions = sessions;
+    this.#weights = weights;
+    this.#hooks = hooks;
+    this.#outputs = new Map([...outputs].map(([name, id]) => [id, name]));
+    this.#parts = planParts(cut, sessions);
+    this.outputNames = [...outputs.keys()];
+    const sources = parts.flatMap(({ inputs }) => [...inputs.values()]);
+    const inputs = sources.flatMap((source) => (source.kind === "input" ? [source.name] : []));
+    this.inputNames = [...new Set(inputs)];
+    this.#constants = new Map(
+      sources.flatMap((source) => {
+        if (source.kind !== "constant") return [];
+        const { dtype, shape } = source.value;
+        return [[source, Tensor.fromArray(dtype, shape as readonly number[], source.data)]];
+      }),
+    );
+  }
+
+  /** See {@link Session.run}. Where the hooks bring a tensor, nobody else has to. */
+  async run(
+    inputs: Readonly<Record<string, Tensor>>,
+    outputs: Readonly<Record<string, Tensor>> = {},
+    options: RunOptions = {},
+  ): Promise<Record<string, Tensor>> {
+    const made = new Map<number, Tensor>();
+    const result: Record<string, Tensor> = {};
+    const left: Promise<void>[] = [];
+    const enter = async (at: number): Promise<Readonly<Record<string, Tensor>>> => {
+      const step = this.#parts[at]?.step;
+      return (step && (await this.#hooks?.enter(step))) ?? noTensors;
+    };
+    let entering = enter(0);
+    try {
+      for (const [at, { part, session, step, dropped }] of this.#parts.entries()) {
+        const brought = await entering;
+        entering = enter(at + 1);
+        // It is waited for one part later, or never if this one fails.
+        entering.catch(() => undefined);
+        const find = (source: PartSource): Tensor | undefined => {
+          switch (source.kind) {
+            case "input":
+              return brought[source.name] ?? inputs[source.name];
+            case "weight":
+              return brought[source.name] ?? this.#weights[source.name];
+            case "constant":
+              return this.#constants.get(source);
+            case "made":
+              return made.get(source.id);
+          }
+        };
+        const feeds = pick(part.inputs, find);
+        const given = pick(part.outputs, (id) => {
+          const name = this.#outputs.get(id);
+          return name === undefined ? undefined : (brought[name] ?? outputs[name]);
+        });
+        const values = await session.run(feeds, given, options);
+        for (const [name, id] of part.outputs) {
+          const value = values[name];
+          if (!value) continue;
+          const output = this.#outputs.get(id);
+          if (output !== undefined) result[output] = value;
+          made.set(id, value);
+        }
+        for (const id of dropped) {
+          made.get(id)?.dispose();
+          made.delete(id);
+        }
+        if (this.#hooks) {
+          const leaving = this.#hooks.leave(step);
+          leaving.catch(() => undefined);
+          left.push(leaving);
+        }
+      }
+      await Promise.all(left);
+      return result;
+    } catch (error) {
+      await Promise.allSettled([...left, entering]);
+      for (const [id, tensor] of made) if (!this.#outputs.has(id)) tensor.dispose();
+      throw error;
+    }
+  }
+
+  dispose(): void {
+    for (const session of this.#sessions) session.dispose();
+    for (const tensor of this.#constants.values()) tensor.dispose();
+  }
+}
+
+/** The entries for which `find` has a tensor. */
+const pick = <Key>(
+  names: ReadonlyMap<string, Key>,
+  find: (key: Key) => Tensor | undefined,
+): Record<string, Tensor> => {
+  const found: Record<string, Tensor> = {};
+  for (const [name, key] of names) {
+    const tensor = find(key);
+    if (tensor) found[name] = tensor;
+  }
+  return found;
+};
+
+const planParts = (
+  { parts, outputs }: CutGraph,
+  sessions: readonly Session[],
+): readonly PlannedPart[] => {
+  const names = new Map([...outputs].map(([name, id]) => [id, name]));
+  const lastRead = new Map<number, number>();
+  parts.forEach(({ inputs, outputs: made }, at) => {
+    for (const id of made.values()) lastRead.set(id, at);
+    for (const source of inputs.values()) if (source.kind === "made") lastRead.set(source.id, at);
+  });
+  const dropped = parts.map((): number[] => []);
+  for (const [id, at] of lastRead) if (!names.has(id)) dropped[at]?.push(id);
+  return parts.map((part, index) => ({
+    part,
+    session: sessions[part.graph] as Session,
+    step: {
+      index,
+      name: part.name,
+      reads: [...part.inputs.values()].flatMap((source) =>
+        source.kind === "input" || source.kind === "weight" ? [source.name] : [],
+      ),
+      gives: [...part.outputs.values()].flatMap((id) => names.get(id) ?? []),
+    },
+    dropped: dropped[index] ?? [],
+  }));
+};
