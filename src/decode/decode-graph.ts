@@ -1,3 +1,4 @@
+import { addDims } from "../core/dim.js";
 import { Graph } from "../graph/graph.js";
 import type { Value } from "../graph/op.js";
 import type { AttentionInputs, Model } from "../models/model.js";
@@ -28,6 +29,8 @@ export interface DecodeGraphOptions {
   readonly live?: LiveAdapter | undefined;
   /** Default float32; keys and values are rounded to it when they are written. */
   readonly cacheType?: CacheType | undefined;
+  /** Whether new keys and values come out apart, for the host to append; default: they are written into the caches. */
+  readonly appends?: boolean | undefined;
 }
 
 /** The names of a layer's caches: the same for input and output. */
@@ -38,6 +41,9 @@ export const cacheNames = (layer: number): { readonly keys: string; readonly val
 
 /** The output that continues the cache input of this name. */
 export const writtenCache = (name: string): string => `${name}.written`;
+
+/** The output with what is to be appended to the cache input of this name. */
+export const freshCache = (name: string): string => `${name}.fresh`;
 
 /** Parameters enter the graph under names of their own, apart from the weights'. */
 const parameterName = (name: string): string => `param:${name}`;
@@ -61,12 +67,16 @@ export const decodeInitializers = (
  * seq = their length and a causal mask; in a step, the beams of a prompt stand side by side as its seq new tokens, and the
  * mask keeps them apart: each sees its own ancestors. So beams share their prompt, and no cache is re-ordered.
  *
+ * With `appends` the caches are only read: the new tokens attend to all slots and, behind them, to themselves, and the host writes their keys
+ * and values into the slots. For runtimes that copy a whole cache to change a slot of it.
+ *
  * Inputs: `tokens`, `positions` int64 [batch, seq]; `mask` float32 [batch, 1, 1, seq, slots], added to the scores, and one more for each window
  * of the model's layers (maskName); `slots`
  * int64 [batch, kvHeads, seq, 3], the (batch, head, slot) of every new key; `rows` int64 [rows], which of the batch * seq
- * tokens get candidates; `width` int64 [1]; caches of `cacheType` [batch, kvHeads, slots, headDim].
+ * tokens get candidates; `width` int64 [1]; caches of `cacheType` [batch, kvHeads, slots, headDim]. With `appends` there is no `slots`, and
+ * masks are [batch, 1, 1, seq, slots + seq].
  * Outputs: `logProbs` float32 and `ids` int32 [rows, width], best first; `normalizers` float32 [rows, 1], log(sum(exp(logit))); the
- * caches. Only candidates leave the graph: log softmax is taken as logit - max - log(sum(exp(logit - max))).
+ * caches, or of each the new [batch, kvHeads, seq, headDim]. Only candidates leave the graph: log softmax is taken as logit - max - log(sum(exp(logit - max))).
  */
 export const buildDecodeGraph = ({
   model,
@@ -74,18 +84,20 @@ export const buildDecodeGraph = ({
   maxPositions,
   live,
   cacheType = "float32",
+  appends = false,
 }: DecodeGraphOptions): Graph => {
   const g = new Graph();
   const { kvHeads, headDim } = model;
   const inputIds = g.input("tokens", "int64", ["batch", "seq"]);
   const positions = g.input("positions", "int64", ["batch", "seq"]);
+  const seen = appends ? addDims("slots", "seq") : "slots";
   const masks = new Map(
     windowsIn(model.windows, maxPositions).map((window) => [
       window,
-      g.input(maskName(window), "float32", ["batch", 1, 1, "seq", "slots"]),
+      g.input(maskName(window), "float32", ["batch", 1, 1, "seq", seen]),
     ]),
   );
-  const slots = g.input("slots", "int64", ["batch", kvHeads, "seq", 3]);
+  const slots = appends ? undefined : g.input("slots", "int64", ["batch", kvHeads, "seq", 3]);
   const rows = g.input("rows", "int64", ["rows"]);
   const width = g.input("width", "int64", [1]);
   const cacheShape = ["batch", kvHeads, "slots", headDim];
@@ -101,8 +113,10 @@ export const buildDecodeGraph = ({
       const names = cacheNames(layer);
       const written = (name: string, fresh: Value): Value => {
         const cache = g.input(name, cacheType, cacheShape);
-        const value = g.scatterND(cache, slots, g.cast(splitHeads(g, fresh, model), cacheType));
-        g.output(writtenCache(name), value);
+        const added = g.cast(splitHeads(g, fresh, model), cacheType);
+        const value = slots ? g.scatterND(cache, slots, added) : g.concat([cache, added], 2);
+        if (slots) g.output(writtenCache(name), value);
+        else g.output(freshCache(name), added);
         return g.cast(value, "float32");
       };
       const [keys, values] = [written(names.keys, k), written(names.values, v)];

@@ -1,20 +1,10 @@
-import { prune } from "../graph/passes/prune.js";
-import { shareSubexpressions } from "../graph/passes/share-subexpressions.js";
 import { MASKED } from "../models/blocks/attention.js";
 import type { Model } from "../models/model.js";
-import { weightsOn } from "../models/weights/device-weights.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import { virtualId } from "../peft/virtual-tokens.js";
-import { cpuPlan, openGraph, type ComputePlan } from "../runtime/compute-plan.js";
-import type { Session } from "../runtime/session.js";
+import { cpuPlan, type ComputePlan } from "../runtime/compute-plan.js";
 import { Tensor } from "../runtime/tensor.js";
-import {
-  buildDecodeGraph,
-  cacheNames,
-  decodeInitializers,
-  writtenCache,
-  type LiveAdapter,
-} from "./decode-graph.js";
+import type { LiveAdapter } from "./decode-graph.js";
 import type {
   Candidates,
   DecodeEngine,
@@ -26,8 +16,8 @@ import type {
 import { openDeviceSlots } from "./device-slots.js";
 import { openHostSlots } from "./host-slots.js";
 import { cacheTypeOf, type CacheType, type SlotAllocator } from "./slots.js";
+import { openStepSession, type StepSession } from "./step-session.js";
 import { TreeCache } from "./tree-cache.js";
-import { maskName, windowedMask, windowsIn } from "./window-mask.js";
 import { bakeLiveAdapter, prefixOf, type Prefix } from "./virtual-tokens.js";
 
 /** The model to decode with, and how its session computes. */
@@ -50,35 +40,31 @@ export interface EngineOptions {
 /** Columns of prompts that are fed at once at most: scores of more come out of the processor's caches, and whole ones grow with the square. */
 const PROMPT_COLUMNS = 512;
 
-const int64 = (shape: readonly number[], values: readonly number[]): Tensor =>
-  Tensor.fromArray("int64", shape, BigInt64Array.from(values, BigInt));
+/** What makes room for keys and values where the plan's device computes. */
+const openSlots = async (plan: ComputePlan, model: Model): Promise<SlotAllocator> =>
+  plan.device.place === "host"
+    ? openHostSlots()
+    : openDeviceSlots(plan, { ...model, dtype: cacheTypeOf(plan.precision) });
 
 /** A model in an ONNX Runtime session, for any number of batches one after the other. */
 export class ModelEngine implements DecodeEngine {
   readonly vocabularySize: number;
   readonly maxPositions: number;
-  readonly #session: Session;
+  readonly #session: StepSession;
   readonly #cacheType: CacheType;
   /** Where caches lie. */
   readonly #slots: SlotAllocator;
   readonly #config: Model;
   readonly #activationBytes: number;
-  /** Those of the layers' windows that have an effect. */
-  readonly #windows: readonly (number | undefined)[];
   /** Ids in front of every prompt. */
   #virtualIds: readonly number[] = [];
   /** Keys and values in front of every prompt's. */
   #prefix: Prefix | undefined;
 
-  private constructor(
-    { session, slots }: { readonly session: Session; readonly slots: SlotAllocator },
-    options: EngineOptions,
-    windows: readonly (number | undefined)[],
-  ) {
+  private constructor(session: StepSession, slots: SlotAllocator, options: EngineOptions) {
+    this.#session = session;
     this.#slots = slots;
     this.#cacheType = cacheTypeOf(options.plan?.precision ?? "fp32");
-    this.#windows = windows;
-    this.#session = session;
     this.#config = options.model;
     this.#activationBytes = options.activationBytes ?? 2 ** 28;
     this.vocabularySize = options.model.vocabSize;
@@ -90,26 +76,9 @@ export class ModelEngine implements DecodeEngine {
     const live = given.live && (await bakeLiveAdapter(given.live, given.model));
     const virtual = live?.adapter.virtual;
     const { plan = cpuPlan(), prepack } = given;
-    const weights = weightsOn(plan.device, given.weights);
     const maxPositions = given.maxPositions + (virtual?.count ?? 0);
-    const cacheType = cacheTypeOf(plan.precision);
-    const options = { ...given, weights, maxPositions, live, cacheType };
-    const graph = shareSubexpressions(prune(buildDecodeGraph(options)));
-    const session = await openGraph(plan, graph, {
-      initializers: decodeInitializers(graph, options),
-      // One would widen narrow weights for good; the other, which looks for 1 / x, would read DoRA's magnitudes while loading.
-      disabledOptimizers: ["ConstantFolding", "DivMulFusion"],
-      prepack,
-    });
-    const slots =
-      plan.device.place === "host"
-        ? openHostSlots()
-        : await openDeviceSlots(plan, { ...options.model, dtype: cacheType });
-    const engine = new ModelEngine(
-      { session, slots },
-      given,
-      windowsIn(options.model.windows, options.maxPositions),
-    );
+    const session = await openStepSession({ ...given, live, maxPositions, plan, prepack });
+    const engine = new ModelEngine(session, await openSlots(plan, given.model), given);
     if (virtual?.form === "embeddings")
       engine.#virtualIds = Array.from({ length: virtual.count }, (_, i) =>
         virtualId(given.model.vocabSize, i),
@@ -182,10 +151,11 @@ export class ModelEngine implements DecodeEngine {
       const ending = prompts.flatMap(({ length }, prompt) =>
         first + length > start && first + length <= start + seq ? [prompt] : [],
       );
-      const found = await this.#feed(cache, {
+      const found = await this.#session.feed(cache, {
         tokens: prompts.flatMap((ids) => columns.map((column) => ids[column - first] ?? 0)),
         positions: prompts.flatMap(() => columns),
         slotsOfPrompt: columns,
+        slotsBefore: start,
         mask: Tensor.fromArray("float32", [prompts.length, 1, 1, seq, slots], masks),
         // Where no prompt ends in this piece, some row must still be asked for.
         rows:
@@ -235,12 +205,13 @@ export class ModelEngine implements DecodeEngine {
     for (let start = 0; start < beams; start += piece) {
       const seq = Math.min(piece, beams - start);
       const fed = Array.from({ length: seq }, (_, i) => start + i);
-      const found = await this.#feed(cache, {
+      const found = await this.#session.feed(cache, {
         tokens: positions.flatMap((_, prompt) =>
           fed.map((beam) => tokens[prompt * beams + beam] ?? 0),
         ),
         positions: positions.flatMap((position) => fed.map(() => position)),
         slotsOfPrompt: fed.map((beam) => first + beam),
+        slotsBefore: first + start,
         mask: cache.maskOf(start, seq),
         rows: Array.from({ length: prompts * seq }, (_, row) => row),
         width,
@@ -258,79 +229,6 @@ export class ModelEngine implements DecodeEngine {
     }
     return result;
   };
-
-  /** What each kind of layer sees, by the graph's names. */
-  #masks(mask: Tensor): Readonly<Record<string, Tensor>> {
-    const all = this.#windows.map((window): [string, Tensor] => [
-      maskName(window),
-      window === undefined ? mask : windowedMask(mask, window),
-    ]);
-    if (!this.#windows.includes(undefined)) mask.dispose();
-    return Object.fromEntries(all);
-  }
-
-  /** One run of the session: writes the new keys and values into the cache, returns the candidates of `rows`. */
-  readonly #feed = async (cache: TreeCache, input: FeedInput): Promise<Found> => {
-    await cache.ready();
-    const { prompts, tensors } = cache;
-    const { kvHeads, layers } = this.#config;
-    const seq = input.slotsOfPrompt.length;
-    const places: number[] = [];
-    for (let prompt = 0; prompt < prompts; prompt++)
-      for (let head = 0; head < kvHeads; head++)
-        for (const slot of input.slotsOfPrompt) places.push(prompt, head, slot);
-    const feeds = {
-      tokens: int64([prompts, seq], input.tokens),
-      positions: int64([prompts, seq], input.positions),
-      ...this.#masks(input.mask),
-      slots: int64([prompts, kvHeads, seq, 3], places),
-      rows: int64([input.rows.length], input.rows),
-      width: int64([1], [input.width]),
-    };
-    const inputs: Record<string, Tensor> = { ...feeds };
-    const outputs: Record<string, Tensor> = {};
-    for (let layer = 0; layer < layers; layer++) {
-      const names = cacheNames(layer);
-      [names.keys, names.values].forEach((name, i) => {
-        const tensor = tensors[2 * layer + i];
-        if (!tensor) throw new RangeError("Cannot decode: found the batch's cache disposed");
-        inputs[name] = tensor;
-        outputs[writtenCache(name)] = tensor;
-      });
-    }
-    const { signal } = input;
-    try {
-      const run = await this.#session.run(inputs, outputs, signal ? { signal } : {});
-      const { logProbs, ids, normalizers } = run;
-      const found = {
-        logProbs: (logProbs?.data as Float32Array).slice(),
-        ids: (ids?.data as Int32Array).slice(),
-        normalizers: (normalizers?.data as Float32Array).slice(),
-      };
-      for (const tensor of [logProbs, ids, normalizers]) tensor?.dispose();
-      return found;
-    } finally {
-      for (const tensor of Object.values(feeds)) tensor.dispose();
-    }
-  };
-}
-
-interface FeedInput {
-  /** [prompts * seq] */
-  readonly tokens: readonly number[];
-  readonly positions: readonly number[];
-  /** The slots that the seq tokens of every prompt take. */
-  readonly slotsOfPrompt: readonly number[];
-  readonly mask: Tensor;
-  readonly rows: readonly number[];
-  readonly width: number;
-  readonly signal: AbortSignal | undefined;
-}
-
-interface Found {
-  readonly logProbs: Float32Array;
-  readonly ids: Int32Array;
-  readonly normalizers: Float32Array;
 }
 
 /** Feeds one token to every beam; `positions` has the next one of every prompt. */

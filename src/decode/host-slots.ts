@@ -80,6 +80,21 @@ class HostSlots implements Slots {
     });
   }
 
+  append(slots: readonly number[], fresh: readonly Tensor[]): void {
+    const { kvHeads, headDim } = this.#shape;
+    const stretches = joinRuns(slots);
+    const size = slots.length * headDim;
+    this.#buffers.forEach((buffer, at) => {
+      const source = fresh[at]?.data as Elements;
+      for (let row = 0; row < this.#prompts * kvHeads; row++)
+        for (const { from, to, length } of stretches)
+          buffer.set(
+            source.subarray(row * size + to * headDim, row * size + (to + length) * headDim),
+            (row * this.#capacity + from) * headDim,
+          );
+    });
+  }
+
   keep(places: readonly number[]): void {
     const size = this.#rowSize(this.#capacity);
     places.forEach((from, to) => {

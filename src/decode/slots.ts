@@ -36,6 +36,11 @@ export interface Slots {
   readonly tensors: readonly Tensor[];
   /** Writes into the first slots of every prompt: of each tensor the same float32 [kvHeads, length, headDim], rounded. */
   writePrefix(layers: readonly Float32Array[]): void;
+  /**
+   * Writes the keys and values of new tokens, [prompts, kvHeads, count, headDim] of each tensor in its number type, into these slots of
+   * every prompt. Only where both are in host memory.
+   */
+  append?(slots: readonly number[], fresh: readonly Tensor[]): void;
   /** Drops all prompts but those at these places, which rise, and become prompts 0, 1, ... */
   keep(places: readonly number[]): void;
   /** Moves of every prompt these slots, which rise, to 0, 1, ..., and makes room for `slots` in all. */

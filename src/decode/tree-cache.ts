@@ -103,6 +103,13 @@ export class TreeCache {
     this.#slots.writePrefix(layers);
   }
 
+  /** Writes new tokens' keys and values into these slots: see Slots.append. @throws {RangeError} where slots are not in host memory */
+  append(slots: readonly number[], fresh: readonly Tensor[]): void {
+    if (!this.#slots.append)
+      throw new RangeError("Cannot append to a cache: found it in a device's memory");
+    this.#slots.append(slots, fresh);
+  }
+
   /**
    * Lets every beam go on from its parent ([prompts, numBeams]) and gives it a slot.
    * @returns the slot of beam 0; that of beam b is b further

@@ -27,6 +27,11 @@ export interface Device {
   graphPrecision?(precision: Precision): GraphPrecision | undefined;
   /** Whether frozen weights come to its graphs in float32, however they are stored: see weightsOn. Default false. */
   readonly decodesWeights?: boolean;
+  /**
+   * Whether a run writes every element of an output that is the very tensor of an input, where others write those that the graph changes:
+   * what grows is then better appended to by the host. For devices in host memory. Default false.
+   */
+  readonly rewritesOutputs?: boolean;
   /** What it lacks, or computes wrong, is written in other ops: see lower. */
   readonly hasKernel: HasKernel;
   /** Whether a training step runs layer by layer (openLayers): for devices that compute in host memory. Default false. */

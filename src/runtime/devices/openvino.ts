@@ -88,6 +88,7 @@ export const openOpenVino: OpenDevice = ({ folder }) => {
     precisions: precisionsOf(readCpuinfo()),
     // Its own hint for bfloat16 rounds sums too, and with them small updates of weights: SmolLM2 then hardly learns.
     graphPrecision: (precision) => (precision === "fp32" ? undefined : typedGraph("mixed")),
+    rewritesOutputs: true,
     hasKernel: openVinoHasKernel,
     rewrite: twinSquareWeights,
     createSession: (options) => OpenVinoSession.create(api, core, withTwins(options)),

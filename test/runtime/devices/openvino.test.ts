@@ -1,7 +1,11 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
+import { ModelEngine } from "../../../src/decode/engine.js";
+import { generate } from "../../../src/decode/generate.js";
+import { defaultDecodeSettings } from "../../../src/decode/settings.js";
 import { Graph } from "../../../src/graph/graph.js";
+import { decoderModel } from "../../../src/models/blocks/decoder.js";
 import { cpuPlan, openGraph, openPlan } from "../../../src/runtime/compute-plan.js";
 import type { Device } from "../../../src/runtime/device.js";
 import { bfloat16InstructionsOf } from "../../../src/runtime/devices/openvino.js";
@@ -10,6 +14,7 @@ import { openDevice } from "../../../src/runtime/devices/registry.js";
 import type { Session } from "../../../src/runtime/session.js";
 import { Tensor } from "../../../src/runtime/tensor.js";
 import { buildOpGraph, opCases, widen } from "../../../scripts/gpu-check/op-graph.js";
+import { randomWeights, tinyConfig } from "../../support/random-llama.js";
 import { makeTempFolder } from "../../support/temp-folder.js";
 
 const folder = deviceFolder("openvino", undefined);
@@ -298,5 +303,41 @@ withOpenVino(
     }
     session.dispose();
     expected.dispose();
+  },
+);
+
+withOpenVino(
+  "a model decodes as on the CPU, greedily and with beams, from caches that the host appends to",
+  async (t, device) => {
+    const config = { ...tinyConfig, windows: [5, undefined] };
+    const [model, weights] = [decoderModel(config), randomWeights(config)];
+    const prompts = [[3, 1, 4, 1, 5, 9, 2, 6, 5, 3], [9, 2, 6], [7]].map((ids) => ({ ids }));
+    const found = [];
+    for (const plan of [cpuPlan(1), { ...cpuPlan(1), device }]) {
+      const engine = await ModelEngine.create({ model, weights, maxPositions: 40, plan });
+      for (const numBeams of [1, 3]) {
+        const settings = {
+          ...defaultDecodeSettings,
+          numBeams,
+          maxNewTokens: 20,
+          eosIds: [11],
+          padId: 0,
+        };
+        const texts = await generate({ engine, prompts, settings, batch: 3 });
+        found.push(texts.flat());
+      }
+      engine.dispose();
+    }
+    const [greedy, beams, ...others] = found;
+    [greedy, beams].forEach((expected = [], i) => {
+      const texts = others[i] ?? [];
+      t.deepEqual(
+        texts.map(({ tokens }) => tokens),
+        expected.map(({ tokens }) => tokens),
+      );
+      texts.forEach(({ score }, row) => {
+        t.true(Math.abs(score - (expected[row]?.score ?? NaN)) < 1e-4);
+      });
+    });
   },
 );
