@@ -4,63 +4,61 @@
  * Source: docs/_pages/config-json.md, runtime/constants.py, runtime/zero/config.py and runtime/precision_config.py of DeepSpeed.
  */
 
-/** Keys without a meaning for one process, or for its results: taken as they are. */
-export const passiveKeys = [
+/** Keys that set speed, memory, messages or logs of DeepSpeed's own engine: taken, and named in one line. */
+export const idleKeys = [
   "activation_checkpointing",
   "aio",
   "checkpoint",
+  "comet",
+  "comms_config",
+  "comms_logger",
   "communication_data_type",
+  "compile",
+  "csv_monitor",
   "data_parallel_group",
   "dataloader_drop_last",
   "disable_allgather",
   "dump_state",
+  "flops_profiler",
   "gradient_allreduce_op",
   "gradient_predivide_factor",
+  "hybrid_engine",
   "managed_gradient_accumulation",
   "memory_breakdown",
+  "monitor_config",
+  "nebula",
+  "pipeline",
   "prescale_gradients",
   "seq_parallel_communication_data_type",
   "sparse_gradients",
   "steps_per_print",
+  "tensor_parallel",
+  "tensorboard",
   "use_data_before_expert_parallelism",
   "wall_clock_breakdown",
+  "wandb",
   "zero_allow_untested_optimizer",
   "zero_force_ds_cpu_optimizer",
 ] as const;
 
-/** Blocks about communication and monitoring, which one process has nothing to do with. */
-export const idleBlocks = ["comms_config", "comms_logger", "monitor_config"] as const;
+/** Blocks that change what is computed once their `enabled` is true, and why they cannot be followed. */
+export const refusedSwitches = {
+  amp: "NVIDIA's apex is a part of PyTorch's world; the blocks fp16 and bf16 say the precision here",
+  curriculum_learning: "rows would be cut to lengths that grow with the updates",
+  data_efficiency: "rows and tokens would be chosen anew while training",
+  eigenvalue: "it steers a quantized training, which there is none of",
+  elasticity: "the batch would follow the number of processes; here it stays what the flags say",
+  progressive_layer_drop: "layers would be left out at random",
+  torch_autocast: "types would be chosen op by op; the blocks fp16 and bf16 say the precision here",
+  zenflow: "updates would come later than their gradients",
+} as const;
 
-/** Blocks that change what is computed or written once their `enabled` is true. */
-export const switchedBlocks = [
-  "amp",
-  "autotuning",
-  "comet",
-  "compile",
-  "csv_monitor",
-  "curriculum_learning",
-  "data_efficiency",
-  "eigenvalue",
-  "elasticity",
-  "flops_profiler",
-  "hybrid_engine",
-  "nebula",
-  "progressive_layer_drop",
-  "tensorboard",
-  "torch_autocast",
-  "wandb",
-  "zenflow",
-] as const;
-
-/** Blocks whose mere presence asks for something that is not built. */
-export const unbuiltBlocks = [
-  "compression_training",
-  "data_types",
-  "pipeline",
-  "quantize_training",
-  "sparse_attention",
-  "tensor_parallel",
-] as const;
+/** Blocks whose mere presence changes what is computed, and why they cannot be followed. */
+export const refusedBlocks = {
+  compression_training: "weights would be quantized or pruned while training",
+  quantize_training: "weights would be quantized while training",
+  sparse_attention: "attention would see a part of the tokens",
+} as const;
 
 /** The keys of the configuration itself. */
 export const topLevelKeys = [
@@ -73,68 +71,11 @@ export const topLevelKeys = [
   "zero_optimization",
   "fp16",
   "bf16",
-  ...passiveKeys,
-  ...idleBlocks,
-  ...switchedBlocks,
-  ...unbuiltBlocks,
-] as const;
-
-/** Keys of zero_optimization that tune communication: without a meaning for one process. */
-export const passiveZeroKeys = [
-  "allgather_bucket_size",
-  "allgather_partitions",
-  "contiguous_gradients",
-  "cpu_offload_use_pin_memory",
-  "elastic_checkpoint",
-  "enable_sanity_checks",
-  "gather_16bit_weights_on_model_save",
-  "ignore_unused_parameters",
-  "leaf_module",
-  "legacy_stage1",
-  "load_from_fp32_weights",
-  "log_trace_cache_warnings",
-  "max_live_parameters",
-  "max_reuse_distance",
-  "memory_efficient_linear",
-  "mics_hierarchical_params_gather",
-  "model_persistence_threshold",
-  "override_module_apply",
-  "overlap_comm",
-  "param_persistence_threshold",
-  "pipeline_loading_checkpoint",
-  "prefetch_bucket_size",
-  "reduce_bucket_size",
-  "reduce_scatter",
-  "round_robin_gradients",
-  "stage3_allgather_sequential",
-  "stage3_gather_16bit_weights_on_model_save",
-  "stage3_gather_fp16_weights_on_model_save",
-  "stage3_max_live_parameters",
-  "stage3_max_reuse_distance",
-  "stage3_model_persistence_threshold",
-  "stage3_module_granularity_threshold",
-  "stage3_param_persistence_threshold",
-  "stage3_prefetch_bucket_size",
-  "stage3_use_all_reduce_for_fetch_params",
-  "sub_group_size",
-  "use_multi_rank_bucket_allreduce",
-  "zero_quantized_nontrainable_weights",
-] as const;
-
-/** The keys of `zero_optimization`. */
-export const zeroKeys = [
-  "stage",
-  "offload_optimizer",
-  "offload_param",
-  "cpu_offload",
-  "cpu_offload_param",
-  "zero_quantized_weights",
-  "zero_quantized_gradients",
-  "zero_hpz_partition_size",
-  "zeropp_loco_param",
-  "mics_shard_size",
-  "zenflow",
-  ...passiveZeroKeys,
+  "autotuning",
+  "data_types",
+  ...idleKeys,
+  ...(Object.keys(refusedSwitches) as (keyof typeof refusedSwitches)[]),
+  ...(Object.keys(refusedBlocks) as (keyof typeof refusedBlocks)[]),
 ] as const;
 
 /** The keys of `fp16`. */
@@ -190,12 +131,29 @@ export const schedulerTypes = [
   "WarmupDecayLR",
   "WarmupLR",
 ] as const;
-/** The keys of `scheduler.params`. */
-export const schedulerParams = [
-  "last_batch_iteration",
-  "total_num_steps",
-  "warmup_max_lr",
-  "warmup_min_lr",
-  "warmup_num_steps",
-  "warmup_type",
-] as const;
+/** The keys of `scheduler.params`, by the types that there are. */
+export const schedulerParams = {
+  WarmupLR: [
+    "last_batch_iteration",
+    "warmup_max_lr",
+    "warmup_min_lr",
+    "warmup_num_steps",
+    "warmup_type",
+  ],
+  WarmupDecayLR: [
+    "last_batch_iteration",
+    "total_num_steps",
+    "warmup_max_lr",
+    "warmup_min_lr",
+    "warmup_num_steps",
+    "warmup_type",
+  ],
+  WarmupCosineLR: [
+    "cos_min_ratio",
+    "last_batch_iteration",
+    "total_num_steps",
+    "warmup_min_ratio",
+    "warmup_num_steps",
+    "warmup_type",
+  ],
+} as const;

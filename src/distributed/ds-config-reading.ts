@@ -5,17 +5,37 @@ import { describeJson, isJsonObject } from "../core/json.js";
 /** Which numbers a key takes. */
 export interface NumberRange {
   readonly least: number;
+  /** Default: no bound. */
+  readonly most?: number;
   /** DeepSpeed's default. */
   readonly absent: number;
   /** Default true. */
   readonly whole?: boolean;
 }
 
-/** Collects what is wrong with a --ds_config and what of it comes later, and the values that replace "auto". */
+/** Collects what is wrong with a --ds_config and what of it has no effect, and the values that replace "auto". */
 export class Reading {
   readonly faults: string[] = [];
-  readonly later: string[] = [];
   readonly hints = new Set<string>();
+  /** Keys with nothing to do here, which one line names. */
+  readonly idle: string[] = [];
+  /** What else is to be said of single keys, a line each. */
+  readonly lines: string[] = [];
+
+  /** A value that DeepSpeed would follow and this program cannot. */
+  refuse(path: string, value: unknown, expected: string, reason: string): void {
+    this.faults.push(`${path}: found ${quoteJson(value)}, expected ${expected}: ${reason}`);
+  }
+
+  /** That a key has nothing to do here; one that is switched off asks for nothing. */
+  noteIdle(path: string, value: unknown): void {
+    const isOff =
+      value === undefined ||
+      value === null ||
+      value === false ||
+      (isJsonObject(value) && value["enabled"] === false);
+    if (!isOff) this.idle.push(path);
+  }
 
   /** An optional block of the file. Its keys must be among `known`; undefined if it is not there. */
   block(
@@ -86,21 +106,35 @@ export class Reading {
     const value = block[key];
     if (value === undefined || typeof value === "boolean") return value;
     this.faults.push(`${path}: found ${quoteJson(value)}, expected true or false`);
+    this.hintAtAuto(value);
     return undefined;
+  }
+
+  /** Says where "auto" may stand, to somebody who wrote it elsewhere. */
+  hintAtAuto(value: unknown): void {
+    if (value === "auto")
+      this.hints.add(
+        '"auto" may stand for batch sizes, gradient_clipping, lr, betas, eps, weight_decay, the scheduler\'s numbers, fp16.enabled, bf16.enabled, reduce_bucket_size, stage3_prefetch_bucket_size and stage3_param_persistence_threshold',
+      );
   }
 
   /** A number of the file from `least` on, `absent` where there is none. */
   number(
     block: JsonObject,
     key: string,
-    { path, least, absent, whole = true }: NumberRange & { readonly path: string },
+    { path, least, most = Infinity, absent, whole = true }: NumberRange & { readonly path: string },
   ): number {
     const value = block[key] ?? absent;
     const fits = typeof value === "number" && value >= least && Number.isFinite(value);
-    if (fits && (!whole || Number.isSafeInteger(value))) return value;
+    if (fits && value <= most && (!whole || Number.isSafeInteger(value))) return value;
+    const range =
+      most === Infinity
+        ? `of at least ${String(least)}`
+        : `from ${String(least)} to ${String(most)}`;
     this.faults.push(
-      `${path}.${key}: found ${quoteJson(value)}, expected a ${whole ? "whole " : ""}number of at least ${String(least)}`,
+      `${path}.${key}: found ${quoteJson(value)}, expected a ${whole ? "whole " : ""}number ${range}`,
     );
+    this.hintAtAuto(value);
     return absent;
   }
 

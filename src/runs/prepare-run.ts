@@ -23,7 +23,7 @@ import { loadClassQuestions, type ClassQuestions } from "../train/class-data.js"
 import { withClassifier } from "../train/classifier-base.js";
 import { requireKnownTokensOf } from "../train/known-tokens.js";
 import { loadBase, packingOf, type BaseModel, type BaseStorage } from "../train/load-base.js";
-import { momentAllocator } from "../train/optimizer.js";
+import { momentAllocator, offloadedOptimizer } from "../train/optimizer.js";
 import { validationShare } from "../train/own-texts.js";
 import {
   createParameterStore,
@@ -183,9 +183,10 @@ export const prepareRun = async (
     startValues: from?.values,
   };
   // Paged moments are files there, made before the run has a folder of its own.
-  if (options.optimizer === "paged_adamw_32bit") await requireWritableFolder(options.outputFolder);
   const { device } = options.plan;
-  const moments = momentAllocator(options.optimizer, options.outputFolder, device);
+  const { optimizer, folder } = offloadedOptimizer(options, options.outputFolder, device);
+  if (optimizer === "paged_adamw_32bit") await requireWritableFolder(folder);
+  const moments = momentAllocator(optimizer, folder, device);
   const store = await fillStore(base, adapter, start, ui, { device, moments });
   const seed = options.seed ?? DEFAULT_SEED;
   const facts: RunFacts = {

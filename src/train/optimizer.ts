@@ -1,5 +1,6 @@
 import { elementCount } from "../core/dtype.js";
 import { UserError } from "../core/errors.js";
+import type { AskedZeroSettings } from "../distributed/zero-settings.js";
 import type { Device } from "../runtime/device.js";
 import { MappedFile } from "../runtime/mapped-file.js";
 import { Tensor } from "../runtime/tensor.js";
@@ -22,6 +23,34 @@ export const momentsOn =
   (device: Device): MomentAllocator =>
   (shape) =>
     device.zeros("float32", shape);
+
+/**
+ * The optimizer and the folder of its files, as a --ds_config's offload_optimizer has them.
+ *
+ * @throws {UserError} on a device with memory of its own, whose update would have to be computed in the host's
+ */
+export const offloadedOptimizer = (
+  {
+    optimizer,
+    zero,
+  }: { readonly optimizer: Optimizer; readonly zero?: AskedZeroSettings | undefined },
+  outputFolder: string,
+  device: Pick<Device, "name" | "place">,
+): { readonly optimizer: Optimizer; readonly folder: string } => {
+  for (const [key, place] of [
+    ["offload_optimizer", zero?.offloadOptimizer],
+    ["offload_param", zero?.offloadParam],
+  ] as const)
+    if (place && place.device !== "none" && device.place !== "host")
+      throw new UserError(
+        `Cannot follow zero_optimization.${key} of --ds_config on --device=${device.name}: found "${place.device}", expected "none": weights, gradients and moments stay in the device's memory`,
+        "Leave the block out, or use --device=cpu",
+      );
+  const place = zero?.offloadOptimizer;
+  return place?.device === "nvme"
+    ? { optimizer: "paged_adamw_32bit", folder: place.path }
+    : { optimizer, folder: outputFolder };
+};
 
 /**
  * Where an optimizer's moments lie: a paged one's in a file of `folder` that goes with the process.

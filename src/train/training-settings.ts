@@ -1,6 +1,7 @@
 import type { Compat } from "../core/compat.js";
 import type { LossScaling } from "../distributed/loss-scaling.js";
 import type { SchedulerSettings } from "../distributed/scheduler-settings.js";
+import type { AskedZeroSettings } from "../distributed/zero-settings.js";
 import type { AdamWOptions } from "./adamw.js";
 import type { BestMetric } from "./class-figures.js";
 import type { Optimizer } from "./optimizer.js";
@@ -29,6 +30,8 @@ export interface TrainingSettings {
   readonly adam?: Partial<Omit<AdamWOptions, "weightDecay">> | undefined;
   /** How the learning rate goes; default: up and down in straight lines. */
   readonly scheduler?: SchedulerSettings | undefined;
+  /** What a --ds_config says of sharing out and offloading; default: nothing of it. */
+  readonly zero?: AskedZeroSettings | undefined;
   /** 0: no clipping. */
   readonly maxGradNorm: number;
   /** Of the model's hidden states, and 0 of its attention too; undefined: what its config says. */

@@ -7,6 +7,7 @@ import {
   type DeepSpeedConfig,
   type DeepSpeedSettings,
 } from "../../src/distributed/ds-config.js";
+import { zeroSettingsOf } from "../../src/distributed/zero-settings.js";
 import { defaultLossScaling } from "../../src/distributed/loss-scaling.js";
 
 const settings: DeepSpeedSettings = {
@@ -18,7 +19,7 @@ const settings: DeepSpeedSettings = {
   warmup: 100,
   maxGradNorm: 1,
   precision: undefined,
-  precisions: ["fp32"],
+  precisions: ["fp32", "bf16", "fp16"],
 };
 
 /** Reads a configuration given as an object, with these settings in place of the usual ones. */
@@ -45,21 +46,27 @@ const tune = {
   },
 };
 
-// The eleven files of the original, and what is still to come of what each asks for.
-const files: Readonly<Record<string, readonly [content: object, later: string | undefined]>> = {
-  ds_config_z0: [{ ...batch, zero_optimization: { stage: 0 } }, undefined],
-  ds_config_z1: [{ ...batch, zero_optimization: { stage: 1 } }, undefined],
-  ds_config_z2: [{ ...batch, zero_optimization: { stage: 2 } }, undefined],
+const idle = (...keys: readonly string[]): string =>
+  `${keys.map((key) => `zero_optimization.${key}`).join(", ")} have nothing to do here: about speed, memory and logs of DeepSpeed's own engine, not about the numbers`;
+
+const autotuningLine =
+  "autotuning acts in hira launch --autotuning=tune|run; this run trains as its flags say";
+
+// The eleven files of the original, and the lines about what of each has no effect.
+const files: Readonly<Record<string, readonly [content: object, lines: readonly string[]]>> = {
+  ds_config_z0: [{ ...batch, zero_optimization: { stage: 0 } }, []],
+  ds_config_z1: [{ ...batch, zero_optimization: { stage: 1 } }, []],
+  ds_config_z2: [{ ...batch, zero_optimization: { stage: 2 } }, []],
   ds_config_z3: [
     {
       ...batch,
       zero_optimization: { stage: 3, stage3_gather_16bit_weights_on_model_save: true },
     },
-    "zero_optimization.stage 3",
+    [],
   ],
-  ds_config_fp16_z0: [{ ...batch, zero_optimization: { stage: 0 }, ...fp16 }, "fp16.enabled"],
-  ds_config_fp16_z1: [{ ...batch, zero_optimization: { stage: 1 }, ...fp16 }, "fp16.enabled"],
-  ds_config_fp16_z2: [{ ...batch, zero_optimization: { stage: 2 }, ...fp16 }, "fp16.enabled"],
+  ds_config_fp16_z0: [{ ...batch, zero_optimization: { stage: 0 }, ...fp16 }, []],
+  ds_config_fp16_z1: [{ ...batch, zero_optimization: { stage: 1 }, ...fp16 }, []],
+  ds_config_fp16_z2: [{ ...batch, zero_optimization: { stage: 2 }, ...fp16 }, []],
   ds_config_fp16_z3: [
     {
       ...batch,
@@ -77,7 +84,13 @@ const files: Readonly<Record<string, readonly [content: object, later: string | 
       },
       ...fp16,
     },
-    "zero_optimization.stage 3, fp16.enabled",
+    [
+      idle(
+        ...["overlap_comm", "contiguous_gradients", "reduce_bucket_size", "sub_group_size"],
+        ...["stage3_prefetch_bucket_size", "stage3_param_persistence_threshold"],
+        ...["stage3_max_live_parameters", "stage3_max_reuse_distance"],
+      ),
+    ],
   ],
   ds_config_fp16_z3pp: [
     {
@@ -92,11 +105,15 @@ const files: Readonly<Record<string, readonly [content: object, later: string | 
       },
       ...fp16,
     },
-    "zero_optimization.stage 3, zero_optimization.zero_quantized_weights, " +
-      "zero_optimization.zero_quantized_gradients, zero_optimization.zero_hpz_partition_size, fp16.enabled",
+    [
+      "zero_optimization.zero_quantized_weights would gather the weights in 8 bits (ZeRO++): not done here, the numbers are those without",
+      "zero_optimization.zero_quantized_gradients would send the gradients in 4 and 8 bits (ZeRO++): not done here, the numbers are those without",
+      "zero_optimization.zero_hpz_partition_size would keep a second copy of the weights' shares within a host (ZeRO++): not done here, the numbers are those without",
+      idle("overlap_comm", "contiguous_gradients"),
+    ],
   ],
-  ds_config_tune: [{ ...batch, ...tune }, "autotuning.enabled"],
-  ds_config_fp16_tune: [{ ...batch, ...fp16, ...tune }, "fp16.enabled, autotuning.enabled"],
+  ds_config_tune: [{ ...batch, ...tune }, [autotuningLine]],
+  ds_config_fp16_tune: [{ ...batch, ...fp16, ...tune }, [autotuningLine]],
 };
 
 test("ds_configs has the eleven files of the original", async (t) => {
@@ -109,22 +126,97 @@ test("ds_configs has the eleven files of the original", async (t) => {
   );
 });
 
-for (const [name, [content, later]] of Object.entries(files)) {
+for (const [name, [content, lines]] of Object.entries(files)) {
   const path = `ds_configs/${name}.json`;
-  test(`${path} has the original's content and ${later === undefined ? "runs" : "says what comes later"}`, async (t) => {
+  test(`${path} has the original's content, and is read`, async (t) => {
     t.deepEqual(JSON.parse(await readFile(path, "utf8")), content);
-    if (later === undefined) {
-      const config = await readDeepSpeedConfig(path, settings);
-      t.like(config, { path, precision: "fp32", totalSteps: undefined });
-      t.is(config.resolved["train_micro_batch_size_per_gpu"], 16);
-      t.is(config.zeroStage, Number(name.slice(-1)) as 0 | 1 | 2);
-    } else
-      await t.throwsAsync(readDeepSpeedConfig(path, settings), {
-        name: "UserError",
-        message: `Cannot use --ds_config ${path}: found ${later}, whose work comes in a later version, expected ZeRO stages 0 to 2 in fp32`,
-      });
+    const config = await readDeepSpeedConfig(path, settings);
+    const precision = name.includes("fp16") ? "fp16" : "fp32";
+    t.like(config, { path, precision, totalSteps: undefined });
+    t.is(config.resolved["train_micro_batch_size_per_gpu"], 16);
+    t.is(config.zero.stage, Number(/_z(\d)/.exec(name)?.[1] ?? 0) as 0 | 1 | 2 | 3);
+    t.deepEqual(
+      config.warnings,
+      lines.map((line) => `${path}: ${line}`),
+    );
   });
 }
+
+test("readDeepSpeedConfig resolves zero_optimization into settings, with DeepSpeed's defaults", async (t) => {
+  const { zero } = await read({});
+  t.deepEqual(zero, {
+    ...{ stage: 0, overlapComm: false, contiguousGradients: true, reduceScatter: true },
+    ...{ reduceBucketSize: 5e8, allgatherPartitions: true, allgatherBucketSize: 5e8 },
+    ...{ roundRobinGradients: false, subGroupSize: 1e9, prefetchBucketSize: 5e7 },
+    ...{ paramPersistenceThreshold: 1e5, modelPersistenceThreshold: Number.MAX_SAFE_INTEGER },
+    ...{ maxLiveParameters: 1e9, maxReuseDistance: 1e9, gather16bitWeightsOnModelSave: false },
+    ...{ offloadOptimizer: { device: "none" }, offloadParam: { device: "none" } },
+  });
+  const file = {
+    stage: 3,
+    reduce_bucket_size: "auto",
+    prefetch_bucket_size: "auto",
+    stage3_param_persistence_threshold: 0,
+    stage3_max_live_parameters: 2e6,
+    contiguous_gradients: false,
+    cpu_offload: true,
+    offload_param: { device: "nvme", nvme_path: "/scratch", pin_memory: true },
+  };
+  const { zero: asked, warnings } = await read({ zero_optimization: file });
+  t.like(asked, {
+    ...{ stage: 3, overlapComm: true, reduceBucketSize: "auto", prefetchBucketSize: "auto" },
+    ...{ paramPersistenceThreshold: 0, maxLiveParameters: 2e6, contiguousGradients: false },
+    offloadOptimizer: { device: "cpu" },
+    offloadParam: { device: "nvme", path: "/scratch" },
+  });
+  t.like(zeroSettingsOf(asked, 100), {
+    ...{ reduceBucketSize: 10_000, prefetchBucketSize: 9000, paramPersistenceThreshold: 0 },
+  });
+  t.true(warnings.some((line) => line.includes("cpu_offload: the moments are in the host's")));
+  t.true(warnings.some((line) => line.includes("offload_param.pin_memory")));
+});
+
+test("readDeepSpeedConfig takes betas, eps and the forms of Adam from the file", async (t) => {
+  const params = { lr: "auto", weight_decay: "auto" };
+  const adam = async (type: string, more: object) =>
+    (await read({ optimizer: { type, params: { ...params, ...more } } })).adam;
+  const plain = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+  t.is((await read({})).adam, undefined);
+  t.deepEqual(await adam("Adam", { betas: "auto", eps: "auto" }), {
+    ...plain,
+    ...{ isDecoupled: true, biasCorrection: true },
+  });
+  t.deepEqual(await adam("adamw", { betas: [0.8, 0.95], eps: 1e-6, bias_correction: false }), {
+    ...{ beta1: 0.8, beta2: 0.95, epsilon: 1e-6, isDecoupled: true, biasCorrection: false },
+  });
+  t.deepEqual(await adam("Adam", { adam_w_mode: false }), {
+    ...plain,
+    ...{ isDecoupled: false, biasCorrection: true },
+  });
+  // As in DeepSpeed, type AdamW wins over adam_w_mode.
+  t.like(await adam("AdamW", { adam_w_mode: false }), { isDecoupled: true });
+});
+
+test("readDeepSpeedConfig reads the schedulers that warm up", async (t) => {
+  const steps = { warmup_num_steps: "auto" };
+  const asked = async (type: string, params: object) => {
+    const { scheduler, totalSteps } = await read({
+      scheduler: { type, params: { ...steps, ...params } },
+    });
+    return [scheduler, totalSteps];
+  };
+  t.deepEqual(await asked("WarmupLR", { warmup_min_lr: 1e-5, warmup_max_lr: "auto" }), [
+    { type: "WarmupLR", warmupType: "log", start: 1e-5, end: 0 },
+    undefined,
+  ]);
+  t.deepEqual(
+    await asked("WarmupCosineLR", {
+      ...{ warmup_type: "linear", warmup_min_ratio: 0.1, cos_min_ratio: 0.01 },
+      total_num_steps: 300,
+    }),
+    [{ type: "WarmupCosineLR", warmupType: "linear", start: 0.1, end: 0.01 }, 300],
+  );
+});
 
 test("readDeepSpeedConfig replaces every auto that transformers replaces", async (t) => {
   const { resolved, totalSteps } = await read(
@@ -235,7 +327,9 @@ test("readDeepSpeedConfig reports every contradiction at once, as transformers d
       train_micro_batch_size_per_gpu: 8,
       gradient_accumulation_steps: 1,
       gradient_clipping: 0.5,
-      optimizer: { type: "AdamW", params: { lr: 1e-4, betas: [0.9, 0.95] } },
+      optimizer: { type: "AdamW", params: { lr: 1e-4, betas: [0.9, 1] } },
+      zero_optimization: { stage: "auto" },
+      elasticity: { enabled: true },
     }),
   );
   const lines = error.message.split("\n").slice(1);
@@ -245,14 +339,18 @@ test("readDeepSpeedConfig reports every contradiction at once, as transformers d
     '  train_batch_size: found 64, expected 32 (--batch times --grad_acc times the processes) or "auto"',
     '  gradient_clipping: found 0.5, expected 1 (--max_grad_norm) or "auto"',
     '  optimizer.params.lr: found 0.0001, expected 0.001 (--lr) or "auto"',
-    '  optimizer.params.betas: found [0.9,0.95], expected [0.9,0.999] (fixed) or "auto"',
     '  optimizer.params.weight_decay: found nothing, for which DeepSpeed takes 0, expected 0.01 (--weight_decay) or "auto"',
+    '  optimizer.params.betas: found [0.9,1], expected two numbers from 0 to below 1, or "auto"',
+    '  zero_optimization.stage: found "auto", expected 0, 1, 2 or 3',
+    "  elasticity.enabled: found true, expected false: the batch would follow the number of processes; here it stays what the flags say",
   ]);
-  t.like(error, { hint: 'With "auto" in the file, the flags decide' });
+  const { hint = "" } = error as { hint?: string };
+  t.regex(hint, /^With "auto" in the file, the flags decide\n"auto" may stand for batch sizes/);
 });
 
 test("readDeepSpeedConfig warns of top-level keys that DeepSpeed passes over, and of those with nothing to do here (9.24)", async (t) => {
   const { warnings } = await read({
+    steps_per_print: 10,
     comms_config: { verbose: true },
     monitor_config: {},
     my_note: "for Slurm",
@@ -262,10 +360,13 @@ test("readDeepSpeedConfig warns of top-level keys that DeepSpeed passes over, an
     warnings.map((line) => line.replace(/^.*?: /, "")),
     [
       'found my_note, train_micro_batch_size (Did you mean "train_batch_size"?), which DeepSpeed does not know: without effect',
-      "comms_config, monitor_config have nothing to do here",
+      "comms_config, monitor_config, steps_per_print have nothing to do here: about speed, memory and logs of DeepSpeed's own engine, not about the numbers",
     ],
   );
-  t.deepEqual((await read({ steps_per_print: 10 })).warnings, []);
+  t.deepEqual(
+    (await read({ wall_clock_breakdown: false, wandb: { enabled: false } })).warnings,
+    [],
+  );
 });
 
 test("readDeepSpeedConfig suggests a key for an unknown one in a block", async (t) => {
@@ -329,35 +430,69 @@ test("readDeepSpeedConfig lets the file's precision stand where no flag asks for
 
 for (const [config, message] of [
   [
-    { zero_optimization: { stage: 2, offload_optimizer: { device: "cpu" } } },
-    /offload_optimizer to "cpu"/,
+    { zero_optimization: { stage: 2, offload_optimizer: { device: "nvme" } } },
+    /offload_optimizer\.nvme_path: found nothing, expected a folder/,
   ],
   [
-    { zero_optimization: { stage: 2, cpu_offload: true } },
-    /zero_optimization\.cpu_offload, whose work/,
-  ],
-  [{ optimizer: { type: "Lamb", params: {} } }, /found optimizer\.type Lamb, whose work comes/],
-  [
-    {
-      optimizer: { type: "adam", params: { lr: "auto", weight_decay: "auto", adam_w_mode: false } },
-    },
-    /found optimizer\.params\.adam_w_mode false, whose work comes/,
+    { zero_optimization: { stage: 2, offload_optimizer: { device: "gpu" } } },
+    /offload_optimizer\.device: found "gpu", expected one of none, cpu, nvme/,
   ],
   [
-    { scheduler: { type: "WarmupLR", params: {} } },
-    /found scheduler\.type WarmupLR, whose work comes/,
+    { zero_optimization: { max_live_parameters: 1, stage3_max_live_parameters: 2 } },
+    /found max_live_parameters 1 and stage3_max_live_parameters 2, expected one value/,
+  ],
+  [
+    { zero_optimization: { sub_group_size: "auto" } },
+    /sub_group_size: found "auto", expected a whole number of at least 0/,
+  ],
+  [{ zero_optimization: { overlap_comm: "yes" } }, /overlap_comm: found "yes", expected true or/],
+  [
+    { zero_optimization: { zenflow: { topk_ratio: 0.1 } } },
+    /zenflow: found a block, expected none/,
+  ],
+  [{ zero_optimization: { stage: [1, 2] } }, /stage: found \[1,2\], expected 0, 1, 2 or 3/],
+  [
+    { optimizer: { type: "Lamb", params: {} } },
+    /optimizer\.type: found "Lamb", expected Adam or AdamW: Lamb makes other updates/,
+  ],
+  [{ optimizer: { type: "OneBitAdam" } }, /found "OneBitAdam", expected Adam or AdamW/],
+  [
+    { optimizer: { type: "Adam", params: { lr: "auto", weight_decay: "auto", eps: -1 } } },
+    /optimizer\.params\.eps: found -1, expected a number of at least 0/,
+  ],
+  [{ scheduler: { type: "OneCycle", params: {} } }, /found "OneCycle", expected WarmupLR, Warm/],
+  [{ scheduler: { type: "LRRangeTest" } }, /found "LRRangeTest".*hira sweep compares rates/],
+  [
+    { scheduler: { type: "WarmupLR", params: { total_num_steps: 5, warmup_num_steps: "auto" } } },
+    /scheduler\.params\.total_num_steps: found an unknown key/,
   ],
   [
     {
       scheduler: {
-        type: "WarmupDecayLR",
-        params: { warmup_max_lr: "auto", warmup_num_steps: "auto", total_num_steps: "auto" },
+        type: "WarmupCosineLR",
+        params: { warmup_num_steps: "auto", total_num_steps: "auto", cos_min_ratio: 2 },
       },
     },
-    /found scheduler\.params\.warmup_type "log", whose work comes/,
+    /cos_min_ratio: found 2, expected a number from 0 to 1/,
   ],
-  [{ tensorboard: { enabled: true } }, /found tensorboard\.enabled, whose work comes/],
-  [{ sparse_attention: { mode: "fixed" } }, /found sparse_attention, whose work comes/],
+  [
+    { scheduler: { type: "WarmupLR", params: { warmup_num_steps: "auto", warmup_type: "cos" } } },
+    /warmup_type: found "cos", expected log or linear/,
+  ],
+  [{ train_batch_size: 30 }, /train_batch_size: found 30, expected a multiple of 16, the rows/],
+  [{ data_types: { grad_accum_dtype: "bf16" } }, /grad_accum_dtype: found "bf16", expected "fp32"/],
+  [{ steps_per_print: "auto" }, /steps_per_print: found "auto", expected a value/],
+  [{ progressive_layer_drop: { enabled: true } }, /layers would be left out at random/],
+  [{ sparse_attention: { mode: "fixed" } }, /sparse_attention: found it, expected none: attention/],
+  [
+    { bf16: { enabled: true, bf16_optimizer_states: true } },
+    /bf16_optimizer_states: found true, expected false: trained weights, their/,
+  ],
+  [{ autotuning: { metric: "flops" } }, /metric: found "flops", expected throughput or latency/],
+  [
+    { autotuning: { start_profile_step: 4, end_profile_step: 2 } },
+    /found 2, expected at least sta/,
+  ],
   [{ zero_optimization: { stage: 4 } }, /zero_optimization\.stage: found 4, expected 0, 1, 2 or 3/],
   [{ zero_optimization: true }, /zero_optimization: found a boolean, expected an object/],
   [{ fp16: { enabled: "yes" } }, /fp16\.enabled: found "yes", expected true or false/],

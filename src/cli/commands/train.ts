@@ -92,6 +92,9 @@ export const trainCommand = (work: TrainWork): Command =>
               ...options,
               precision: deepSpeed.precision,
               lossScaling: deepSpeed.lossScaling,
+              adam: deepSpeed.adam,
+              scheduler: deepSpeed.scheduler,
+              zero: deepSpeed.zero,
               deepSpeed,
             };
       if (!run.datasetAnalysis) outputIsLog();
