@@ -293,7 +293,7 @@ const namesMethodFlags: Readonly<Record<string, string>> = {
   "cli/train-reads.ts": "start values, which --adapter brings with it",
   "report/output-jsonl.ts": "line 2 of output.jsonl as train_hira.py writes it",
   "report/metrics.ts": "a column of metrics.jsonl is called as the flag whose effect it tells",
-  "runs/run-evaluation.ts": "lines 1 and 2 of output.jsonl, from what a run has recorded",
+  "runs/evaluation-files.ts": "lines 1 and 2 of output.jsonl, from what a run has recorded",
   "train/": "sparsity, a share of zeros",
   "peft/pruning.ts": "the same",
 };

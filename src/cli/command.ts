@@ -82,6 +82,8 @@ export interface Command<Table extends Flags = Flags> {
    * process at once.
    */
   readonly finishOnSignal?: boolean;
+  /** Whether processes that a launcher has started share the work out; without it a command refuses to be several. */
+  readonly runsInProcesses?: boolean;
   /** Resolves to an exit code where the command has worked and something that it started has failed. */
   run(input: CommandInput<Table>): Promise<number | undefined | void>;
 }

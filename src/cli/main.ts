@@ -119,6 +119,11 @@ const runCommandLine = async (
     texts: Readonly<Record<string, string | true>>,
     words: readonly string[],
   ): Promise<void> => {
+    if (processes.size > 1 && command.runsInProcesses !== true)
+      throw new UserError(
+        `Cannot run hira ${command.name} in ${String(processes.size)} processes: found several that a launcher has started, expected one`,
+        "Start it without hira launch, mpirun or srun; hira train, also with --ckpt, shares its work out",
+      );
     const ui = terminalProgress({ stdout, stderr, environment });
     const interrupt = new InterruptSignal();
     const release = command.finishOnSignal

@@ -8,6 +8,7 @@ const silenceMs = 2000;
 /** This process among those that a launcher has started with it. */
 export interface Processes {
   readonly rank: number;
+  readonly size: number;
   /** Whether process 0 speaks in this one's place: of what all say alike, one line is enough. */
   readonly isSilent: boolean;
   /** Joins the others, once; a process that is alone has a group of its own. @throws {UserError} without an MPI library */
@@ -23,6 +24,7 @@ export interface Processes {
 
 const alone: Processes = {
   rank: 0,
+  size: 1,
   isSilent: false,
   join: () => Promise.resolve(soloGroup),
   beforeError: () => Promise.resolve(""),
@@ -41,7 +43,7 @@ const among = (
     return (group = joinMpiGroup(family));
   };
   return {
-    rank,
+    ...{ rank, size },
     isSilent: rank > 0 && env.HIRA_EACH_RANK_LOG === undefined,
     join,
     async beforeError() {

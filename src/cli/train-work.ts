@@ -86,10 +86,10 @@ export const trainWork: TrainWork = {
     };
     await runTraining(options, record, ui, interrupt, group);
   },
-  async evaluate(options, ui, interrupt, columns) {
+  async evaluate(options, ui, interrupt, { columns, group }) {
     const flagsOf = (replaced: Parameters<typeof originalFlags>[1]) =>
       originalFlags(options, replaced);
-    const compared = await runEvaluation(options, flagsOf, ui, interrupt);
+    const compared = await runEvaluation(options, flagsOf, ui, interrupt, group);
     for (const line of scoringLines(compared, columns)) ui.line(line);
   },
   async analyseDataset(options, ui, columns) {

@@ -4,6 +4,7 @@ import type { AnsweredSet } from "../datasets/own-answers.js";
 import { questionOf } from "../datasets/rows.js";
 import { defaultDecodeSettings } from "../decode/settings.js";
 import type { Candidates, DecodeEngine } from "../decode/step-engine.js";
+import type { ProcessGroup } from "../distributed/process-group.js";
 import type { PredictionRow } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
@@ -79,11 +80,14 @@ export const answerByLetters = async (
     batch,
     ui,
     interrupt,
+    group,
   }: {
     readonly path: string;
     readonly batch: number;
     readonly ui: ProgressUi;
     readonly interrupt: InterruptSignal;
+    /** The processes that answer together; process 0 has all rows. */
+    readonly group?: ProcessGroup | undefined;
   },
 ): Promise<{
   readonly rows: readonly PredictionRow[];
@@ -98,7 +102,7 @@ export const answerByLetters = async (
       settings: { ...defaultDecodeSettings, maxNewTokens: 1, eosIds: [], padId: tokenizer.padId },
       batch,
     },
-    { path, told: dataset.name, unit: "rows", answerer, stopStrings: [], ui, interrupt },
+    { path, told: dataset.name, unit: "rows", answerer, stopStrings: [], ui, interrupt, group },
   );
   const answers = rows.map((row, i): PredictionRow => {
     const letter = ids.indexOf(sequences[i]?.[0]?.tokens[0] ?? -1);

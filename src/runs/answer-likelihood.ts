@@ -1,6 +1,7 @@
 import type { ComputePlan } from "../runtime/compute-plan.js";
 import { noLoss, type EncodedRow } from "../datasets/encoded-rows.js";
 import { questionOf } from "../datasets/rows.js";
+import { soloGroup, type ProcessGroup } from "../distributed/process-group.js";
 import type { PredictionRow } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
 import type { CommonsenseName } from "../score/commonsense.js";
@@ -105,7 +106,13 @@ const judge = async (
     batch,
     ui,
     interrupt,
-  }: { readonly batch: number; readonly ui: ProgressUi; readonly interrupt: InterruptSignal },
+    group,
+  }: {
+    readonly batch: number;
+    readonly ui: ProgressUi;
+    readonly interrupt: InterruptSignal;
+    readonly group: ProcessGroup;
+  },
 ): Promise<readonly PredictionRow[]> => {
   const { dataset, rows } = questions;
   const progress = ui.decoding(asked.length, `${dataset.name} by likelihood`, "answers");
@@ -113,7 +120,9 @@ const judge = async (
   try {
     const losses = await likelihood.lossesOf(asked, {
       batch,
-      signal: interrupt.stop,
+      // Of several processes the first one ends the others.
+      signal: group.rank === 0 ? interrupt.stop : undefined,
+      group,
       onProgress: (done) => {
         progress.advance(done - shown);
         shown = done;
@@ -165,6 +174,7 @@ export const answerByLikelihood = async (
     write,
     ui,
     interrupt,
+    group = soloGroup,
   }: {
     readonly form: ChoiceForm;
     readonly batch: number;
@@ -172,7 +182,10 @@ export const answerByLikelihood = async (
     /** Where the device is compared with the CPU first, who is told. */
     readonly tellCheck?: TellCheck | undefined;
     readonly tokenizer: Tokenizer;
+    /** Called in process 0 alone. */
     readonly write: (questions: Questions, rows: readonly PredictionRow[]) => Promise<void>;
+    /** The processes that share the answers of each set. Default: this one alone. */
+    readonly group?: ProcessGroup | undefined;
     readonly ui: ProgressUi;
     readonly interrupt: InterruptSignal;
   },
@@ -188,7 +201,7 @@ export const answerByLikelihood = async (
       const judged = interrupt.during(activities.loading, () =>
         judge(each, likelihood, {
           batch: Math.max(1, Math.floor(batch / evaluationBatchDivisor)),
-          ...{ ui, interrupt },
+          ...{ ui, interrupt, group },
         }),
       );
       const rows = await judged.catch((error: unknown) => {
@@ -197,7 +210,7 @@ export const answerByLikelihood = async (
           ui.line(`${name} by likelihood: stopped; the same command begins this set again`);
         throw error;
       });
-      await write(each.questions, rows);
+      if (group.rank === 0) await write(each.questions, rows);
     }
   } finally {
     likelihood.dispose();

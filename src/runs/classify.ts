@@ -1,6 +1,8 @@
 import type { ComputePlan } from "../runtime/compute-plan.js";
 import { buildBatch } from "../datasets/build-batch.js";
 import { planBatches } from "../datasets/plan-batches.js";
+import { soloGroup, type ProcessGroup } from "../distributed/process-group.js";
+import { doneByAll, ownShare, waitUnlessStopped } from "../distributed/shared-work.js";
 import type { Classifier } from "../models/classifier.js";
 import type { FrozenWeights } from "../models/weights/frozen-weights.js";
 import type { Adapter } from "../peft/adapter.js";
@@ -50,13 +52,16 @@ export const classifyRows = async (
     tellCheck,
     ui,
     interrupt,
+    group = soloGroup,
   }: {
     readonly batch: number;
     readonly plan: ComputePlan;
     /** Where the device is compared with the CPU first, who is told. */
     readonly tellCheck?: TellCheck | undefined;
     readonly ui: Pick<ProgressUi, "decoding">;
-    readonly interrupt: Pick<InterruptSignal, "throwIfRequested">;
+    readonly interrupt: Pick<InterruptSignal, "stop">;
+    /** The processes that share the rows; process 0 alone looks at signals. Default: this one alone. */
+    readonly group?: ProcessGroup | undefined;
   },
 ): Promise<readonly PredictionRow[]> => {
   const { labels } = model;
@@ -69,30 +74,42 @@ export const classifyRows = async (
     labelLogits: true,
   };
   const session = await openLossSession({ options, weights, store, plan }, tellCheck);
-  const found: PredictionRow[] = [];
   const progress = ui.decoding(encoded.length, path, "rows");
+  const width = labels.length;
+  const logits = new Float32Array(encoded.length * width);
+  const signal = group.rank === 0 ? interrupt.stop : undefined;
+  let [own, shown] = [0, 0];
   try {
     const lengths = encoded.map(({ ids }) => ids.length);
-    for (const members of planBatches({ lengths, batch, order: { kind: "length" } })) {
-      interrupt.throwIfRequested();
+    const plan = planBatches({ lengths, batch, order: { kind: "length" } });
+    for (const [, members] of ownShare(plan, group)) {
+      signal?.throwIfAborted();
       const given = Array.from(members, (i) => encoded[i]).filter((row) => row !== undefined);
       const built = buildBatch(given, { layout: { kind: "right-padded" }, padId });
       const { labelLogits = new Float32Array() } = await session.run(built, 1);
-      for (const [at, { row, classLabel = 0 }] of given.entries()) {
-        const logits = labelLogits.slice(at * labels.length, (at + 1) * labels.length);
-        const { text = "", pair } = rows[row] ?? {};
-        found[row] = {
-          context: pair === undefined ? text : `${text}\n\n${pair}`,
-          pred: labels[likeliestClass(logits, 0, labels.length)] ?? "",
-          gt: labels[classLabel] ?? "",
-          more: {
-            probabilities: Object.fromEntries(
-              softmax(logits).map((p, i) => [labels[i] ?? "", new PythonFloat(p)]),
-            ),
-          },
-        };
-      }
-      progress.advance(given.length, "");
+      for (const [at, i] of members.entries())
+        logits.set(labelLogits.subarray(at * width, (at + 1) * width), i * width);
+      own += given.length;
+      const all = doneByAll(own, encoded.length, group);
+      progress.advance(all - shown, "");
+      shown = all;
+    }
+    // What the others have computed is 0 here, so a sum is what stands in one of them.
+    await waitUnlessStopped(group.sum(logits), signal);
+    const found: PredictionRow[] = [];
+    for (const [i, { row, classLabel = 0 }] of encoded.entries()) {
+      const ofRow = logits.subarray(i * width, (i + 1) * width);
+      const { text = "", pair } = rows[row] ?? {};
+      found[row] = {
+        context: pair === undefined ? text : `${text}\n\n${pair}`,
+        pred: labels[likeliestClass(ofRow, 0, width)] ?? "",
+        gt: labels[classLabel] ?? "",
+        more: {
+          probabilities: Object.fromEntries(
+            softmax(ofRow).map((p, at) => [labels[at] ?? "", new PythonFloat(p)]),
+          ),
+        },
+      };
     }
     return found;
   } finally {

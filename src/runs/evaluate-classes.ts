@@ -3,6 +3,8 @@ import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { requireWritablePath } from "../core/atomic-file.js";
 import { UserError } from "../core/errors.js";
+import { soloGroup, type ProcessGroup } from "../distributed/process-group.js";
+import { decidedByFirst } from "../distributed/shared-work.js";
 import { isClassifier } from "../models/classifier.js";
 import { findOnHub } from "../models/hub/find-on-hub.js";
 import { readOutputJsonl, type PredictionRow } from "../report/output-jsonl.js";
@@ -16,6 +18,7 @@ import type { DataSettings } from "../train/loaded-data.js";
 import { requireAnswersOf } from "./answered-files.js";
 import { placeOfAnswers, type AnswersPlaceOptions } from "./answers-place.js";
 import { classifyRows, classScoreLine } from "./classify.js";
+import { requireSameAnswering } from "./same-everywhere.js";
 import { openTrained, type TrainedModel, type TrainedModelOptions } from "./open-trained.js";
 
 /** What a classifier's test is asked for. */
@@ -42,6 +45,7 @@ const nameOf = (dataset: string): string => basename(dataset).replace(/\..*$/, "
  * correlation. A file that has all rows stays.
  *
  * @param write the evaluation file, header included
+ * @param group the processes that share the rows; process 0 alone looks at files of answers, and writes them
  * @throws {UserError} if what was trained is no classifier, or the rows have other labels
  */
 export const evaluateClasses = async (
@@ -49,16 +53,19 @@ export const evaluateClasses = async (
   write: (path: string, model: TrainedModel, rows: readonly PredictionRow[]) => Promise<void>,
   ui: ProgressUi,
   interrupt: InterruptSignal,
+  group: ProcessGroup = soloGroup,
 ): Promise<void> => {
   const ckpt = await findOnHub(options.ckpt, { purpose: "trained", ui });
   const place = await placeOfAnswers({ ...options, ckpt });
   const name = nameOf(options.dataset);
   const path = place.fileOf(`output_${String(options.loadOrder)}_${name}_eval.jsonl`);
-  if (place.isElsewhere) await requireAnswersOf(ckpt, path);
-  await requireWritablePath(
-    path,
-    "Put the answers elsewhere: --output_folder=DIR or --output_file=FILE",
-  );
+  if (group.rank === 0) {
+    if (place.isElsewhere) await requireAnswersOf(ckpt, path);
+    await requireWritablePath(
+      path,
+      "Put the answers elsewhere: --output_folder=DIR or --output_file=FILE",
+    );
+  }
   const trained = await openTrained(
     { ...options, ckpt, tokenizer: "required", encoder: "allowed" },
     ui,
@@ -76,17 +83,24 @@ export const evaluateClasses = async (
   const questions = await loadClassQuestions(settings, base, model.labels);
   requireKnownTokensOf(base, questions.unknown, { usesTokenizer: true });
   for (const warning of questions.warnings) ui.warn(warning);
-  const done = await rowsThere(path);
-  const isDone = done !== undefined && done.length >= questions.rows.length;
+  const done = group.rank === 0 ? await rowsThere(path) : undefined;
+  const isDone = await decidedByFirst(group, () =>
+    Promise.resolve(done !== undefined && done.length >= questions.rows.length),
+  );
   if (isDone) ui.line(`${path}: File exists, skipped.`);
   const store = adapted && storeOf(adapted, options.plan.device);
   const { adapter } = adapted ?? {};
   const padId = base.tokenizer?.padId ?? 0;
+  if (!isDone) {
+    const asked = { name, rows: questions.rows, encoded: questions.encoded };
+    await requireSameAnswering(group, trained, [asked], { "--batch": options.batch });
+  }
   const rows = isDone
-    ? done
+    ? (done ?? [])
     : await classifyRows({ model, weights: base.weights, adapter, store, padId }, questions, {
-        ...{ batch: options.batch, plan: options.plan, ui, interrupt },
+        ...{ batch: options.batch, plan: options.plan, ui, interrupt, group },
       });
+  if (group.rank > 0) return;
   if (!isDone) {
     await write(path, trained, rows);
     ui.line(`Wrote ${path}`);

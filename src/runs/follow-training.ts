@@ -1,14 +1,16 @@
-import { userErrorOfFaults } from "../core/errors.js";
 import type { ProcessGroup } from "../distributed/process-group.js";
 import type { ProgressUi } from "../report/progress.js";
 import type { RunFacts } from "../report/run-json.js";
+import { isClassifier } from "../models/classifier.js";
 import type { Planned } from "../runtime/compute-plan.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { requireModelName } from "../train/model-name.js";
 import { trainAdapter, type TrainingEvents } from "../train/train-adapter.js";
 import { checkBeforeTraining } from "./check-training.js";
+import { classifyRows } from "./classify.js";
 import { openPredictor, answerSet } from "./predict.js";
 import { prepareRun, requirePeftType } from "./prepare-run.js";
+import { requireAlike } from "./same-everywhere.js";
 import { openAdapterStart, withAdapterFlags } from "./start-adapter.js";
 import type { RunRecord, TrainingRunOptions } from "./training-run-options.js";
 
@@ -34,28 +36,8 @@ const commonFacts = ({ flags, model, tokenizerHash, data, code, host }: RunFacts
  *
  * @throws {UserError} naming which process differs in what; in all of them
  */
-export const requireSameEverywhere = async (
-  group: ProcessGroup,
-  facts: RunFacts,
-): Promise<void> => {
-  if (group.size === 1) return;
-  const [first, ...others] = await group.gather(commonFacts(facts));
-  const faults = others.flatMap((found, i) =>
-    Object.entries(first ?? {}).flatMap(([what, expected]) => {
-      const here = (found as Readonly<Record<string, unknown>>)[what];
-      const [there, mine] = [JSON.stringify(expected), JSON.stringify(here)];
-      return there === mine
-        ? []
-        : [`${what}: found ${mine} in process ${String(i + 1)}, expected process 0's ${there}`];
-    }),
-  );
-  if (faults.length > 0)
-    throw userErrorOfFaults(
-      "Cannot train in several processes",
-      faults,
-      "Every host needs the same program, model folder and data",
-    );
-};
+export const requireSameEverywhere = (group: ProcessGroup, facts: RunFacts): Promise<void> =>
+  requireAlike(group, "train", () => Promise.resolve(commonFacts(facts)));
 
 const nothing = (): Promise<void> => Promise.resolve();
 
@@ -103,7 +85,15 @@ export const followTraining = async (
     events: silent,
     ...{ group, interrupt },
   });
-  if (result.interrupted !== undefined || !questions || !base.tokenizer) return;
+  if (result.interrupted !== undefined) return;
+  const { classQuestions } = prepared;
+  const { model } = base.folder;
+  if (classQuestions && isClassifier(model)) {
+    const source = { model, weights: base.weights, adapter, store, padId: data.padId };
+    const { batch, plan } = options;
+    await classifyRows(source, classQuestions, { ...{ batch, plan, ui, interrupt, group } });
+  }
+  if (!questions || !base.tokenizer) return;
   const predictor = await openPredictor(
     base,
     base.tokenizer,

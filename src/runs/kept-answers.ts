@@ -9,6 +9,7 @@ import { isJsonObject } from "../core/json.js";
 import type { LiveAdapter } from "../decode/decode-graph.js";
 import { generate, type GenerateOptions } from "../decode/generate.js";
 import { soloGroup, type ProcessGroup } from "../distributed/process-group.js";
+import { doneByAll, waitUnlessStopped } from "../distributed/shared-work.js";
 import type { Sequence } from "../decode/search.js";
 import { modelFile } from "../models/model-files.js";
 import { openAppendFile } from "../report/append-file.js";
@@ -26,19 +27,22 @@ export interface Answerer {
   readonly plan?: ComputePlan | undefined;
 }
 
-/** What tells a model from others: its files by name, size and time, how they are held, and every trained number. */
-const partsOfModel = async ({
-  base,
-  adapted,
-  plan,
-}: Answerer): Promise<(string | Uint8Array)[]> => {
+/**
+ * What tells a model from others: its files by name, size and time, how they are held, and every trained number.
+ *
+ * @param options.times false: the files' times do not count, which differ between copies
+ */
+export const partsOfModel = async (
+  { base, adapted, plan }: Answerer,
+  { times = true }: { readonly times?: boolean } = {},
+): Promise<(string | Uint8Array)[]> => {
   const { path, files } = base.folder;
   const parts: (string | Uint8Array)[] = [base.tokenizer?.hash ?? ""];
   // Answers of two devices, or precisions, are not mixed in one file.
   if (plan && !isReference(plan)) parts.push(`${plan.device.name} ${plan.precision}`);
   for (const name of files) {
     const { size, mtimeMs } = await stat(modelFile(path, name));
-    parts.push(`${name} ${String(size)} ${String(mtimeMs)}`);
+    parts.push(`${name} ${String(size)}${times ? ` ${String(mtimeMs)}` : ""}`);
   }
   for (const name of base.weights.names) {
     const { dtype, codec } = base.weights.typeOf(name);
@@ -114,7 +118,7 @@ const answerShare = async (
     known: new Map(rows.map((row) => [row, known.get(row) ?? []])),
     share: { rank, size },
   });
-  const all = await group.gather(found);
+  const all = await waitUnlessStopped(group.gather(found), events.stop);
   return found.map(
     (_, row) => all.map((each) => each[row] ?? []).find((each) => each.length > 0) ?? [],
   );
@@ -185,7 +189,7 @@ export const generateKeeping = async (
           for (const row of found.keys()) if (!known.has(row)) kept++;
         },
         onProgress: ({ finished }) => {
-          const all = Math.min(finished * group.size, total);
+          const all = doneByAll(finished, total, group);
           progress.advance(all - shown);
           shown = all;
         },

@@ -2,10 +2,11 @@ import { cpuPlan, type ComputePlan } from "../runtime/compute-plan.js";
 import { buildBatch } from "../datasets/build-batch.js";
 import { countLabels, type EncodedRow } from "../datasets/encoded-rows.js";
 import { planBatches } from "../datasets/plan-batches.js";
+import { soloGroup, type ProcessGroup } from "../distributed/process-group.js";
+import { doneByAll, ownShare, waitUnlessStopped } from "../distributed/shared-work.js";
 import { readyModel } from "../decode/open-engine.js";
 import { openLossSession, type TellCheck } from "../train/device-check.js";
 import { chunkCount } from "../train/loss-session.js";
-import { causalLm } from "../train/tasks/causal-lm.js";
 import { storeOf } from "../train/parameters.js";
 import type { Answerer } from "./kept-answers.js";
 
@@ -15,14 +16,17 @@ export interface LikelihoodModel {
    * Of each row, in the rows' order, -log p of its labelled tokens, one each.
    *
    * @param options.batch rows that are computed together, those of like length
-   * @param options.onProgress called with the rows that are done
+   * @throws the reason of `signal` once it is aborted
    */
   lossesOf(
     rows: readonly EncodedRow[],
     options: {
       readonly batch: number;
       readonly signal?: AbortSignal | undefined;
+      /** @param rows that are done, in all processes */
       readonly onProgress?: (rows: number) => void;
+      /** The processes that share the rows; all get the losses of all. Default: this one alone. */
+      readonly group?: ProcessGroup | undefined;
     },
   ): Promise<readonly Float32Array[]>;
   dispose(): void;
@@ -68,33 +72,33 @@ export const openLikelihood = async (
   const session = await openLossSession({ options, weights, store, plan }, tellCheck);
   const padId = base.folder.tokenIds.padId ?? base.tokenizer?.padId ?? 0;
   return {
-    async lossesOf(asked, { batch: size, signal, onProgress }) {
-      const found: Float32Array[] = new Array<Float32Array>(asked.length);
-      let done = 0;
+    async lossesOf(asked, { batch: size, signal, onProgress, group = soloGroup }) {
+      const counts = asked.map(countLabels);
+      const flat = new Float32Array(counts.reduce((sum, count) => sum + count, 0));
+      let end = 0;
+      const found = counts.map((count) => flat.subarray(end, (end += count)));
       const plan = planBatches({
         lengths: asked.map(({ ids }) => ids.length),
         batch: size,
         order: { kind: "length" },
       });
-      for (const members of plan) {
+      let done = 0;
+      for (const [, members] of ownShare(plan, group)) {
         signal?.throwIfAborted();
         const batchRows = Array.from(members, (i) => asked[i]).filter((row) => row !== undefined);
         const built = buildBatch(batchRows, { layout: { kind: "right-padded" }, padId });
-        const counts = new Array<number>(built.batch).fill(0);
-        for (const at of causalLm.labelled(built).rows) {
-          const row = Math.floor(Number(at) / built.seq);
-          counts[row] = (counts[row] ?? 0) + 1;
-        }
         const { labelLosses = new Float32Array() } = await session.run(built, 1, { signal });
         let from = 0;
-        for (const [i, index] of members.entries()) {
-          const count = counts[i] ?? 0;
-          found[index] = labelLosses.subarray(from, from + count);
-          from += count;
+        for (const i of members) {
+          const to = from + (counts[i] ?? 0);
+          found[i]?.set(labelLosses.subarray(from, to));
+          from = to;
         }
         done += members.length;
-        onProgress?.(done);
+        onProgress?.(doneByAll(done, asked.length, group));
       }
+      // What the others have computed is 0 here, so a sum is what stands in one of them, to the bit.
+      await waitUnlessStopped(group.sum(flat), signal);
       return found;
     },
     dispose: () => {

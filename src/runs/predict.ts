@@ -240,8 +240,10 @@ export const answerSet = async (
   const batch = Math.max(1, Math.floor(settings.batch / member.evaluationBatchDivisor));
   const isFollower = group !== undefined && group.rank > 0;
   if (answersByLetters(dataset, settings)) {
+    const found = await answerByLetters(questions, predictor, {
+      ...{ path, batch, ui, interrupt, group },
+    });
     if (isFollower) return [];
-    const found = await answerByLetters(questions, predictor, { path, batch, ui, interrupt });
     await write(found.rows, found.accuracyPercent);
     await found.done();
     return found.rows;

@@ -4,12 +4,14 @@ import { requireWritablePath } from "../core/atomic-file.js";
 import { UserError } from "../core/errors.js";
 import { ownDatasetOf, type AnsweredSet } from "../datasets/own-answers.js";
 import { findDataset, findSingleDataset } from "../datasets/registry.js";
+import { soloGroup, type ProcessGroup } from "../distributed/process-group.js";
+import { decidedByFirst } from "../distributed/shared-work.js";
+import { threadsEach } from "../distributed/threads-each.js";
 import { findOnHub } from "../models/hub/find-on-hub.js";
 import { commonsenseNames, isCommonsenseName } from "../score/commonsense.js";
 import { compareScorings, type ScoringComparison } from "../score/likelihood.js";
-import { writeOutputJsonl, type OutputFile } from "../report/output-jsonl.js";
+import type { OutputFile } from "../report/output-jsonl.js";
 import type { ProgressUi } from "../report/progress.js";
-import { currentMemoryBytes } from "../runtime/memory.js";
 import type { InterruptSignal } from "../train/interrupt.js";
 import { requireKnownTokensOf } from "../train/known-tokens.js";
 import type { BaseStorage } from "../train/load-base.js";
@@ -27,9 +29,10 @@ import { openTrained, type TrainedModel } from "./open-trained.js";
 import type { GivenFlags } from "./recorded-flags.js";
 import { announceDecoding, answerSet, openPredictor } from "./predict.js";
 import type { PredictionSettings } from "./prediction-settings.js";
-import { loadQuestions } from "./questions.js";
+import { loadQuestions, type Questions } from "./questions.js";
+import { requireSameAnswering } from "./same-everywhere.js";
+import { evaluationFileName, likelihoodFileName, writeAnswers } from "./evaluation-files.js";
 import type { Scoring } from "./scorings.js";
-import { countParameters, outputConfigOf, type HiraFlags } from "./output-header.js";
 
 /** What an evaluation is asked for: a model, its adapter, the rows, and how they are answered. */
 export interface EvaluationRunOptions
@@ -57,47 +60,6 @@ export interface EvaluationRunOptions
 }
 
 /**
- * The name of an evaluation file: output_<order>_<dataset>[_prob][_maxT=n][_beam=n][_input]_eval.jsonl, with the last parts only where
- * --max_new_tokens, --beam_size and --use_input were given.
- * Source: the --ckpt branch of train_hira.py, which has no --use_input.
- */
-export const evaluationFileName = (
-  {
-    loadOrder,
-    maxNewTokens,
-    beamSize,
-    useInput,
-  }: Pick<EvaluationRunOptions, "loadOrder" | "maxNewTokens" | "beamSize"> &
-    Partial<Pick<EvaluationRunOptions, "useInput">>,
-  dataset: string,
-): string =>
-  [
-    `output_${String(loadOrder)}_${dataset}`,
-    // The original's name for MMLU, however it is answered.
-    ...(dataset === "mmlu" ? ["prob"] : []),
-    ...(maxNewTokens === undefined ? [] : [`maxT=${String(maxNewTokens)}`]),
-    ...(beamSize === undefined ? [] : [`beam=${String(beamSize)}`]),
-    ...(useInput === true ? ["input"] : []),
-    "eval.jsonl",
-  ].join("_");
-
-/** The name of a file of answers by likelihood; how answers are written does not matter to it. */
-export const likelihoodFileName = (
-  {
-    loadOrder,
-    useInput,
-    choices = "words",
-  }: Pick<EvaluationRunOptions, "loadOrder" | "choices"> & { readonly useInput?: boolean },
-  dataset: string,
-): string =>
-  [
-    `output_${String(loadOrder)}_${dataset}`,
-    ...(useInput === true ? ["input"] : []),
-    `loglik${choices === "words" ? "" : `-${choices.replace("words-", "")}`}`,
-    "eval.jsonl",
-  ].join("_");
-
-/**
  * --ckpt: answers the test split of a set (common_all: of eight) with what was trained, into files beside it, or where
  * placeOfAnswers says.
  *
@@ -105,22 +67,29 @@ export const likelihoodFileName = (
  * "exit": a folder that is not there is a warning, as in the original.
  *
  * Resolves to what was found by likelihood, compared with what was written where that is there too.
+ * @param group the processes that share the rows; process 0 alone looks at files of answers, and writes them
  * @param originalFlags line 1 of the files, for the flags that the trained model brings with it
  * @throws {UserError} if there is nothing complete to load, or the data are missing
  */
-export const runEvaluation = (
+export const runEvaluation = async (
   options: EvaluationRunOptions,
   originalFlags: (replaced: Readonly<Record<string, unknown>>) => OutputFile["flags"],
   ui: ProgressUi,
   interrupt: InterruptSignal,
-): Promise<readonly ScoringComparison[]> =>
-  planned(options, (known) => evaluate(known, originalFlags, ui, interrupt));
+  group: ProcessGroup = soloGroup,
+): Promise<readonly ScoringComparison[]> => {
+  const threads = options.threads ?? (await threadsEach(group));
+  return planned({ ...options, threads }, (known) =>
+    evaluate(known, originalFlags, ui, interrupt, group),
+  );
+};
 
 const evaluate = async (
   options: EvaluationRunOptions & Planned,
   originalFlags: (replaced: Readonly<Record<string, unknown>>) => OutputFile["flags"],
   ui: ProgressUi,
   interrupt: InterruptSignal,
+  group: ProcessGroup,
 ): Promise<readonly ScoringComparison[]> => {
   const { ckpt: named, scoring = "generate" } = options;
   if (named === undefined) throw new RangeError("Cannot evaluate without a checkpoint");
@@ -130,6 +99,7 @@ const evaluate = async (
       (path, model, rows) => writeAnswers(path, model, originalFlags, rows),
       ui,
       interrupt,
+      group,
     );
     return [];
   }
@@ -139,47 +109,56 @@ const evaluate = async (
   const ckpt = options.compat.has("exit")
     ? named
     : await findOnHub(named, { purpose: "trained", ui });
-  if (!existsSync(ckpt)) {
-    const missing = `Cannot evaluate --ckpt=${ckpt}: found no such folder, expected a run's folder, one of its checkpoints, or a peft adapter`;
-    if (!options.compat.has("exit")) throw new UserError(missing);
-    ui.warn(missing);
-    return [];
-  }
   const place = await placeOfAnswers({ ...options, ckpt });
   const pathOf = (name: string): string => place.fileOf(evaluationFileName(options, name));
   const judgedOf = (name: string): string => place.fileOf(likelihoodFileName(options, name));
-  if (scoring !== "generate") requireChoices(sets);
-  const missing = async (path: (name: string) => string): Promise<readonly AnsweredSet[]> => {
-    const found: AnsweredSet[] = [];
-    for (const dataset of sets) {
-      const file = path(dataset.name);
-      if (dataset.kind === "file") await requireAnswersTo(dataset, file);
-      if (place.isElsewhere) await requireAnswersOf(ckpt, file);
-      if (analyses || !(await isAnswered(file, dataset, options, ui))) found.push(dataset);
+  const todo = await decidedByFirst(group, async () => {
+    if (!existsSync(ckpt)) {
+      const missing = `Cannot evaluate --ckpt=${ckpt}: found no such folder, expected a run's folder, one of its checkpoints, or a peft adapter`;
+      if (!options.compat.has("exit")) throw new UserError(missing);
+      ui.warn(missing);
+      return undefined;
     }
-    return found;
-  };
-  const todo = {
-    generate: scoring === "loglik" ? [] : await missing(pathOf),
-    loglik: scoring === "generate" ? [] : await missing(judgedOf),
-  };
+    if (scoring !== "generate") requireChoices(sets);
+    const missing = async (path: (name: string) => string): Promise<readonly string[]> => {
+      const found: string[] = [];
+      for (const dataset of sets) {
+        const file = path(dataset.name);
+        if (dataset.kind === "file") await requireAnswersTo(dataset, file);
+        if (place.isElsewhere) await requireAnswersOf(ckpt, file);
+        if (analyses || !(await isAnswered(file, dataset, options, ui))) found.push(dataset.name);
+      }
+      return found;
+    };
+    const names = {
+      generate: scoring === "loglik" ? [] : await missing(pathOf),
+      loglik: scoring === "generate" ? [] : await missing(judgedOf),
+    };
+    // Before hours of decoding.
+    if (names.generate.length + names.loglik.length > 0)
+      await requireWritablePath(
+        pathOf(answersNameOf(sets, options)),
+        "Put the answers elsewhere: --output_folder=DIR, or for one set --output_file=FILE",
+      );
+    return names;
+  });
+  if (!todo) return [];
+  const isFirst = group.rank === 0;
   const compare = (): Promise<readonly ScoringComparison[]> =>
-    scoring === "generate" ? Promise.resolve([]) : compareAll(sets, judgedOf, pathOf);
+    scoring === "generate" || !isFirst ? Promise.resolve([]) : compareAll(sets, judgedOf, pathOf);
   if (todo.generate.length + todo.loglik.length === 0) return compare();
-  // Before hours of decoding.
-  await requireWritablePath(
-    pathOf(answersNameOf(sets, options)),
-    "Put the answers elsewhere: --output_folder=DIR, or for one set --output_file=FILE",
-  );
   const model = await openTrained({ ...options, ckpt, tokenizer: "required" }, ui);
-  if (analyses) await writeAnalysis(model, pathOf(answersNameOf(sets, options)), options, ui);
+  if (analyses && isFirst)
+    await writeAnalysis(model, pathOf(answersNameOf(sets, options)), options, ui);
   const { tokenizer } = model.base;
   if (!tokenizer) throw new RangeError("Cannot answer rows without a tokenizer");
   const { folder } = model.base;
   const kind = model.adapted?.adapter.method.kind;
   const settings = { ...options, useInput: usesInput(model, options.useInput) };
   const advice = model.runFlags && "as where this run was trained";
-  const all = sets.filter((set) => todo.generate.includes(set) || todo.loglik.includes(set));
+  const amongGenerated = ({ name }: AnsweredSet): boolean => todo.generate.includes(name);
+  const amongJudged = ({ name }: AnsweredSet): boolean => todo.loglik.includes(name);
+  const all = sets.filter((set) => amongGenerated(set) || amongJudged(set));
   const asked = await loadAllSets(all, (dataset) =>
     dataset.kind === "file"
       ? loadOwnQuestions(dataset, model.base, tokenizer, asTrained(options, model.runFlags))
@@ -189,12 +168,13 @@ const evaluate = async (
   const unknown = asked.flatMap((questions) => questions.unknown);
   requireKnownTokensOf(model.base, unknown, { usesTokenizer: true });
   if (todo.generate.length > 0)
-    announceDecoding(todo.generate, { folder, tokenizer, kind }, options, ui);
+    announceDecoding(all.filter(amongGenerated), { folder, tokenizer, kind }, options, ui);
   for (const { warnings } of asked) for (const warning of warnings) ui.warn(warning);
   const write = (path: string, rows: OutputFile["rows"], accuracyPercent?: number) =>
     writeAnswers(path, model, originalFlags, rows, accuracyPercent);
+  await requireSameAnswering(group, model, asked.map(rowsAsked), settingsAsked(options));
   const tellCheck = deviceChecks(options, ui);
-  const generated = asked.filter(({ dataset }) => isAmong(todo.generate, dataset));
+  const generated = asked.filter(({ dataset }) => amongGenerated(dataset));
   if (generated.length > 0) {
     const predictor = await openPredictor(
       model.base,
@@ -205,21 +185,23 @@ const evaluate = async (
     );
     try {
       for (const questions of generated) {
-        interrupt.throwIfRequested();
+        if (isFirst) interrupt.throwIfRequested();
         const path = pathOf(questions.dataset.name);
         const writeRows = (rows: OutputFile["rows"], accuracyPercent?: number): Promise<void> =>
           write(path, rows, accuracyPercent);
-        await answerSet(questions, predictor, options, { path, write: writeRows, ui, interrupt });
+        await answerSet(questions, predictor, options, {
+          ...{ path, write: writeRows, ui, interrupt, group },
+        });
         ui.line(`Wrote ${path}`);
       }
     } finally {
       predictor.dispose();
     }
   }
-  const judged = asked.filter(({ dataset }) => isAmong(todo.loglik, dataset));
+  const judged = asked.filter(({ dataset }) => amongJudged(dataset));
   await answerByLikelihood(judged, model, {
     form: options.choices ?? "words",
-    ...{ batch: options.batch, plan: options.plan, tellCheck, tokenizer, ui, interrupt },
+    ...{ batch: options.batch, plan: options.plan, tellCheck, tokenizer, ui, interrupt, group },
     write: async ({ dataset: { name } }, rows) => {
       await write(judgedOf(name), rows);
       ui.line(`Wrote ${judgedOf(name)}`);
@@ -227,6 +209,24 @@ const evaluate = async (
   });
   return compare();
 };
+
+const rowsAsked = ({ dataset: { name }, rows, prompts }: Questions) => ({
+  ...{ name, rows },
+  encoded: prompts,
+});
+
+/** What of the settings decides what is answered. */
+const settingsAsked = (options: EvaluationRunOptions): Readonly<Record<string, unknown>> => ({
+  "--batch": options.batch,
+  "--seed": options.seed ?? null,
+  "--scoring": options.scoring ?? "generate",
+  "--choices": options.choices ?? "words",
+  "how answers are decoded": [
+    ...[options.decoding, options.beamSize ?? null, options.maxNewTokens ?? null],
+    ...[options.doSample, options.temperature, options.topK, options.topP],
+    [...options.compat].sort(),
+  ],
+});
 
 /** The sets that a --dataset stands for, or the file. @throws {UserError} if it is neither */
 const answeredSetsOf = (name: string): readonly AnsweredSet[] => {
@@ -236,10 +236,6 @@ const answeredSetsOf = (name: string): readonly AnsweredSet[] => {
   return found.kind === "group" ? found.members.map(findSingleDataset) : [found];
 };
 
-/** By its name: a file's prompts, once they are loaded, have their lengths with them. */
-const isAmong = (sets: readonly AnsweredSet[], { name }: AnsweredSet): boolean =>
-  sets.some((set) => set.name === name);
-
 /** What the files of answers are named after: a group by itself, a file without its folder and ending. */
 const answersNameOf = (
   sets: readonly AnsweredSet[],
@@ -248,29 +244,6 @@ const answersNameOf = (
   const [first] = sets;
   return first?.kind === "file" ? first.name : dataset;
 };
-/** Writes a file of answers with its header. */
-const writeAnswers = (
-  path: string,
-  model: TrainedModel,
-  originalFlags: (replaced: Readonly<Record<string, unknown>>) => OutputFile["flags"],
-  rows: OutputFile["rows"],
-  accuracyPercent?: number,
-): Promise<void> =>
-  writeOutputJsonl(path, {
-    flags: originalFlags(replacedFlags(model)),
-    adapterConfig: outputConfigOf(
-      model.base,
-      model.adapted?.adapter,
-      model.modelName,
-      hiraFlagsOf(model),
-    ),
-    summary:
-      accuracyPercent === undefined
-        ? { memUsedMiB: Math.round(currentMemoryBytes() / 2 ** 20), trainSeconds: -1 }
-        : { accuracyPercent },
-    parameters: countParameters(model.base, model.adapted?.adapter),
-    rows,
-  });
 
 /** @throws {UserError} on sets that have no answers to choose from */
 const requireChoices = (sets: readonly AnsweredSet[]): void => {
@@ -303,35 +276,6 @@ const compareAll = async (
 /** Whether inputs stand in the prompts: as in the run that trained the model, else as the command line says. */
 const usesInput = ({ runFlags }: TrainedModel, asked: boolean): boolean =>
   runFlags ? runFlags.use_input === true : asked;
-
-/** The flags that a trained model brings with it, over the command line's. */
-const replacedFlags = ({
-  runFlags,
-  adapted,
-  modelName,
-}: TrainedModel): Readonly<Record<string, unknown>> => {
-  if (!runFlags) return { peft_type: adapted?.adapter.method.name ?? null, model_name: modelName };
-  const names = ["peft_type", "model_name", "r_ab", "rand_R", "target_modules"];
-  return Object.fromEntries(
-    names.filter((name) => runFlags[name] !== undefined).map((name) => [name, runFlags[name]]),
-  );
-};
-
-/** What the training run said of A and B; an adapter without a run has the usual start values. */
-const hiraFlagsOf = ({ adapted, runFlags }: TrainedModel): HiraFlags => {
-  const text = (name: string, fallback: string) => {
-    const value = runFlags?.[name];
-    return typeof value === "string" ? value : fallback;
-  };
-  const names = (list: string) => list.split(",").map((name) => name.trim());
-  const targets = adapted?.adapter.targets ?? [];
-  const adaptedNames = new Set(targets.map(({ path }) => path.split(".").at(-1) ?? path));
-  return {
-    init: text("init_ab", "kaiming,zero"),
-    train: text("train_ab", "yy"),
-    targetModules: names(text("target_modules", [...adaptedNames].join(","))),
-  };
-};
 
 const writeAnalysis = async (
   { base, adapted, folder }: TrainedModel,

@@ -250,6 +250,7 @@ const classify = async ({
   runFolder,
   ui,
   interrupt,
+  group,
 }: Parameters<typeof finishRun>[0]): Promise<readonly PredictionRow[]> => {
   const { model } = base.folder;
   if (!classQuestions || !isClassifier(model)) return [];
@@ -259,7 +260,7 @@ const classify = async ({
       { model, weights, adapter, store, padId: data.padId },
       classQuestions,
       {
-        ...{ batch: options.batch, plan: options.plan, ui, interrupt },
+        ...{ batch: options.batch, plan: options.plan, ui, interrupt, group },
       },
     );
   } catch (error) {

@@ -3,6 +3,7 @@ import type { EncodedRow } from "../datasets/encoded-rows.js";
 import { planBatches } from "../datasets/plan-batches.js";
 import { likeliestClass, type Classified } from "./class-figures.js";
 import { soloGroup, type ProcessGroup } from "../distributed/process-group.js";
+import { doneByAll, ownShare } from "../distributed/shared-work.js";
 import type { LossSession } from "./loss-session.js";
 
 /** The rows that a loss is computed of, how they are batched, and what is averaged. */
@@ -71,11 +72,9 @@ export const evaluateLoss = async (
   } = {},
 ): Promise<LossEvaluation> => {
   const said: BatchAnswers[] = [];
-  let [total, weight, rows, index] = [0, 0, 0, 0];
+  let [total, weight, rows] = [0, 0, 0];
   onProgress?.(rows);
-  for (const batch of evaluationBatches(options)) {
-    const place = index++;
-    if (place % group.size !== group.rank) continue;
+  for (const [place, batch] of ownShare(evaluationBatches(options), group)) {
     const { loss, labelLogits } = await session.run(batch, 1 / Math.max(1, batch.labelledTokens), {
       signal,
     });
@@ -91,7 +90,7 @@ export const evaluateLoss = async (
       );
       said.push({ place, predicted, truth: [...classes] });
     }
-    onProgress?.(Math.min(rows * group.size, options.rows.length));
+    onProgress?.(doneByAll(rows, options.rows.length, group));
   }
   const sums = Float64Array.of(total, weight);
   await group.sum(sums);

@@ -1,39 +1,17 @@
-import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
+import { eachLaunched, isOpenMpi, launch, trainIn, withMpi } from "../support/launch.js";
 import { copyAsKilled, prepareRuns, resultsOf, runFolderIn } from "../support/resumed-runs.js";
 import { runHira } from "../support/run-hira.js";
-import { hiraProgram, startHira, type HiraProcess } from "../support/start-hira.js";
+import { startHira, type HiraProcess } from "../support/start-hira.js";
 import { makeTwoHosts, type TwoHosts } from "../support/two-hosts.js";
-
-const version = spawnSync("mpirun", ["--version"], { encoding: "utf8" });
-const hasMpi = !version.error;
-const isOpenMpi = hasMpi && /Open MPI/.test(version.stdout);
-/** A test that needs an MPI launcher; where there is none it is skipped, and says so. */
-const withMpi = hasMpi ? test.serial : test.serial.skip;
-if (!hasMpi)
-  process.stderr.write("Skipped: tests of several processes need mpirun (openmpi-bin or mpich)\n");
 
 const steps = (count: number): readonly string[] => [
   ...["--lr=1e-3", "--r_ab=2", "--eval_strategy=steps", "--eval_steps=20", "--log_steps=1000"],
   `--max_steps=${String(count)}`,
 ];
-
-const launch = (t: ExecutionContext, processes: number, argv: readonly string[]) =>
-  startHira(t, ["launch", `--num_gpus=${String(processes)}`, "train_hira.py", ...argv]);
-
-const succeed = async (
-  t: ExecutionContext,
-  processes: number,
-  argv: readonly string[],
-): Promise<string> => {
-  const { code, out, err } =
-    processes === 1 ? await runHira(...argv) : await launch(t, processes, argv).ended;
-  t.is(code, 0, err);
-  return runFolderIn(out);
-};
 
 interface Figures {
   readonly loss: number;
@@ -56,8 +34,8 @@ for (const method of ["hira", "lora", "fft"])
   withMpi(`two processes train ${method} on the micro-batches of one, to its losses`, async (t) => {
     const { flags } = await prepareRuns(t);
     const argv = [`--peft_type=${method}`, ...flags, ...steps(50)];
-    const one = await figuresOf(await succeed(t, 1, [...argv, "--grad_acc=4"]));
-    const two = await figuresOf(await succeed(t, 2, [...argv, "--grad_acc=2"]));
+    const one = await figuresOf(await trainIn(t, 1, [...argv, "--grad_acc=4"]));
+    const two = await figuresOf(await trainIn(t, 2, [...argv, "--grad_acc=2"]));
     t.is(two.length, one.length);
     const [first, expected] = [two[0], one[0]];
     t.true(Math.abs((first?.loss ?? NaN) / (expected?.loss ?? NaN) - 1) < 1e-6);
@@ -72,7 +50,7 @@ withMpi("two processes skip the same updates in fp16 that one does", async (t) =
   await writeFile(config, JSON.stringify({ fp16 }));
   const argv = ["--peft_type=hira", ...flags, ...steps(20), `--ds_config=${config}`];
   const skippedIn = async (processes: number): Promise<readonly unknown[]> => {
-    const folder = await succeed(t, processes, [...argv, `--grad_acc=${String(4 / processes)}`]);
+    const folder = await trainIn(t, processes, [...argv, `--grad_acc=${String(4 / processes)}`]);
     const text = await readFile(join(folder, "metrics.jsonl"), "utf8");
     return text
       .trimEnd()
@@ -90,8 +68,8 @@ withMpi(
   async (t) => {
     const { flags } = await prepareRuns(t);
     const argv = ["--peft_type=hira", ...flags, ...steps(60), "--grad_acc=2"];
-    const first = await succeed(t, 2, argv);
-    const second = await succeed(t, 2, argv);
+    const first = await trainIn(t, 2, argv);
+    const second = await trainIn(t, 2, argv);
     t.deepEqual(await resultsOf(second), await resultsOf(first));
     const stopped = launch(t, 2, [...argv, "--max_steps=4000"]);
     const timer = setInterval(() => {
@@ -109,15 +87,15 @@ withMpi(
 withMpi("a run of two processes goes on in one, and one of one in two", async (t) => {
   const { flags, folder } = await prepareRuns(t);
   const argv = ["--peft_type=hira", ...flags, ...steps(40)];
-  const whole = await succeed(t, 1, [...argv, "--grad_acc=2"]);
+  const whole = await trainIn(t, 1, [...argv, "--grad_acc=2"]);
   for (const [before, after] of [
     [2, 1],
     [1, 2],
   ] as const) {
-    const run = before === 1 ? whole : await succeed(t, before, [...argv, "--grad_acc=1"]);
+    const run = before === 1 ? whole : await trainIn(t, before, [...argv, "--grad_acc=1"]);
     const copy = await copyAsKilled(run, join(folder, `${String(before)}-to-${String(after)}`), 20);
     const goesOn = [`--grad_acc=${String(2 / after)}`, `--resume_from_checkpoint=${copy}`];
-    await succeed(t, after, [...argv, ...goesOn]);
+    await trainIn(t, after, [...argv, ...goesOn]);
     const difference = largestDifference(await figuresOf(copy), await figuresOf(whole));
     t.true(difference < 2e-5, String(difference));
   }
@@ -133,15 +111,10 @@ withMpi("a process that finds other data ends all, and says which differs in wha
   await cp(join(folder, "validation.jsonl"), other);
   // Each process is started with a line of its own: process 1 reads other rows from the same place on its host.
   const rank = ["--peft_type=hira", ...flags, ...steps(5), "--output_folder=unused"];
-  const lines = [rank, [...rank, `--dataset=${other}`]].flatMap((argv, i) => [
-    ...(i > 0 ? [":"] : []),
-    ...["-n", "1", process.execPath, "--import=tsx", hiraProgram, "train", ...argv],
-  ]);
-  const root = process.getuid?.() === 0 && isOpenMpi ? ["--allow-run-as-root"] : [];
-  const { status, stderr } = spawnSync("mpirun", [...root, ...lines], { encoding: "utf8" });
-  t.is(status, 2);
-  t.regex(stderr, /process 0 of 2.*Cannot train in several processes/);
-  t.regex(stderr, /the data: found .* in process 1, expected process 0's/);
+  const { code, err } = await eachLaunched(t, [rank, [...rank, `--dataset=${other}`]]).ended;
+  t.is(code, 2);
+  t.regex(err, /process 0 of 2.*Cannot train in several processes/);
+  t.regex(err, /the data: found .* in process 1, expected process 0's/);
 });
 
 withMpi("what all processes find wrong is said once, with the exit code of one", async (t) => {
@@ -186,7 +159,7 @@ onTwoHosts("two hosts without ssh train as one process, and end when one is cut 
   const lines = hosts.addresses.map((address) => `${address} slots=1\n`);
   await writeFile(join(folder, "hostfile"), lines.join(""));
   const argv = ["--peft_type=hira", ...flags, ...steps(20)];
-  const one = await figuresOf(await succeed(t, 1, [...argv, "--grad_acc=2"]));
+  const one = await figuresOf(await trainIn(t, 1, [...argv, "--grad_acc=2"]));
   const [lead, other] = launchOnBoth(t, hosts, { folder, argv });
   const [{ code, out, err }, ended] = await Promise.all([lead.ended, other.ended]);
   t.is(code, 0, err);

@@ -3,11 +3,8 @@ import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import test from "ava";
 import { UserError } from "../../src/core/errors.js";
-import {
-  evaluationFileName,
-  runEvaluation,
-  type EvaluationRunOptions,
-} from "../../src/runs/run-evaluation.js";
+import { evaluationFileName } from "../../src/runs/evaluation-files.js";
+import { runEvaluation, type EvaluationRunOptions } from "../../src/runs/run-evaluation.js";
 import type { OutputFile } from "../../src/report/output-jsonl.js";
 import type { ProgressUi } from "../../src/report/progress.js";
 import { InterruptedError, InterruptSignal } from "../../src/train/interrupt.js";

@@ -25,6 +25,7 @@ export interface HiraProcess {
  * @param onOutput is called after each piece of standard output
  * @param options.uid whom it runs as
  * @param options.within words before the command line, such as `ip netns exec NAME`
+ * @param options.behind words behind it
  * @param options.environment variables beside those of the tests
  */
 export const startHira = (
@@ -34,15 +35,17 @@ export const startHira = (
   {
     environment = {},
     within = [],
+    behind = [],
     ...options
   }: {
     readonly uid?: number;
     readonly within?: readonly string[];
+    readonly behind?: readonly string[];
     readonly environment?: Readonly<Record<string, string>>;
   } = {},
 ): HiraProcess => {
   const [program = "", ...words] = [...within, process.execPath, "--import=tsx", hiraProgram];
-  const child = spawn(program, [...words, ...argv], {
+  const child = spawn(program, [...words, ...argv, ...behind], {
     ...options,
     env: { ...process.env, ...environment },
     stdio: ["ignore", "pipe", "pipe"],

@@ -1,5 +1,5 @@
 import type { ProgressUi } from "../../report/progress.js";
-import { soloGroup, type ProcessGroup } from "../../distributed/process-group.js";
+import type { ProcessGroup } from "../../distributed/process-group.js";
 import { readDeepSpeedConfig, type DeepSpeedConfig } from "../../distributed/ds-config.js";
 import type { InterruptSignal } from "../../train/interrupt.js";
 import { defineCommand, type Command } from "../command.js";
@@ -17,12 +17,12 @@ export interface TrainWork {
     interrupt: InterruptSignal,
     group: ProcessGroup,
   ): Promise<void>;
-  /** --ckpt: answers a test split with what a run has trained. @param columns that a table may take */
+  /** --ckpt: answers a test split with what a run has trained. `columns` are those that a table may take. */
   evaluate(
     options: TrainOptions,
     ui: ProgressUi,
     interrupt: InterruptSignal,
-    columns: number,
+    among: { readonly columns: number; readonly group: ProcessGroup },
   ): Promise<void>;
   /** --dataset_analysis: prints the token lengths of the splits. */
   analyseDataset(options: TrainOptions, ui: ProgressUi, columns: number): Promise<void>;
@@ -59,6 +59,7 @@ export const trainCommand = (work: TrainWork): Command =>
     flags: trainFlags,
     reads: trainReads,
     finishOnSignal: true,
+    runsInProcesses: true,
     examples: [
       [
         "hira --peft_type=hira --model=DIR --dataset=common_170k --r_ab=32 --lr=1e-3 --batch=16 --seed=36",
@@ -80,9 +81,7 @@ export const trainCommand = (work: TrainWork): Command =>
     }) {
       const options = { ...readTrainOptions(values, { given, typed }, faults), modelFolder };
       throwFaults();
-      // The length of rows and the like are looked at by one process.
-      const trains = options.ckpt === undefined && !options.datasetAnalysis;
-      const group = trains ? await joinProcesses() : soloGroup;
+      const group = await joinProcesses();
       const deepSpeed = await readDsConfig(options, group.size);
       for (const warning of deepSpeed?.warnings ?? []) ui.warn(warning);
       const run: TrainOptions =
@@ -98,8 +97,10 @@ export const trainCommand = (work: TrainWork): Command =>
               deepSpeed,
             };
       if (!run.datasetAnalysis) outputIsLog();
-      if (run.datasetAnalysis) await work.analyseDataset(run, ui, terminal.columns);
-      else if (run.ckpt === undefined) await work.train(run, ui, interrupt, group);
-      else await work.evaluate(run, ui, interrupt, terminal.columns);
+      if (run.datasetAnalysis) {
+        // The length of rows and the like are looked at by one process.
+        if (group.rank === 0) await work.analyseDataset(run, ui, terminal.columns);
+      } else if (run.ckpt === undefined) await work.train(run, ui, interrupt, group);
+      else await work.evaluate(run, ui, interrupt, { columns: terminal.columns, group });
     },
   });
