@@ -257,6 +257,18 @@ const withFoundPaths = (
   };
 };
 
+/** The flag that every command has beside its own. */
+export const configFlag = {
+  config: {
+    ours: true,
+    kind: "text",
+    group: "Files and output",
+    placeholder: "file",
+    default: null,
+    help: "YAML file of this command's flags by their names; what stands on the command line counts before it, --no_<flag> against a switch that is true there",
+  },
+} as const satisfies Flags;
+
 /**
  * Reads a --config file: a flag's name a key, without its dashes; numbers and true or false for what they are, lists where the
  * flag takes names with commas between them, null for a flag that is not given.

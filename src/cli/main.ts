@@ -5,8 +5,7 @@ import { config as loadDotenv } from "dotenv";
 import { didYouMean, UserError } from "../core/errors.js";
 import { readArguments } from "./arguments.js";
 import { readCommandInput, type Command } from "./command.js";
-import { readConfigFile } from "./config-file.js";
-import type { Flags } from "../core/flag.js";
+import { configFlag, readConfigFile } from "./config-file.js";
 import { buildProgram } from "./help.js";
 import { exitCodeOf, installDebuggerGuard, installInterruptHandlers } from "./interrupt.js";
 import { printError } from "./print-error.js";
@@ -25,18 +24,6 @@ export interface MainSurroundings {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly commands: readonly Command[];
 }
-
-/** The flag that every command has beside its own. */
-const configFlag = {
-  config: {
-    ours: true,
-    kind: "text",
-    group: "Files and output",
-    placeholder: "file",
-    default: null,
-    help: "YAML file of this command's flags by their names; what stands on the command line counts before it, --no_<flag> against a switch that is true there",
-  },
-} as const satisfies Flags;
 
 /** The command that the first words name, and the words after it. */
 const findCommand = (

@@ -58,6 +58,8 @@ export interface TrainOptions extends ModelOptions, DataOptions, DeviceOptions, 
   readonly dsConfig: string | undefined;
   /** What `dsConfig` says, read and checked by the command. */
   readonly deepSpeed?: DeepSpeedConfig;
+  /** A trial of hira launch --autotuning: nothing is saved or answered. */
+  readonly measuresOnly?: boolean;
   readonly localRank: number;
   readonly logSteps: number;
   readonly logFormat: "plain" | "hf";

@@ -97,7 +97,7 @@ const loadTestQuestions = async (
   base: BaseModel,
   options: TrainingRunOptions,
 ): Promise<Questions | undefined> =>
-  hasAnswers(options.dataset) && base.tokenizer
+  hasAnswers(options.dataset) && base.tokenizer && !options.measuresOnly
     ? loadQuestions(findSingleDataset(options.dataset), base, base.tokenizer, options)
     : undefined;
 
@@ -150,7 +150,7 @@ export const prepareRun = async (
   // The test rows too: a run of hours must not end at what could have been told before it.
   const questions = await loadTestQuestions(base, options);
   const classQuestions =
-    isClassifier(model) && isClassSetName(options.dataset)
+    isClassifier(model) && isClassSetName(options.dataset) && !options.measuresOnly
       ? await loadClassQuestions(options, base, model.labels)
       : undefined;
   const asked = questions ?? classQuestions;
@@ -168,7 +168,7 @@ export const prepareRun = async (
     ui.warn(data.choiceWarning);
   const { tokenizer } = base;
   // Before training: what cannot be decoded afterwards is told now.
-  if (hasAnswers(options.dataset) && tokenizer)
+  if (questions && tokenizer)
     announceDecoding(
       [findSingleDataset(options.dataset)],
       { folder: base.folder, tokenizer, kind: adapter.method.kind },

@@ -38,6 +38,8 @@ export interface ReportedTraining {
       readonly logSteps: number;
       readonly logFormat: "plain" | "hf";
       readonly maxShardBytes: number;
+      /** Nothing is saved. */
+      readonly measuresOnly?: boolean;
     };
   readonly record: { readonly originalFlags: OutputFile["flags"] };
   readonly facts: Pick<RunFacts, "startedAt">;
@@ -182,7 +184,7 @@ export const trainWithReports = async (job: ReportedTraining): Promise<TrainingR
       settings: options,
       plan: options.plan,
       session: job.session,
-      runFolder,
+      runFolder: options.measuresOnly ? undefined : runFolder,
       resumeFrom,
       writeWeights: (folder) => writeTrainedWeights(folder, base, adapter, store, options),
       readWeights: (folder) => readTrainedWeights(folder, base, adapter, store),

@@ -31,6 +31,8 @@ export interface TrainingRunOptions
   /** Of the weight files of full fine-tuning, at most. */
   readonly maxShardBytes: number;
   readonly deepSpeed?: { readonly totalSteps?: number | undefined } | undefined;
+  /** A run whose updates are measured: nothing is saved or answered. */
+  readonly measuresOnly?: boolean;
   readonly seed: number | undefined;
   readonly maxNewTokens: number | undefined;
   readonly compat: TrainingSettings["compat"];

@@ -20,6 +20,7 @@ import {
 import { joinAsNode, runOnNode, serveNodes } from "../../distributed/ssh-less.js";
 import { defineCommand, type Command } from "../command.js";
 import type { Flag } from "../../core/flag.js";
+import { autotune } from "../autotune.js";
 import { always } from "../reads.js";
 
 const text = (placeholder: string, help: string, fallback: string | null = null) =>
@@ -55,6 +56,10 @@ const launchFlags = {
     "The host of --node_rank=0; if not given, the first of the hostfile",
   ),
   master_port: integer("Where it waits for the others, with --no_ssh", 1, 29500),
+  autotuning: {
+    ...text("mode", "Try batch sizes (and stages) first: tune shows the best, run goes on with it"),
+    choices: ["tune", "run"],
+  },
   dry_run: toggle("Print the command line that would start the processes, and stop"),
   as_agent: integer("Stands in for ssh, on behalf of the process that waits at this port", 1),
 } as const satisfies Readonly<Record<string, Flag>>;
@@ -68,6 +73,12 @@ const lineOf = ([first = "", ...rest]: readonly string[]): readonly string[] => 
     "For example: hira launch --num_gpus=2 train_hira.py --peft_type=hira --model=MODEL",
   );
 };
+
+const tuningWithoutSsh = (): UserError =>
+  new UserError(
+    "Cannot use --autotuning with --no_ssh: found trials that would be started by hand on every host, expected hosts that ssh reaches",
+    "Tune on one host: hira launch --autotuning=tune --num_gpus=N train_hira.py ...",
+  );
 
 /** Which launcher is installed: mpirun says whose it is. @throws {UserError} if there is none */
 const findLauncher = (): Launcher => {
@@ -135,15 +146,11 @@ export const launchCommandOf = (program: () => readonly string[]): Command =>
         const [host = "", ...command] = words;
         return await runOnNode(host, command.join(" "), values.as_agent);
       }
-      const line = lineOf(words);
+      let line = lineOf(words);
       const processes = values.num_gpus ?? values.num_accelerators ?? undefined;
       const slots = await slotsOf({ ...values, processes }, (text) => {
         ui.warn(text);
       });
-      const launcher =
-        values.launcher === null || values.launcher === "pdsh"
-          ? findLauncher()
-          : (values.launcher as Launcher);
       const hosts = [...slots.keys()];
       const rank = values.no_ssh ? (values.node_rank ?? 0) : 0;
       const address = values.master_addr ?? hosts[0] ?? "localhost";
@@ -154,19 +161,46 @@ export const launchCommandOf = (program: () => readonly string[]): Command =>
       const withoutSsh = values.no_ssh && hosts.length > 1;
       const rankLogs =
         values.enable_each_rank_log === null ? undefined : resolve(values.enable_each_rank_log);
-      const argv = launchCommand({
-        launcher,
-        slots,
-        program: [...program(), ...line],
-        launcherArgs: values.launcher_args.split(/\s+/).filter((word) => word !== ""),
-        bindCores: values.bind_cores_to_rank,
-        exported: exportedNames(process.env),
-        rankLogs,
-        isRoot: process.getuid?.() === 0,
-        agent: withoutSsh
-          ? [...program(), "launch", `--as_agent=${String(values.master_port)}`]
-          : undefined,
-      });
+      const startOf = (words: readonly string[], environment: NodeJS.ProcessEnv) =>
+        launchCommand({
+          launcher:
+            values.launcher === null || values.launcher === "pdsh"
+              ? findLauncher()
+              : (values.launcher as Launcher),
+          slots,
+          program: [...program(), ...words],
+          launcherArgs: values.launcher_args.split(/\s+/).filter((word) => word !== ""),
+          bindCores: values.bind_cores_to_rank,
+          exported: exportedNames(environment),
+          rankLogs,
+          isRoot: process.getuid?.() === 0,
+          agent: withoutSsh
+            ? [...program(), "launch", `--as_agent=${String(values.master_port)}`]
+            : undefined,
+        });
+      if (values.autotuning !== null && !values.dry_run) {
+        if (withoutSsh) throw tuningWithoutSsh();
+        const counts = [...slots.values()].map(({ length }) => length);
+        const processes = counts.reduce((sum, count) => sum + count, 0);
+        const isAlone = processes === 1 && hosts[0] === "localhost";
+        ({ line } = await autotune({
+          line,
+          processes,
+          processesHere: Math.max(...counts),
+          // A process alone needs no launcher.
+          start: (words, environment) =>
+            isAlone ? [...program(), ...words] : startOf(words, environment),
+          show: (text) => {
+            ui.line(text);
+          },
+          warn: (text) => {
+            ui.warn(text);
+          },
+        }));
+        if (values.autotuning === "tune") return undefined;
+        if (isAlone) return await run([...program(), ...line], process.env);
+      }
+      const argv = startOf(line, process.env);
       if (values.dry_run) {
         ui.line(argv.map(quoted).join(" "));
         return undefined;

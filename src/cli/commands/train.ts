@@ -3,6 +3,7 @@ import type { ProcessGroup } from "../../distributed/process-group.js";
 import { readDeepSpeedConfig, type DeepSpeedConfig } from "../../distributed/ds-config.js";
 import type { InterruptSignal } from "../../train/interrupt.js";
 import { defineCommand, type Command } from "../command.js";
+import { autotuningTrial, recordTrialMemory, type AutotuningTrial } from "../autotuning-trial.js";
 import { trainReads } from "../train-reads.js";
 import { precisions } from "../../core/precision.js";
 import { trainFlags } from "../train-flags.js";
@@ -48,6 +49,14 @@ const readDsConfig = async (
         ...(options.maxSteps === undefined ? {} : { totalSteps: options.maxSteps }),
       });
 
+/** A few updates that are measured: nothing is evaluated, saved or answered. */
+const trialOptions = (options: TrainOptions, { steps }: AutotuningTrial): TrainOptions => ({
+  ...options,
+  maxSteps: steps,
+  evalStrategy: "no",
+  measuresOnly: true,
+});
+
 /** `hira train`, which is train_hira.py: trains, or with --ckpt evaluates. */
 export const trainCommand = (work: TrainWork): Command =>
   defineCommand({
@@ -84,23 +93,29 @@ export const trainCommand = (work: TrainWork): Command =>
       const group = await joinProcesses();
       const deepSpeed = await readDsConfig(options, group.size);
       for (const warning of deepSpeed?.warnings ?? []) ui.warn(warning);
+      const trial = autotuningTrial(process.env);
+      const trains = options.ckpt === undefined && !options.datasetAnalysis;
+      const asked = trial && trains ? trialOptions(options, trial) : options;
       const run: TrainOptions =
         deepSpeed === undefined
-          ? options
+          ? asked
           : {
-              ...options,
+              ...asked,
               precision: deepSpeed.precision,
               lossScaling: deepSpeed.lossScaling,
               adam: deepSpeed.adam,
               scheduler: deepSpeed.scheduler,
               zero: deepSpeed.zero,
-              deepSpeed,
+              // A trial is shorter than the schedule of its file.
+              ...(!asked.measuresOnly && { deepSpeed }),
             };
       if (!run.datasetAnalysis) outputIsLog();
       if (run.datasetAnalysis) {
         // The length of rows and the like are looked at by one process.
         if (group.rank === 0) await work.analyseDataset(run, ui, terminal.columns);
-      } else if (run.ckpt === undefined) await work.train(run, ui, interrupt, group);
-      else await work.evaluate(run, ui, interrupt, { columns: terminal.columns, group });
+      } else if (run.ckpt === undefined) {
+        await work.train(run, ui, interrupt, group);
+        if (trial) await recordTrialMemory(trial, group);
+      } else await work.evaluate(run, ui, interrupt, { columns: terminal.columns, group });
     },
   });
