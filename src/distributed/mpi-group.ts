@@ -1,9 +1,6 @@
 import type { MpiFamily } from "../runtime/mpi/library.js";
 import { Mpi } from "../runtime/mpi/mpi.js";
-import type { ProcessGroup } from "./process-group.js";
-
-const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
-  new Uint8Array(buffer, byteOffset, byteLength);
+import { bytesOf, type ProcessGroup, type Traffic } from "./process-group.js";
 
 /** Texts of different lengths are gathered as bytes of one length, behind their own. */
 const gatherTexts = async (mpi: Mpi, text: string): Promise<readonly string[]> => {
@@ -24,17 +21,37 @@ const gatherTexts = async (mpi: Mpi, text: string): Promise<readonly string[]> =
  */
 export const joinMpiGroup = (family: MpiFamily): ProcessGroup => {
   const mpi = Mpi.init(family);
+  const traffic: Traffic = { bytes: 0, milliseconds: 0 };
+  let last: Promise<unknown> = Promise.resolve();
+  /** Whole calls take turns: what two of them interleave would differ from process to process. */
+  const inTurn = <T>(bytes: number, call: () => Promise<T>): Promise<T> => {
+    const timed = async (): Promise<T> => {
+      const started = performance.now();
+      const result = await call();
+      traffic.bytes += bytes;
+      traffic.milliseconds += performance.now() - started;
+      return result;
+    };
+    const turn = last.then(timed, timed);
+    last = turn;
+    return turn;
+  };
   return {
     rank: mpi.rank,
     size: mpi.size,
     description: mpi.version,
-    sum: (array) => mpi.sum(array),
-    broadcast: (array, from) => mpi.broadcast(bytesOf(array), from),
-    async gather<T>(value: T) {
-      const texts = await gatherTexts(mpi, JSON.stringify(value));
-      return texts.map((text) => JSON.parse(text) as T);
-    },
-    barrier: () => mpi.barrier(),
+    traffic,
+    sum: (array) => inTurn(array.byteLength, () => mpi.sum(array)),
+    reduceScatter: (whole, own) => inTurn(whole.byteLength, () => mpi.reduceScatter(whole, own)),
+    allGather: (own, whole) =>
+      inTurn(whole.byteLength, () => mpi.allGather(bytesOf(own), bytesOf(whole))),
+    broadcast: (array, from) => inTurn(array.byteLength, () => mpi.broadcast(bytesOf(array), from)),
+    gather: <T>(value: T) =>
+      inTurn(0, async () => {
+        const texts = await gatherTexts(mpi, JSON.stringify(value));
+        return texts.map((text) => JSON.parse(text) as T);
+      }),
+    barrier: () => inTurn(0, () => mpi.barrier()),
     abort: (code) => {
       mpi.abort(code);
     },

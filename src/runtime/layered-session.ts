@@ -17,11 +17,16 @@ export interface StepPart {
 /** Tensors that are there only while a part runs. */
 export interface PartHooks {
   /**
+   * Whether `enter` is called while the part before runs, and the next part begins before `leave` has ended. Calls come in one order
+   * either way, and in the same one from `accompany`.
+   */
+  readonly overlaps: boolean;
+  /**
    * Tensors for a part by the whole graph's names of inputs, weights and outputs, beside those that the run was given, or in their
-   * place. It is called while the part before runs.
+   * place.
    */
   enter(part: StepPart): Promise<Readonly<Record<string, Tensor>>>;
-  /** Its outputs are there, and nothing reads its tensors any more. The next part does not wait for it; the run's end does. */
+  /** Its outputs are there, and nothing reads its tensors any more. The run's end waits for it. */
   leave(part: StepPart): Promise<void>;
 }
 
@@ -85,18 +90,10 @@ export class LayeredSession implements Session {
   ): Promise<Record<string, Tensor>> {
     const made = new Map<number, Tensor>();
     const result: Record<string, Tensor> = {};
-    const left: Promise<void>[] = [];
-    const enter = async (at: number): Promise<Readonly<Record<string, Tensor>>> => {
-      const step = this.#parts[at]?.step;
-      return (step && (await this.#hooks?.enter(step))) ?? noTensors;
-    };
-    let entering = enter(0);
+    const turns = new Turns(this.#parts, this.#hooks);
     try {
-      for (const [at, { part, session, step, dropped }] of this.#parts.entries()) {
-        const brought = await entering;
-        entering = enter(at + 1);
-        // It is waited for one part later, or never if this one fails.
-        entering.catch(() => undefined);
+      for (const { part, session, step, dropped } of this.#parts) {
+        const brought = await turns.enter(step);
         const find = (source: PartSource): Tensor | undefined => {
           switch (source.kind) {
             case "input":
@@ -126,17 +123,28 @@ export class LayeredSession implements Session {
           made.get(id)?.dispose();
           made.delete(id);
         }
-        if (this.#hooks) {
-          const leaving = this.#hooks.leave(step);
-          leaving.catch(() => undefined);
-          left.push(leaving);
-        }
+        await turns.leave(step);
       }
-      await Promise.all(left);
+      await turns.end();
       return result;
     } catch (error) {
-      await Promise.allSettled([...left, entering]);
+      await turns.settle();
       for (const [id, tensor] of made) if (!this.#outputs.has(id)) tensor.dispose();
+      throw error;
+    }
+  }
+
+  /** Calls the hooks as a run does, and computes nothing: for whoever has nothing to compute while others run. */
+  async accompany(): Promise<void> {
+    const turns = new Turns(this.#parts, this.#hooks);
+    try {
+      for (const { step } of this.#parts) {
+        await turns.enter(step);
+        await turns.leave(step);
+      }
+      await turns.end();
+    } catch (error) {
+      await turns.settle();
       throw error;
     }
   }
@@ -144,6 +152,47 @@ export class LayeredSession implements Session {
   dispose(): void {
     for (const session of this.#sessions) session.dispose();
     for (const tensor of this.#constants.values()) tensor.dispose();
+  }
+}
+
+/** The calls of the hooks of one run, in their order. */
+class Turns {
+  readonly #parts: readonly PlannedPart[];
+  readonly #hooks: PartHooks | undefined;
+  readonly #left: Promise<void>[] = [];
+  #next: Promise<Readonly<Record<string, Tensor>>> | undefined;
+
+  constructor(parts: readonly PlannedPart[], hooks: PartHooks | undefined) {
+    this.#parts = parts;
+    this.#hooks = hooks;
+  }
+
+  /** What is brought for a part, and, if the hooks overlap, the call for the one behind it. */
+  async enter(step: StepPart): Promise<Readonly<Record<string, Tensor>>> {
+    if (!this.#hooks) return noTensors;
+    const brought = await (this.#next ?? this.#hooks.enter(step));
+    const next = this.#parts[step.index + 1]?.step;
+    this.#next = next && this.#hooks.overlaps ? this.#hooks.enter(next) : undefined;
+    // It is waited for one part later, or never if this one fails.
+    this.#next?.catch(() => undefined);
+    return brought;
+  }
+
+  async leave(step: StepPart): Promise<void> {
+    if (!this.#hooks) return;
+    const leaving = this.#hooks.leave(step);
+    if (!this.#hooks.overlaps) return leaving;
+    leaving.catch(() => undefined);
+    this.#left.push(leaving);
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(this.#left);
+  }
+
+  /** Waits for all calls, whatever becomes of them. */
+  async settle(): Promise<void> {
+    await Promise.allSettled([...this.#left, this.#next]);
   }
 }
 

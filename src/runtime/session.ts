@@ -60,6 +60,8 @@ export interface Session {
     outputs?: Readonly<Record<string, Tensor>>,
     options?: RunOptions,
   ): Promise<Record<string, Tensor>>;
+  /** Of a session whose parts have hooks: calls them as a run does, without computing anything. */
+  accompany?(): Promise<void>;
   /**
    * Releases the session; runs that are in flight end first, and keep it until then. May be called again.
    * Afterwards `run` throws. The initializers' tensors are untouched.

@@ -6,6 +6,7 @@ import type { Device } from "../runtime/device.js";
 import type { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 import { requirePlaceOf, type ParameterGroup, type ParameterStore } from "./parameters.js";
+import type { Shards } from "./shards.js";
 
 /** AdamW's constants. Source: Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019. */
 export interface AdamWOptions {
@@ -246,9 +247,14 @@ export class AdamW {
     return new AdamW(options, await open(pieces, options, exact));
   }
 
-  /** The Euclidean norm of all gradients; NaN or infinite where one of them is. */
-  async gradientNorm(): Promise<number> {
-    return Math.sqrt(await this.#passes.sumOfSquares());
+  /**
+   * The Euclidean norm of all gradients; NaN or infinite where one of them is.
+   *
+   * @param shards where other processes have the other shares of the gradients
+   */
+  async gradientNorm(shards?: Pick<Shards, "total">): Promise<number> {
+    const sum = await this.#passes.sumOfSquares();
+    return Math.sqrt(shards ? await shards.total(sum) : sum);
   }
 
   /** Updates every parameter. `step` counts from 1; `clip` is the factor by which gradients are scaled first. */

@@ -39,12 +39,12 @@ interface Moments {
   readonly v: Float32Array;
 }
 
-/** The moments of a parameter by its name, in its shape, or functions that fetch them when their turn comes. */
+/** The moments of a parameter by its name, in its shape, or functions that fetch them when their turn comes: m, then v, once each. */
 export interface MomentsToWrite {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly m: Float32Array | (() => Float32Array);
-  readonly v: Float32Array | (() => Float32Array);
+  readonly m: Float32Array | (() => Float32Array | Promise<Float32Array>);
+  readonly v: Float32Array | (() => Float32Array | Promise<Float32Array>);
 }
 
 /** All that a run needs to go on from here, and its weights. */

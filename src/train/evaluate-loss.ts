@@ -92,6 +92,8 @@ export const evaluateLoss = async (
     }
     onProgress?.(doneByAll(rows, options.rows.length, group));
   }
+  const own = Math.ceil((index - group.rank) / group.size);
+  for (let i = own; i < Math.ceil(index / group.size); i++) await session.accompany();
   const sums = Float64Array.of(total, weight);
   await group.sum(sums);
   const all = (await group.gather(said)).flat().sort((a, b) => a.place - b.place);

@@ -2,7 +2,12 @@ import { blockSizes, type BlockPlan } from "../models/blocks/attention-blocks.js
 import { MASKED } from "../models/blocks/attention.js";
 import { weightsOn } from "../models/weights/device-weights.js";
 import { initializersOf, type FrozenWeights } from "../models/weights/frozen-weights.js";
-import { cpuPlan, openLayers, type ComputePlan } from "../runtime/compute-plan.js";
+import {
+  cpuPlan,
+  openLayers,
+  type ComputePlan,
+  type OpenLayersOptions,
+} from "../runtime/compute-plan.js";
 import type { Device } from "../runtime/device.js";
 import type { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
@@ -21,6 +26,8 @@ import {
   type LossGraphOptions,
 } from "./loss-graph.js";
 import { gradientSums, markGradients, requirePlaceOf, type TrainedTensors } from "./parameters.js";
+import { shardHooks } from "./shard-hooks.js";
+import type { Shards } from "./shards.js";
 import { causalLm } from "./tasks/causal-lm.js";
 import type { Task, TokenBatch } from "./tasks/task.js";
 
@@ -193,6 +200,20 @@ const named = (
 ): Readonly<Record<string, Tensor>> =>
   Object.fromEntries([...(tensors ?? [])].map(([name, tensor]) => [nameOf(name), tensor]));
 
+/** What is brought while parts run, in place of what each process would have whole: in stage 2 and 3. */
+const hooksFor = (
+  shards: Shards | undefined,
+  initializers: Readonly<Record<string, Tensor>>,
+): Pick<OpenLayersOptions, "hooks" | "initializers"> => {
+  if (!shards || shards.stage === 1) return { initializers };
+  const { weights } = shards;
+  if (shards.stage === 3)
+    for (const [name, tensor] of Object.entries(initializers))
+      if (weights.isShared(tensor)) weights.add(name, tensor);
+  const whole = Object.entries(initializers).filter(([name]) => !weights.has(name));
+  return { initializers: Object.fromEntries(whole), hooks: shardHooks(shards) };
+};
+
 /** ONNX Runtime's fusions that act where shapes are known, and compute a sum in another order. */
 const fusionsByShape = [
   "MatMulAddFusion",
@@ -264,8 +285,9 @@ export class LossSession {
     if (store) requirePlaceOf(plan.device, store);
     const held = weightsOn(plan.device, weights);
     const graph = buildLossGraph({ ...options, typeOf: (name) => held.typeOf(name) });
+    const hooked = hooksFor(store?.shards, initializersOf(graph, held));
     const session = await openLayers(plan, graph, {
-      initializers: initializersOf(graph, held),
+      ...hooked,
       disabledOptimizers: [
         "CommonSubexpressionElimination",
         "ConstantFolding",
@@ -305,10 +327,15 @@ export class LossSession {
   /**
    * Forward and backward runs one after the other, whose gradients add up.
    *
+   * @param rounds how many other processes of a group run at most: a process with fewer steps accompanies the rest of them
    * @returns reads the sum of their losses. On a device, nothing has waited for the runs before it is called; what is read is the
    *   latest call's
    */
-  async accumulate(steps: readonly MicroStep[], signal?: AbortSignal): Promise<() => number> {
+  async accumulate(
+    steps: readonly MicroStep[],
+    signal?: AbortSignal,
+    rounds = steps.length,
+  ): Promise<() => number> {
     const isHost = this.#device.place === "host";
     let sum = 0;
     for (const [i, { batch, lossScale, draw }] of steps.entries())
@@ -317,8 +344,14 @@ export class LossSession {
         const loss = (this.#losses[i] ??= this.#device.zeros("float32", []));
         await this.#compute(batch, lossScale, { signal, draw }, { loss });
       }
+    for (let i = steps.length; i < rounds; i++) await this.accompany();
     const losses = isHost ? [] : this.#losses.slice(0, steps.length);
     return () => losses.reduce((all, loss) => all + Number(this.#device.read(loss)[0] ?? NaN), sum);
+  }
+
+  /** Takes part in the messages of a run that other processes make, where the store is shared out. */
+  async accompany(): Promise<void> {
+    await this.#session.accompany?.();
   }
 
   /** Columns that virtual tokens take of a batch. */

@@ -5,6 +5,7 @@ import type { Device } from "../runtime/device.js";
 import { cpuDevice } from "../runtime/devices/cpu.js";
 import { Tensor } from "../runtime/tensor.js";
 import { momentsOn, type MomentAllocator } from "./optimizer.js";
+import type { Shards } from "./shards.js";
 
 /**
  * Trainable parameters that the optimizer treats alike: end to end in flat buffers of [length] float32 elements, or, on a device
@@ -42,11 +43,13 @@ export interface ParameterStore {
   readonly masks: Map<string, Uint8Array>;
   /** What the next micro-step adds its gradients to; see gradientSums. */
   readonly accumulation: Accumulation;
+  /** Set where processes share it out: then groups are this process's shares, and maps have what it has whole. */
+  readonly shards?: Shards | undefined;
 }
 
 /** What a session reads and adds to. Without `accumulation` it adds to the gradients as they are. */
 export type TrainedTensors = Pick<ParameterStore, "values" | "gradients"> &
-  Partial<Pick<ParameterStore, "accumulation">>;
+  Partial<Pick<ParameterStore, "accumulation" | "shards">>;
 
 /** Sums of gradients between two updates. */
 interface Accumulation {
@@ -182,8 +185,9 @@ const zerosLike = (
  * Forgets all gradients, for the next update's first micro-step. In host memory they are zero from here on; on a device nothing
  * is copied or written, and what the tensors hold counts for nothing until that micro-step has run.
  */
-export const clearGradients = ({ device, groups, accumulation }: ParameterStore): void => {
-  if (accumulation.zeros) accumulation.startsFromZeros = true;
+export const clearGradients = ({ device, groups, accumulation, shards }: ParameterStore): void => {
+  if (shards) for (const sums of shards.accumulators) sums.fill(0);
+  else if (accumulation.zeros) accumulation.startsFromZeros = true;
   else for (const { gradients } of groups) (device.read(gradients) as Float32Array).fill(0);
 };
 

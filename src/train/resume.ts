@@ -1,3 +1,4 @@
+import { elementCount } from "../core/dtype.js";
 import { UserError, userErrorOfFaults } from "../core/errors.js";
 import { quoteJson } from "../core/json-file.js";
 import {
@@ -9,6 +10,7 @@ import {
 } from "./checkpoint.js";
 import { listCheckpoints, resolveCheckpoint, type CheckpointList } from "./checkpoint-folder.js";
 import type { ParameterStore } from "./parameters.js";
+import type { Shards } from "./shards.js";
 import { checkpointName, checkpointStep } from "./trainer-state.js";
 
 /** The run that a folder belongs to, and the checkpoint that it is, if it is one. */
@@ -110,6 +112,33 @@ export const restoreParameters = async (
     ] as const)
       if (tensor) store.device.write(tensor, elements);
   }
+};
+
+/**
+ * The same where processes share the state out: process 0 reads, and each takes its share. Collective.
+ *
+ * @param checkpoint of process 0
+ */
+export const restoreShards = async (
+  shards: Shards,
+  checkpoint: Checkpoint | undefined,
+  readWeights: (folder: string) => Promise<void>,
+): Promise<void> => {
+  const { group } = shards.sharding;
+  const shapes = new Map(shards.specs.map(({ name, shape }) => [name, shape]));
+  const optimizer = checkpoint && (await openOptimizer(checkpoint, shapes));
+  for (const [name, shape] of shapes) {
+    const empty = (): Float32Array => new Float32Array(elementCount(shape));
+    const { m, v } = (await optimizer?.read(name)) ?? { m: empty(), v: empty() };
+    for (const moment of [m, v]) await group.broadcast(moment, 0);
+    shards.putMoments(name, { m, v });
+  }
+  if (checkpoint) {
+    shards.makeValues();
+    await readWeights(checkpoint.folder);
+  }
+  await shards.shareValues();
+  shards.releaseValues();
 };
 
 /**

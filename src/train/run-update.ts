@@ -68,10 +68,11 @@ export const runUpdate = async (
     const draw = { seed: dataSeed(settings), step, microBatch };
     return [{ batch, lossScale: scale / Math.max(1, count), draw }];
   });
-  const readLoss = await session.accumulate(own, signal);
+  const rounds = Math.ceil(micro.length / group.size);
+  const readLoss = await session.accumulate(own, signal, rounds);
   await sumGradients(group, store);
   sparsifier?.prepareGradients(scale);
-  const gradNorm = (await optimizer.gradientNorm()) / scale;
+  const gradNorm = (await optimizer.gradientNorm(store.shards)) / scale;
   // Only now: on a device, reading the norm has waited for everything.
   const loss = Float64Array.of(readLoss() / scale);
   if (group.size > 1) await group.sum(loss);
@@ -94,6 +95,7 @@ export const runUpdate = async (
   if (!overflow) {
     const clip = clipFactor(gradNorm, settings.maxGradNorm);
     await optimizer.update(made + 1, lr, clip / scale);
+    await store.shards?.gatherValues();
   }
   sparsifier?.afterUpdate(step + 1);
   const metrics = {
@@ -112,8 +114,9 @@ export const runUpdate = async (
   return { metrics, lossScale: overflow?.next ?? after, skipped: overflow?.message };
 };
 
-/** Adds up what the processes have found: the gradients in the flat buffers of the store. */
+/** Adds up what the processes have found: the gradients in the flat buffers of the store, or each process's share of them. */
 const sumGradients = async (group: ProcessGroup, store: ParameterStore): Promise<void> => {
+  if (store.shards) return store.shards.reduceGradients();
   if (group.size === 1) return;
   const { groups, device } = store;
   settleGradients(store);

@@ -31,6 +31,18 @@ export const removeUnplannedCheckpoints = async (
 };
 
 /**
+ * What every other process does while process 0 saves: gives it the moments that it writes, and the values, of which each has a share.
+ */
+export const helpSaving = async (store: ParameterStore): Promise<void> => {
+  const { shards } = store;
+  if (!shards) return;
+  await shards.holdValues(0);
+  for (const { m, v } of momentsOf(store))
+    for (const moment of [m, v]) if (typeof moment === "function") await moment();
+  shards.forgetMoments();
+};
+
+/**
  * Saves a run's state, and removes the checkpoints whose time is over.
  *
  * What an interruption saves takes no other checkpoint's place, and goes with the next one that is planned.
@@ -44,6 +56,7 @@ export const saveCheckpoint = async (
 ): Promise<void> => {
   const { runFolder, settings, plan, store, writeWeights, positionAt } = target;
   const { step, tokensSeen, evaluations, logHistory, lossScale } = state;
+  await store.shards?.holdValues(0);
   await writeCheckpoint(runFolder, {
     state: {
       step,
@@ -64,12 +77,22 @@ export const saveCheckpoint = async (
     moments: momentsOf(store),
     writeWeights,
   });
+  store.shards?.releaseValues();
+  store.shards?.forgetMoments();
   if (!isPlanned) return;
   await removeUnplannedCheckpoints(target, step);
   await rotateCheckpoints(runFolder, settings.saveTotalLimit, evaluations.best?.step);
 };
 
-function* momentsOf({ device, m: means, v: squares }: ParameterStore): Iterable<MomentsToWrite> {
+function* momentsOf({
+  device,
+  m: means,
+  v: squares,
+  shards,
+}: ParameterStore): Iterable<MomentsToWrite> {
+  if (shards)
+    for (const { name, shape } of shards.specs)
+      yield { name, shape, m: () => shards.moment("m", name), v: () => shards.moment("v", name) };
   // Fetched one at a time: a device's are copied, and with full fine-tuning they are twice a model.
   const fetch = (tensor: Tensor) => (): Float32Array => device.read(tensor) as Float32Array;
   for (const [name, m] of means) {

@@ -20,11 +20,12 @@ import {
 import { LossSession, type LossSessionOptions } from "./loss-session.js";
 import { startingLossScale } from "./loss-scaler.js";
 import type { ParameterStore } from "./parameters.js";
-import { requirePosition, restoreParameters } from "./resume.js";
+import { requirePosition, restoreParameters, restoreShards } from "./resume.js";
 import { planRunBatches } from "./run-batches.js";
 import { runUpdate, type Updater } from "./run-update.js";
 import {
   removeUnplannedCheckpoints,
+  helpSaving,
   saveCheckpoint,
   type CheckpointTarget,
 } from "./save-checkpoint.js";
@@ -128,8 +129,10 @@ interface Trainer extends Updater {
   /** The loss over the validation rows; undefined where nothing is evaluated. */
   readonly evaluator:
     { readonly session: LossSession; readonly options: EvaluationOptions } | undefined;
-  /** Undefined where nothing is saved. */
+  /** Undefined where nothing is saved, and in every process but the first. */
   readonly checkpoints: CheckpointTarget | undefined;
+  /** Whether process 0 saves. */
+  readonly saves: boolean;
   /** Of this process and those before it. */
   readonly trainSeconds: () => number;
 }
@@ -152,14 +155,15 @@ export const trainAdapter = async (job: TrainingJob): Promise<TrainingResult> =>
       opened.push(resource);
       return resource;
     });
-    const start = await shareStart(
+    const { state, saves } = await shareStart(
       trainer,
       startingState(
         job.resumeFrom?.state,
         trainer.lossScaling && startingLossScale(trainer.lossScaling),
       ),
     );
-    return await finish(trainer, await trainLoop(trainer, start));
+    const shared = { ...trainer, saves };
+    return await finish(shared, await trainLoop(shared, state));
   } finally {
     for (const resource of opened) resource.dispose();
   }
@@ -203,7 +207,8 @@ const openTrainer = async (
   );
   const { pruning: sparsity } = adapter;
   const sparsifier = sparsity && createSparsifier(sparsity, store, totalSteps);
-  if (resumeFrom) await restoreParameters(resumeFrom, store, job.readWeights);
+  // Where the state is shared out, shareStart restores it.
+  if (resumeFrom && !store.shards) await restoreParameters(resumeFrom, store, job.readWeights);
   const { runFolder, writeWeights } = job;
   const { group = soloGroup } = job;
   const started = performance.now();
@@ -222,6 +227,7 @@ const openTrainer = async (
       job.plan.precision === "fp16" ? (settings.lossScaling ?? defaultLossScaling) : undefined,
     group,
     evaluator,
+    saves: runFolder !== undefined,
     checkpoints:
       runFolder === undefined
         ? undefined
@@ -232,12 +238,15 @@ const openTrainer = async (
 
 /** Where all processes begin: at the state, the values and the moments of process 0. */
 const shareStart = async (
-  { group, store }: Trainer,
+  { group, store, job, checkpoints }: Trainer,
   state: TrainingState,
-): Promise<TrainingState> => {
-  if (group.size === 1) return state;
-  const [first = state] = await group.gather(state);
-  await shareTensors(group, store, ["values", "m", "v"]);
+): Promise<{ readonly state: TrainingState; readonly saves: boolean }> => {
+  const own = { state, saves: checkpoints !== undefined };
+  if (group.size === 1) return own;
+  const [first = own] = await group.gather(own);
+  if (!store.shards) await shareTensors(group, store, ["values", "m", "v"]);
+  else if (first.state.savedStep !== undefined)
+    await restoreShards(store.shards, job.resumeFrom, job.readWeights);
   return first;
 };
 
@@ -254,6 +263,12 @@ const shareTensors = async (
     await group.broadcast(elements, 0);
     if (device.place !== "host") device.write(tensor, elements);
   }
+};
+
+/** Gives every process the values of process 0, which may have loaded them from its best checkpoint. */
+const shareResult = async (group: ProcessGroup, store: ParameterStore): Promise<void> => {
+  if (store.shards) await store.shards.shareValues();
+  else await shareTensors(group, store, ["values"]);
 };
 
 /** The signal that ends the run, as all processes see it between two updates: whichever of them it has reached. */
@@ -365,15 +380,21 @@ const save = async (
   state: TrainingState,
   { lastIsResult = false }: { readonly lastIsResult?: boolean } = {},
 ): Promise<TrainingState> => {
-  const { job, plan, checkpoints } = trainer;
-  if (!checkpoints || state.savedStep === state.step) return state;
+  const { job, plan, checkpoints, store } = trainer;
+  if (state.savedStep === state.step) return state;
+  const saved = { ...state, savedStep: state.step };
+  if (!checkpoints) {
+    if (!trainer.saves) return state;
+    await helpSaving(store);
+    return saved;
+  }
   await job.events.saving();
   await saveCheckpoint(checkpoints, state, {
     trainSeconds: trainer.trainSeconds(),
     isPlanned:
       lastIsResult || (isEvaluationStep(plan, state.step) && !awaitsEvaluation(trainer, state)),
   });
-  return { ...state, savedStep: state.step };
+  return saved;
 };
 
 /** Saves what no evaluation has saved, and loads the best checkpoint. */
@@ -393,8 +414,10 @@ const finish = async (
     await removeUnplannedCheckpoints(checkpoints, lastIsResult ? state.step : undefined);
   const trainSeconds = trainer.trainSeconds();
   const reload = !interrupted && best !== undefined && checkpoints !== undefined;
+  // The result is whole in every process: they share out what is answered with it.
+  if (!interrupted) await store.shards?.holdValues();
   if (reload && best.step !== state.step) await loadBest(job, checkpoints.runFolder, best.step);
-  if (!interrupted) await shareTensors(group, store, ["values"]);
+  if (!interrupted) await shareResult(group, store);
   return {
     steps: state.step,
     totalSteps: plan.totalSteps,

@@ -173,6 +173,7 @@ const hooked = async (
   const seen: string[] = [];
   const session = await openLayers(cpuPlan(1), graph, {
     hooks: {
+      overlaps: true,
       enter(part) {
         seen.push(`enter ${part.name}`);
         return Promise.resolve(bring(part, feeds));
@@ -219,7 +220,11 @@ test("what a hook fails with ends the run", async (t) => {
 
 test("hooks are refused where a device does not cut", async (t) => {
   const device = { ...cpuDevice, cutsByLayer: false };
-  const hooks = { enter: () => Promise.resolve({}), leave: () => Promise.resolve() };
+  const hooks = {
+    overlaps: false,
+    enter: () => Promise.resolve({}),
+    leave: () => Promise.resolve(),
+  };
   await t.throwsAsync(openLayers({ ...cpuPlan(1), device }, smallNetwork(1), { hooks }), {
     message: /^Cannot run a graph part by part: found device "cpu"/,
   });

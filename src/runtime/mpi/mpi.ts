@@ -44,7 +44,7 @@ const handlesOf = ({ family, handle }: MpiLibrary) => {
 type Native = ReturnType<MpiLibrary["handle"]["func"]>;
 
 /** The functions that wait for other processes. */
-type Collective = "allreduce" | "bcast" | "allgather" | "barrier";
+type Collective = "allreduce" | "reduceScatter" | "bcast" | "allgather" | "barrier";
 
 /**
  * The processes that an MPI launcher has started, as one of them sees the others.
@@ -76,6 +76,7 @@ export class Mpi {
     this.#finalize = fn("Finalize", []);
     this.#functions = {
       allreduce: fn("Allreduce", ["void *", "void *", "int", type, type, type]),
+      reduceScatter: fn("Reduce_scatter_block", ["void *", "void *", "int", type, type, type]),
       bcast: fn("Bcast", ["void *", "int", type, "int", type]),
       allgather: fn("Allgather", ["void *", "int", type, "void *", "int", type, type]),
       barrier: fn("Barrier", [type]),
@@ -116,6 +117,54 @@ export class Mpi {
       const piece = array.subarray(from, from + length);
       await this.#run("allreduce", [inPlace, piece, piece.length, type, sum, world]);
     }
+  }
+
+  /**
+   * `own` becomes the sum over all processes of the stretch of `whole` that stands at this process's place; `whole` has one for each.
+   *
+   * @throws {RangeError} unless `whole` is as long as `own` times the processes
+   */
+  async reduceScatter(whole: Float32Array, own: Float32Array): Promise<void> {
+    const { sum, world, float32 } = this.#handles;
+    this.#checkShares(whole.length, own.length);
+    const length = Math.max(1, Math.floor(pieceBytes / 4 / this.size));
+    const [sent, received] = [new Float32Array(length * this.size), new Float32Array(length)];
+    for (let from = 0; from < own.length; from += length) {
+      const count = Math.min(length, own.length - from);
+      for (let rank = 0; rank < this.size; rank++) {
+        const at = rank * own.length + from;
+        sent.set(whole.subarray(at, at + count), rank * count);
+      }
+      await this.#run("reduceScatter", [sent, received, count, float32, sum, world]);
+      own.set(received.subarray(0, count), from);
+    }
+  }
+
+  /**
+   * Stretch i of `whole` becomes `own` of process i.
+   *
+   * @throws {RangeError} unless `whole` is as long as `own` times the processes
+   */
+  async allGather(own: Uint8Array, whole: Uint8Array): Promise<void> {
+    const { byte, world } = this.#handles;
+    this.#checkShares(whole.length, own.length);
+    const length = Math.max(1, Math.floor(pieceBytes / this.size));
+    const received = new Uint8Array(length * this.size);
+    for (let from = 0; from < own.length; from += length) {
+      const count = Math.min(length, own.length - from);
+      // A copy: `own` may lie in `whole`, and what MPI reads must not move.
+      const sent = own.slice(from, from + count);
+      await this.#run("allgather", [sent, count, byte, received, count, byte, world]);
+      for (let rank = 0; rank < this.size; rank++)
+        whole.set(received.subarray(rank * count, (rank + 1) * count), rank * own.length + from);
+    }
+  }
+
+  #checkShares(whole: number, own: number): void {
+    if (whole !== own * this.size)
+      throw new RangeError(
+        `Cannot share out ${whole} elements among ${this.size} processes: found shares of ${own}`,
+      );
   }
 
   /** Gives the bytes of process `from` to all. */
