@@ -67,6 +67,8 @@ export interface RunFacts {
   readonly flags: Readonly<Record<string, string | number | boolean | null>>;
   /** How many processes train together. Default: 1. */
   readonly processes?: number;
+  /** What a --ds_config says of updates beyond the flags: constants, schedule, loss scale; undefined where it says nothing. */
+  readonly updates?: JsonObject | undefined;
   /** By purpose, such as `adapter`, `data_order`. */
   readonly seeds: Readonly<Record<string, number>>;
   /** The model's folder, and SHA-256 of its files by name; see hashModelFiles. */
@@ -142,6 +144,7 @@ export const writeRunJson = (runFolder: string, facts: RunFacts): Promise<void> 
     argv,
     flags,
     processes = 1,
+    updates,
     seeds,
     model,
     tokenizerHash,
@@ -156,6 +159,7 @@ export const writeRunJson = (runFolder: string, facts: RunFacts): Promise<void> 
     argv,
     flags,
     processes,
+    ...(updates && { updates }),
     seeds,
     model,
     tokenizer_hash: tokenizerHash ?? null,
@@ -171,6 +175,8 @@ export const writeRunJson = (runFolder: string, facts: RunFacts): Promise<void> 
 export interface RecordedRun {
   readonly flags: JsonObject;
   readonly processes: number;
+  /** What a --ds_config said of updates; empty where it said nothing. */
+  readonly updates: JsonObject;
   /** SHA-256 by name of the model's files. */
   readonly modelHashes: JsonObject;
   readonly tokenizerHash: string | undefined;
@@ -209,6 +215,7 @@ export const readRecordedRun = async (runFolder: string): Promise<RecordedRun> =
   return {
     flags: objectIn(json, "flags", path),
     processes: typeof json.processes === "number" ? json.processes : 1,
+    updates: isJsonObject(json.updates) ? json.updates : {},
     modelHashes: objectIn(objectIn(json, "model", path), "sha256", path),
     tokenizerHash: typeof tokenizerHash === "string" ? tokenizerHash : undefined,
     data: objectIn(json, "data", path),

@@ -69,7 +69,7 @@ export const followTraining = async (
   const unnamed = { ...asked, ...start?.options };
   const options = { ...unnamed, modelName: requireModelName(unnamed.modelName) };
   const peftType = requirePeftType(options.peftType);
-  const prepared = await prepareRun(peftType, options, record, ui, start);
+  const prepared = await prepareRun(peftType, options, record, ui, { from: start, group });
   await requireSameEverywhere(group, prepared.facts);
   const { base, adapter, store, data, questions } = prepared;
   // Of its own device: hosts may differ.

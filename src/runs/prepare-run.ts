@@ -37,6 +37,9 @@ import type { TrainingData } from "../train/loaded-data.js";
 import { DEFAULT_SEED, planTraining } from "../train/training-settings.js";
 import { announceDecoding } from "./predict.js";
 import { loadQuestions, type Questions } from "./questions.js";
+import { soloGroup, type ProcessGroup } from "../distributed/process-group.js";
+import { createShardedStore } from "../train/sharded-store.js";
+import { shardingOf, type Sharding } from "../train/sharding.js";
 import type { AdapterStart } from "./start-adapter.js";
 import type { TrainingRunOptions, RunRecord } from "./training-run-options.js";
 
@@ -61,7 +64,10 @@ export const fillStore = async (
     readonly startValues?: ReadonlyMap<string, Float32Array> | undefined;
   },
   ui: ProgressUi,
-  place: Pick<StoreOptions, "device" | "moments">,
+  {
+    sharding,
+    ...place
+  }: Pick<StoreOptions, "device" | "moments"> & { readonly sharding?: Sharding | undefined },
 ): Promise<ParameterStore> => {
   const shapes = new Map(adapter.parameters.map(({ name, shape }) => [name, shape]));
   const given =
@@ -72,12 +78,17 @@ export const fillStore = async (
     ui.warn(
       `${options.adapterInit ?? ""}: ${String(given.unused.length)} tensors are no parameters of this run: ${given.unused.slice(0, 5).join(", ")}${given.unused.length > 5 ? ", ..." : ""}`,
     );
-  return createParameterStore(
-    adapter,
-    options.seed ?? DEFAULT_SEED,
-    ({ name }) => options.startValues?.get(name) ?? given?.values.get(name),
-    { ...place, base: float32Tensors(base.weights) },
-  );
+  const seed = options.seed ?? DEFAULT_SEED;
+  const startOf = ({ name }: { readonly name: string }): Float32Array | undefined =>
+    options.startValues?.get(name) ?? given?.values.get(name);
+  const tensors = float32Tensors(base.weights);
+  return sharding
+    ? createShardedStore(
+        adapter,
+        { seed, start: startOf, base: tensors, moments: place.moments },
+        sharding,
+      )
+    : createParameterStore(adapter, seed, startOf, { ...place, base: tensors });
 };
 
 /** Everything that a run needs, checked, before it has a folder. */
@@ -91,6 +102,13 @@ export interface PreparedRun {
   /** The test rows of a set with classes. */
   readonly classQuestions: ClassQuestions | undefined;
   readonly facts: RunFacts;
+}
+
+/** What a run goes on from, and who runs it. */
+interface PreparedFor {
+  readonly from?: AdapterStart | undefined;
+  /** The processes that share the run's state out, if its --ds_config asks for that. Default: this one alone. */
+  readonly group?: ProcessGroup | undefined;
 }
 
 const loadTestQuestions = async (
@@ -126,7 +144,7 @@ export const prepareRun = async (
   options: NamedOptions & Planned,
   record: RunRecord,
   ui: ProgressUi,
-  from?: AdapterStart,
+  { from, group = soloGroup }: PreparedFor = {},
 ): Promise<PreparedRun> => {
   const startedAt = new Date();
   const bare =
@@ -187,13 +205,16 @@ export const prepareRun = async (
   const { optimizer, folder } = offloadedOptimizer(options, options.outputFolder, device);
   if (optimizer === "paged_adamw_32bit") await requireWritableFolder(folder);
   const moments = momentAllocator(optimizer, folder, device);
-  const store = await fillStore(base, adapter, start, ui, { device, moments });
+  const { hiddenSize } = base.folder.model;
+  const sharding = shardingOf(options.zero, group, { hiddenSize, adapter, device });
+  const store = await fillStore(base, adapter, start, ui, { device, moments, sharding });
   const seed = options.seed ?? DEFAULT_SEED;
   const facts: RunFacts = {
     startedAt,
     argv: record.argv,
     flags: record.flags,
     processes: options.processes ?? 1,
+    updates: updatesOf(options),
     seeds: { adapter: seed, data_order: options.compat.has("seed") ? DEFAULT_SEED : seed },
     model: {
       folder: base.folder.path,
@@ -273,6 +294,23 @@ export const foundPaths = async (
     ...Object.fromEntries(named),
     ...(adapter && { adapter: resolve(options.adapter ?? "") }),
   };
+};
+
+/** What a --ds_config says of updates, for records. */
+const updatesOf = ({
+  adam,
+  scheduler,
+  lossScaling,
+  plan,
+}: TrainingRunOptions & Planned): RunFacts["updates"] => {
+  const said = {
+    ...(adam && Object.keys(adam).length > 0 && { adam }),
+    ...(scheduler && { scheduler }),
+    ...(plan.precision === "fp16" && lossScaling && { loss_scaling: lossScaling }),
+  };
+  return Object.keys(said).length > 0
+    ? (JSON.parse(JSON.stringify(said)) as RunFacts["updates"])
+    : undefined;
 };
 
 /** A schedule that a ds_config gives its own length must have the run's. */

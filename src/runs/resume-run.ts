@@ -99,6 +99,8 @@ const freeFlags: ReadonlySet<string> = new Set([
   // A device that computes in the same precision differs in rounding, which is told; see describeSurroundings.
   "device",
   "device_dir",
+  // What it says of updates is compared; how the state is shared out changes no number.
+  "ds_config",
   "skip_device_check",
   "local_rank",
   // What they ask for belongs to evaluation.
@@ -222,6 +224,13 @@ const precisionFaults = (
         `--precision: found ${quoteJson(device.precision)}, expected ${quoteJson(before.precision)}`,
       ];
 
+/** What a --ds_config says of updates. Records of earlier versions do not have it. */
+const ruleFaults = ({ updates = {} }: RunFacts, recorded: RecordedRun): string[] =>
+  [...new Set([...Object.keys(updates), ...Object.keys(recorded.updates)])].flatMap((name) => {
+    const [now, then] = [quoteJson(updates[name]), quoteJson(recorded.updates[name])];
+    return now === then ? [] : [`--ds_config, ${name}: found ${now}, expected ${then}`];
+  });
+
 /**
  * That this command line asks for the very run that is to go on.
  *
@@ -236,6 +245,7 @@ export const requireSameRun = (
     ...flagFaults(facts.flags, recorded.flags, options),
     ...precisionFaults(facts, recorded),
     ...updateFaults(facts, recorded),
+    ...ruleFaults(facts, recorded),
     ...fileFaults(facts, recorded),
   ];
   if (faults.length > 0)

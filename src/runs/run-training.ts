@@ -157,7 +157,7 @@ export const trainOn = async (
     const peftType = requirePeftType(options.peftType);
     if (!resumed) await requireFolderToBe(outputFolder);
     if (hasAnswers(options.dataset)) findDataset(options.dataset);
-    const prepared = await prepareRun(peftType, options, record, ui, start);
+    const prepared = await prepareRun(peftType, options, record, ui, { from: start, group });
     await requireSameEverywhere(group, prepared.facts);
     const { trainable, all } = countParameters(prepared.base, prepared.adapter);
     ui.line(trainableLine(trainable, all));

@@ -5,7 +5,8 @@ import { cpuPlan, openGraph, type ComputePlan } from "../runtime/compute-plan.js
 import type { Device } from "../runtime/device.js";
 import type { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
-import { requirePlaceOf, type ParameterGroup, type ParameterStore } from "./parameters.js";
+import type { ParameterGroup } from "./parameter-group.js";
+import { requirePlaceOf, type ParameterStore } from "./parameters.js";
 import type { Shards } from "./shards.js";
 
 /** AdamW's constants. Source: Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019. */

@@ -72,7 +72,7 @@ export const evaluateLoss = async (
   } = {},
 ): Promise<LossEvaluation> => {
   const said: BatchAnswers[] = [];
-  let [total, weight, rows] = [0, 0, 0];
+  let [total, weight, rows, own] = [0, 0, 0, 0];
   onProgress?.(rows);
   for (const [place, batch] of ownShare(evaluationBatches(options), group)) {
     const { loss, labelLogits } = await session.run(batch, 1 / Math.max(1, batch.labelledTokens), {
@@ -82,6 +82,7 @@ export const evaluateLoss = async (
     total += loss * share;
     weight += share;
     rows += batch.batch;
+    own++;
     const { classes } = batch;
     if (labelLogits && classes) {
       const count = labelLogits.length / batch.batch;
@@ -92,8 +93,8 @@ export const evaluateLoss = async (
     }
     onProgress?.(doneByAll(rows, options.rows.length, group));
   }
-  const own = Math.ceil((index - group.rank) / group.size);
-  for (let i = own; i < Math.ceil(index / group.size); i++) await session.accompany();
+  const rounds = Math.ceil(Math.ceil(options.rows.length / options.batch) / group.size);
+  for (let round = own; round < rounds; round++) await session.accompany();
   const sums = Float64Array.of(total, weight);
   await group.sum(sums);
   const all = (await group.gather(said)).flat().sort((a, b) => a.place - b.place);

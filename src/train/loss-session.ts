@@ -205,7 +205,7 @@ const hooksFor = (
   shards: Shards | undefined,
   initializers: Readonly<Record<string, Tensor>>,
 ): Pick<OpenLayersOptions, "hooks" | "initializers"> => {
-  if (!shards || shards.stage === 1) return { initializers };
+  if (!shards || shards.stage === 1 || shards.isFinished) return { initializers };
   const { weights } = shards;
   if (shards.stage === 3)
     for (const [name, tensor] of Object.entries(initializers))

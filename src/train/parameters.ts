@@ -5,22 +5,8 @@ import type { Device } from "../runtime/device.js";
 import { cpuDevice } from "../runtime/devices/cpu.js";
 import { Tensor } from "../runtime/tensor.js";
 import { momentsOn, type MomentAllocator } from "./optimizer.js";
+import type { ParameterGroup } from "./parameter-group.js";
 import type { Shards } from "./shards.js";
-
-/**
- * Trainable parameters that the optimizer treats alike: end to end in flat buffers of [length] float32 elements, or, on a device
- * whose tensors cannot be parts of others, one parameter in buffers of its shape.
- */
-export interface ParameterGroup {
-  readonly decays: boolean;
-  /** Elements of each buffer. On a device, a flat buffer has zeros between its parameters. */
-  readonly length: number;
-  readonly values: Tensor;
-  readonly gradients: Tensor;
-  /** AdamW's first and second moment. */
-  readonly m: Tensor;
-  readonly v: Tensor;
-}
 
 /**
  * All state of a run that training changes: parameters, gradients and moments, in the memory of the device that computes.

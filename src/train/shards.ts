@@ -1,10 +1,8 @@
 import { elementCount } from "../core/dtype.js";
-import type { Adapter, AdapterParameter } from "../peft/adapter.js";
-import type { BaseTensors } from "../peft/init.js";
-import { cpuDevice } from "../runtime/devices/cpu.js";
+import type { AdapterParameter } from "../peft/adapter.js";
 import { Tensor } from "../runtime/tensor.js";
-import { momentsOn, type MomentAllocator } from "./optimizer.js";
-import type { ParameterGroup, ParameterStore } from "./parameters.js";
+import type { MomentAllocator } from "./optimizer.js";
+import type { ParameterGroup } from "./parameter-group.js";
 import { partition, type Bucket } from "./partition.js";
 import type { Sharding } from "./sharding.js";
 import { WeightShards } from "./weight-shards.js";
@@ -44,6 +42,7 @@ export class Shards {
   /** Stage 1: all gradients. */
   readonly #gradients: Float32Array | undefined;
   readonly #held: Map<string, Tensor>;
+  #isFinished = false;
   readonly #whole = new Map<"m" | "v", { readonly bucket: Bucket; readonly data: Float32Array }>();
 
   /**
@@ -176,6 +175,17 @@ export class Shards {
     }
   }
 
+  /** Collective, when training has ended: every process has all values for good, those of process 0, and sessions need no others. */
+  async finish(): Promise<void> {
+    await this.shareValues();
+    this.#isFinished = true;
+  }
+
+  /** Whether every process has all values for good. */
+  get isFinished(): boolean {
+    return this.#isFinished;
+  }
+
   /** Stage 3: lets go of what holdValues has brought. */
   releaseValues(): void {
     if (this.stage !== 3) return;
@@ -285,43 +295,3 @@ export class Shards {
       this.#ownShare(bucket, own).set(data.subarray(from - offset, to - offset), from - begin);
   }
 }
-
-/** What a sharded store is made from; see createParameterStore. */
-export interface ShardedStart {
-  readonly seed: number;
-  readonly start: (parameter: AdapterParameter) => Float32Array | undefined;
-  readonly base?: BaseTensors | undefined;
-  readonly moments?: MomentAllocator | undefined;
-}
-
-/** A store whose trainable parameters are shared out among processes, in host memory; every process draws the same start values. */
-export const createShardedStore = (
-  { parameters }: Pick<Adapter, "parameters">,
-  { seed, start, base, moments = momentsOn(cpuDevice) }: ShardedStart,
-  sharding: Sharding,
-): ParameterStore => {
-  const values = new Map<string, Tensor>();
-  const shards = new Shards(parameters, sharding, moments, values);
-  for (const parameter of parameters) {
-    const { name, shape, init, trainable } = parameter;
-    const data = start(parameter) ?? init(shape, seed, name, base);
-    if (trainable) shards.putValue(name, data);
-    else values.set(name, Tensor.fromArray("float32", shape, data));
-  }
-  return {
-    device: cpuDevice,
-    groups: shards.groups,
-    parameters,
-    values,
-    gradients: shards.gradients,
-    m: new Map(),
-    v: new Map(),
-    trainableCount: parameters.reduce(
-      (sum, { trainable, shape }) => sum + (trainable ? elementCount(shape) : 0),
-      0,
-    ),
-    masks: new Map(),
-    accumulation: { zeros: undefined, startsFromZeros: false },
-    shards,
-  };
-};

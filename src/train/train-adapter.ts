@@ -267,7 +267,7 @@ const shareTensors = async (
 
 /** Gives every process the values of process 0, which may have loaded them from its best checkpoint. */
 const shareResult = async (group: ProcessGroup, store: ParameterStore): Promise<void> => {
-  if (store.shards) await store.shards.shareValues();
+  if (store.shards) await store.shards.finish();
   else await shareTensors(group, store, ["values"]);
 };
 

@@ -50,7 +50,7 @@ export class WeightShards {
     const whole = take(share.length * group.size);
     await group.allGather(share, whole);
     const { array } = dtypes[dtype];
-    const data = new array(whole.buffer as ArrayBuffer, whole.byteOffset, elementCount(shape));
+    const data = new array(whole.buffer, whole.byteOffset, elementCount(shape));
     return Tensor.fromArray(dtype, shape, data);
   }
 }
