@@ -2,9 +2,11 @@
 import { didYouMean, messageOf, UserError } from "../../src/core/errors.js";
 import { allBench } from "./all.js";
 import type { Bench } from "./bench.js";
+import { bytesBench } from "./bytes.js";
 import { decodeBench } from "./decode.js";
 import { devicesBench } from "./devices.js";
 import { memoryBench } from "./memory.js";
+import { scaleBench } from "./scale-on-paper.js";
 import { stepBench } from "./step.js";
 
 const benches: Readonly<Record<string, Bench>> = {
@@ -13,6 +15,8 @@ const benches: Readonly<Record<string, Bench>> = {
   decode: decodeBench,
   memory: memoryBench,
   devices: devicesBench,
+  scale: scaleBench,
+  bytes: bytesBench,
 };
 
 const [name, ...argv] = process.argv.slice(2);
