@@ -124,11 +124,13 @@ export const bytesBench: Bench = {
       const each = (of: (run: typeof few) => number): number => (of(many) - of(few)) / 2;
       const names = Object.keys(many?.counts ?? {});
       const handed = names.map((name) => [name, each((run) => run?.counts[name] ?? 0)] as const);
-      const ring = handed.reduce(
-        (sum, [name, bytes]) =>
-          sum + (name === "sum" ? ringBytes.allReduce(bytes, 2) : ringBytes.allGather(bytes, 2)),
-        0,
-      );
+      // Of a gather the group is given a process's own share, of the others the whole array.
+      const ringOf: Readonly<Record<string, (bytes: number) => number>> = {
+        sum: (bytes) => ringBytes.allReduce(bytes, 2),
+        reduceScatter: (bytes) => ringBytes.reduceScatter(bytes, 2),
+        allGather: (bytes) => ringBytes.allGather(2 * bytes, 2),
+      };
+      const ring = handed.reduce((sum, [name, bytes]) => sum + (ringOf[name]?.(bytes) ?? 0), 0);
       const cells = [
         handed
           .filter(([, bytes]) => bytes > 1000)

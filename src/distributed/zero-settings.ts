@@ -40,6 +40,8 @@ export type AskedZeroSettings = ZeroSettings<AutoSize>;
 /** The keys of the block that something here follows; the others are taken, and named in one line. */
 export const steeringZeroKeys: ReadonlySet<string> = new Set([
   "stage",
+  "overlap_comm",
+  "param_persistence_threshold",
   "gather_16bit_weights_on_model_save",
   "offload_optimizer",
   "offload_param",

@@ -86,9 +86,9 @@ const files: Readonly<Record<string, readonly [content: object, lines: readonly 
     },
     [
       idle(
-        ...["overlap_comm", "contiguous_gradients", "reduce_bucket_size", "sub_group_size"],
-        ...["stage3_prefetch_bucket_size", "stage3_param_persistence_threshold"],
-        ...["stage3_max_live_parameters", "stage3_max_reuse_distance"],
+        ...["contiguous_gradients", "reduce_bucket_size", "sub_group_size"],
+        ...["stage3_prefetch_bucket_size", "stage3_max_live_parameters"],
+        "stage3_max_reuse_distance",
       ),
     ],
   ],
@@ -109,7 +109,7 @@ const files: Readonly<Record<string, readonly [content: object, lines: readonly 
       "zero_optimization.zero_quantized_weights would gather the weights in 8 bits (ZeRO++): not done here, the numbers are those without",
       "zero_optimization.zero_quantized_gradients would send the gradients in 4 and 8 bits (ZeRO++): not done here, the numbers are those without",
       "zero_optimization.zero_hpz_partition_size would keep a second copy of the weights' shares within a host (ZeRO++): not done here, the numbers are those without",
-      idle("overlap_comm", "contiguous_gradients"),
+      idle("contiguous_gradients").replace("have", "has"),
     ],
   ],
   ds_config_tune: [{ ...batch, ...tune }, [autotuningLine]],
