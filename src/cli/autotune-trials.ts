@@ -15,6 +15,7 @@ import {
 } from "../distributed/autotuning-plan.js";
 import type { AutotuningSettings } from "../distributed/autotuning-settings.js";
 import { readMetrics } from "../report/metrics.js";
+import { InterruptedError, type InterruptName } from "../train/interrupt.js";
 import { trialMemoryName, trialVariables } from "./autotuning-trial.js";
 
 /** What is tuned, and how a line is started. */
@@ -80,7 +81,7 @@ const runTrial = async (
       });
       child.once("close", (code, signal) => {
         process.off("SIGTERM", pass).off("SIGINT", pass);
-        if (asked) fail(new UserError(`Stopped by ${asked}: the trials so far are in ${folder}`));
+        if (asked) fail(new InterruptedError(asked as InterruptName));
         else done(signal ?? code ?? 1);
       });
     });

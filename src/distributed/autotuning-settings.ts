@@ -84,7 +84,13 @@ export const readAutotuning = (file: JsonObject, reading: Reading): AutotuningSe
       "fast",
       "false asks for trials of buckets and overlap too: micro-batches and stages alone are tried",
     );
-  for (const key of ["metric_path", "model_info", "model_info_path", "mp_size"])
+  for (const key of [
+    "metric_path",
+    "min_train_batch_size",
+    "model_info",
+    "model_info_path",
+    "mp_size",
+  ])
     if (key !== "mp_size" || (block[key] ?? 1) !== 1) say(key, "has nothing to do here");
   const tunerType = word("tuner_type", tunerTypes, "gridsearch");
   if (tunerType !== "gridsearch")

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
@@ -135,3 +135,18 @@ test("what is wrong with a line or a block is told before anything is tried", as
     );
   },
 );
+
+test("a signal ends the tuning with its exit code, and the trial with it", async (t) => {
+  const { folder, line } = await prepare(t, {}, { end_profile_step: 100_000 });
+  const launched = startHira(t, ["launch", "--autotuning=run", ...line]);
+  const log = join(folder, "results", "z0_tmbspg1_gas4", "stdout.log");
+  const wait = setInterval(() => {
+    if (!existsSync(log) || !/step \d+/.test(readFileSync(log, "utf8"))) return;
+    clearInterval(wait);
+    launched.child.kill("SIGTERM");
+  }, 50);
+  const { code, err } = await launched.ended;
+  t.is(code, 143, err);
+  t.false(existsSync(join(folder, "results", "z0_tmbspg1_gas4", "metrics.json")));
+  t.false(existsSync(join(folder, "runs")));
+});

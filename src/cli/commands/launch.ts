@@ -20,7 +20,9 @@ import {
 import { joinAsNode, runOnNode, serveNodes } from "../../distributed/ssh-less.js";
 import { defineCommand, type Command } from "../command.js";
 import type { Flag } from "../../core/flag.js";
+import { InterruptedError } from "../../train/interrupt.js";
 import { autotune } from "../autotune.js";
+import { exitCodeOf } from "../interrupt.js";
 import { always } from "../reads.js";
 
 const text = (placeholder: string, help: string, fallback: string | null = null) =>
@@ -72,6 +74,16 @@ const lineOf = ([first = "", ...rest]: readonly string[]): readonly string[] => 
     "Cannot launch: found no program, expected one behind the launcher's flags",
     "For example: hira launch --num_gpus=2 train_hira.py --peft_type=hira --model=MODEL",
   );
+};
+
+/** What work comes to, or the exit code of the signal that has ended it. */
+const untilInterrupted = async <T>(work: () => Promise<T>): Promise<T | number> => {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof InterruptedError) return exitCodeOf(error.signal);
+    throw error;
+  }
 };
 
 const tuningWithoutSsh = (): UserError =>
@@ -183,20 +195,24 @@ export const launchCommandOf = (program: () => readonly string[]): Command =>
         const counts = [...slots.values()].map(({ length }) => length);
         const processes = counts.reduce((sum, count) => sum + count, 0);
         const isAlone = processes === 1 && hosts[0] === "localhost";
-        ({ line } = await autotune({
-          line,
-          processes,
-          processesHere: Math.max(...counts),
-          // A process alone needs no launcher.
-          start: (words, environment) =>
-            isAlone ? [...program(), ...words] : startOf(words, environment),
-          show: (text) => {
-            ui.line(text);
-          },
-          warn: (text) => {
-            ui.warn(text);
-          },
-        }));
+        const tuned = await untilInterrupted(() =>
+          autotune({
+            line,
+            processes,
+            processesHere: Math.max(...counts),
+            // A process alone needs no launcher.
+            start: (words, environment) =>
+              isAlone ? [...program(), ...words] : startOf(words, environment),
+            show: (text) => {
+              ui.line(text);
+            },
+            warn: (text) => {
+              ui.warn(text);
+            },
+          }),
+        );
+        if (typeof tuned === "number") return tuned;
+        ({ line } = tuned);
         if (values.autotuning === "tune") return undefined;
         if (isAlone) return await run([...program(), ...line], process.env);
       }
