@@ -8,6 +8,7 @@ import { devicesBench } from "./devices.js";
 import { memoryBench } from "./memory.js";
 import { scaleBench } from "./scale-on-paper.js";
 import { stepBench } from "./step.js";
+import { zeroBench } from "./zero.js";
 
 const benches: Readonly<Record<string, Bench>> = {
   all: allBench,
@@ -17,6 +18,7 @@ const benches: Readonly<Record<string, Bench>> = {
   devices: devicesBench,
   scale: scaleBench,
   bytes: bytesBench,
+  zero: zeroBench,
 };
 
 const [name, ...argv] = process.argv.slice(2);

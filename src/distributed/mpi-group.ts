@@ -42,7 +42,8 @@ export const joinMpiGroup = (family: MpiFamily): ProcessGroup => {
     description: mpi.version,
     traffic,
     sum: (array) => inTurn(array.byteLength, () => mpi.sum(array)),
-    reduceScatter: (whole, own) => inTurn(whole.byteLength, () => mpi.reduceScatter(whole, own)),
+    reduceScatter: (whole, own, adds) =>
+      inTurn(whole.byteLength, () => mpi.reduceScatter(whole, own, adds)),
     allGather: (own, whole) =>
       inTurn(whole.byteLength, () => mpi.allGather(bytesOf(own), bytesOf(whole))),
     broadcast: (array, from) => inTurn(array.byteLength, () => mpi.broadcast(bytesOf(array), from)),

@@ -20,9 +20,10 @@ export interface ProcessGroup {
   sum(array: SummedArray): Promise<void>;
   /**
    * Adds up the arrays of all processes, each of which gets a share: `whole` holds `size` equal stretches, and `own` becomes the sum of
-   * those that stand at this process's place. `own` may be a part of `whole`, whose other elements stay what they were.
+   * those that stand at this process's place, or with `adds` gets it added. `own` may be a part of `whole`, whose other elements stay
+   * what they were.
    */
-  reduceScatter(whole: Float32Array, own: Float32Array): Promise<void>;
+  reduceScatter(whole: Float32Array, own: Float32Array, adds?: boolean): Promise<void>;
   /** Puts the shares of all processes together: stretch i of `whole` becomes `own` of process i. `own` may be a part of `whole`. */
   allGather(own: ArrayBufferView, whole: ArrayBufferView): Promise<void>;
   /** What has been sent around so far: bytes of the arrays that were given, and the time that it took, waiting included. */
@@ -49,8 +50,9 @@ export const soloGroup: ProcessGroup = {
   size: 1,
   description: "one process",
   sum: () => Promise.resolve(),
-  reduceScatter(whole, own) {
-    if (own.buffer !== whole.buffer || own.byteOffset !== whole.byteOffset) own.set(whole);
+  reduceScatter(whole, own, adds = false) {
+    if (adds) for (const [i, value] of whole.entries()) own[i] = (own[i] ?? 0) + value;
+    else if (own.buffer !== whole.buffer || own.byteOffset !== whole.byteOffset) own.set(whole);
     return Promise.resolve();
   },
   allGather(own, whole) {

@@ -17,7 +17,8 @@ export interface StepPart {
 /** Tensors that are there only while a part runs. */
 export interface PartHooks {
   /**
-   * Whether `enter` is called while the part before runs, and the next part begins before `leave` has ended. Calls come in one order
+   * Whether `enter` is called while the part before runs, and the next part begins before `leave` has ended, though not the one
+   * behind it. Calls come in one order
    * either way, and in the same one from `accompany`.
    */
   readonly overlaps: boolean;
@@ -184,6 +185,8 @@ class Turns {
     if (!this.#hooks.overlaps) return leaving;
     leaving.catch(() => undefined);
     this.#left.push(leaving);
+    // One part behind at most: what waits holds memory.
+    await this.#left.at(-2);
   }
 
   async end(): Promise<void> {

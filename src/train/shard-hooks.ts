@@ -4,6 +4,9 @@ import { accumulatorName, gradientName, parameterName } from "./loss-graph.js";
 import type { Bucket } from "./partition.js";
 import type { Shards } from "./shards.js";
 
+/** Up to here memory is used again. An embedding's is let go: a process would keep it for all of a step. */
+const KEPT_BYTES = 64 << 20;
+
 /** Memory that is used again, by its size. */
 class Pool {
   readonly #free = new Map<number, Uint8Array[]>();
@@ -11,6 +14,7 @@ class Pool {
   take = (bytes: number): Uint8Array => this.#free.get(bytes)?.pop() ?? new Uint8Array(bytes);
 
   give = (memory: Uint8Array): void => {
+    if (memory.length > KEPT_BYTES) return;
     this.#free.set(memory.length, [...(this.#free.get(memory.length) ?? []), memory]);
   };
 }

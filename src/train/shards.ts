@@ -130,11 +130,9 @@ export class Shards {
   }
 
   /** Collective: adds a bucket's gradients, which all processes have made, to this process's share of them. */
-  async addGradients(bucket: Bucket, made: Float32Array): Promise<void> {
-    const sum = new Float32Array(bucket.share);
-    await this.sharding.group.reduceScatter(made.subarray(0, bucket.length), sum);
+  addGradients(bucket: Bucket, made: Float32Array): Promise<void> {
     const own = this.#ownShare(bucket, floats(this.#own.gradients));
-    for (let i = 0; i < sum.length; i++) own[i] = (own[i] ?? 0) + (sum[i] ?? 0);
+    return this.sharding.group.reduceScatter(made.subarray(0, bucket.length), own, true);
   }
 
   /** Collective, after an update: all have the new values; stage 3 leaves them where they are. */

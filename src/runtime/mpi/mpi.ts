@@ -121,10 +121,11 @@ export class Mpi {
 
   /**
    * `own` becomes the sum over all processes of the stretch of `whole` that stands at this process's place; `whole` has one for each.
+   * With `adds` that sum is added to `own`.
    *
    * @throws {RangeError} unless `whole` is as long as `own` times the processes
    */
-  async reduceScatter(whole: Float32Array, own: Float32Array): Promise<void> {
+  async reduceScatter(whole: Float32Array, own: Float32Array, adds = false): Promise<void> {
     const { sum, world, float32 } = this.#handles;
     this.#checkShares(whole.length, own.length);
     const length = Math.max(1, Math.floor(pieceBytes / 4 / this.size));
@@ -136,7 +137,9 @@ export class Mpi {
         sent.set(whole.subarray(at, at + count), rank * count);
       }
       await this.#run("reduceScatter", [sent, received, count, float32, sum, world]);
-      own.set(received.subarray(0, count), from);
+      if (!adds) own.set(received.subarray(0, count), from);
+      else
+        for (let i = 0; i < count; i++) own[from + i] = (own[from + i] ?? 0) + (received[i] ?? 0);
     }
   }
 
