@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -142,6 +142,7 @@ export const bytesBench: Bench = {
       ];
       console.log(`| SmolLM2, ${values.method} | ${String(stage)} | ${cells.join(" | ")} |`);
     }
+    rmSync(folder, { recursive: true });
     return Promise.resolve();
   },
 };
