@@ -7,12 +7,14 @@ import { decodeBench } from "./decode.js";
 import { devicesBench } from "./devices.js";
 import { memoryBench } from "./memory.js";
 import { scaleBench } from "./scale-on-paper.js";
+import { shapesBench } from "./shapes.js";
 import { stepBench } from "./step.js";
 import { zeroBench } from "./zero.js";
 
 const benches: Readonly<Record<string, Bench>> = {
   all: allBench,
   step: stepBench,
+  shapes: shapesBench,
   decode: decodeBench,
   memory: memoryBench,
   devices: devicesBench,

@@ -1,6 +1,9 @@
 import test from "ava";
+import { Graph } from "../../src/graph/graph.js";
 import { goalOn, isReached, processorKindOf } from "../../scripts/bench/goals.js";
+import { roundUp, shapesPlot } from "../../scripts/bench/shapes-plot.js";
 import { padAsOriginal, shuffleRows } from "../../scripts/bench/step-batches.js";
+import { productFlops, sizesOf } from "../../scripts/bench/step-flops.js";
 import { summarizePairs, takeTurns, type Sample } from "../../scripts/bench/turns.js";
 
 const samples = (...times: readonly (readonly [number, number])[]): (() => Promise<Sample>) => {
@@ -99,4 +102,39 @@ test("padAsOriginal widens a batch to 256 and 16 columns", (t) => {
   t.is(wide.input_ids[0]?.length, 272);
   t.deepEqual(wide.input_ids[1]?.slice(252, 258), [3, 4, 5, 6, 7, 0]);
   t.is(wide.labels[1]?.[256], 7);
+});
+
+test("productFlops counts 2 m n k of every product, with the sizes of a batch", (t) => {
+  const g = new Graph();
+  const x = g.input("x", "float32", ["batch", "seq", 6]);
+  const w = g.weight("w", "float32", [5, 6]);
+  const y = g.matmul(g.reshape(x, ["batch*seq", 6]), w, { transB: true });
+  g.output("z", g.matmul(y, y, { transA: true }));
+  const sizes = { batch: 2, seq: 4 };
+  t.is(productFlops(g, sizes), 2 * 8 * 5 * 6 + 2 * 5 * 5 * 8);
+});
+
+test("sizesOf knows the chunks of labels and the blocks of long rows", (t) => {
+  const options = { adapter: undefined, chunks: 2, maxPositions: 300 };
+  const { chunk0, chunk1, block0, block1, block2 } = sizesOf(options, {
+    ...{ batch: 1, seq: 300, labels: 5 },
+  });
+  t.deepEqual([chunk0, chunk1], [2, 3]);
+  t.deepEqual([block0, block1, block2], [128, 128, 44]);
+});
+
+test("shapesPlot draws every point of both panels, within its axis", (t) => {
+  t.deepEqual([0.7, 1, 13, 4].map(roundUp), [1, 1, 20, 5]);
+  const point = (batch: number, length: number, msPerToken: number) => ({
+    ...{ batch, length, msPerToken, boundMsPerToken: 1 },
+  });
+  const svg = shapesPlot(
+    [point(1, 128, 3), point(1, 256, 4)],
+    [point(1, 128, 3), point(2, 128, 2.5), point(4, 128, 2)],
+    "a machine",
+  );
+  t.is(svg.match(/<circle/g)?.length, 5);
+  t.is(svg.match(/<polyline/g)?.length, 4);
+  for (const [, y = ""] of svg.matchAll(/<circle cx="[\d.]+" cy="([\d.]+)"/g))
+    t.true(Number(y) >= 56 && Number(y) <= 304, y);
 });
