@@ -1,5 +1,7 @@
 import { launchedBy, type LaunchedBy } from "../distributed/launched-by.js";
 import { soloGroup, type ProcessGroup } from "../distributed/process-group.js";
+import { bindToOwnCores } from "./bind-cores.js";
+import { endWithLauncher } from "./end-with-launcher.js";
 import type { OutputStream } from "./style-text.js";
 
 /** How long a process waits before it tells an error that process 0 may be telling, too. */
@@ -32,12 +34,21 @@ const alone: Processes = {
 };
 
 const among = (
-  { family, rank, size }: LaunchedBy,
+  launched: LaunchedBy,
   env: Readonly<Record<string, string | undefined>>,
 ): Processes => {
+  const { family, rank, size } = launched;
   let group: ProcessGroup | undefined;
   const join = async (): Promise<ProcessGroup> => {
     if (group) return group;
+    // Before MPI and the runtime start threads of theirs.
+    await bindToOwnCores(launched, env);
+    endWithLauncher(env, () => {
+      process.stderr.write(
+        `[process ${String(rank)} of ${String(size)}] error: Cannot go on: the launcher has ended\n`,
+      );
+      process.exit(1);
+    });
     // Loaded where it is needed: a process alone needs no MPI.
     const { joinMpiGroup } = await import("../distributed/mpi-group.js");
     return (group = joinMpiGroup(family));

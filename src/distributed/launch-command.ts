@@ -15,8 +15,8 @@ export interface LaunchPlan {
   readonly program: readonly string[];
   /** --launcher_args, split into words: they come after ours, so that they count. */
   readonly launcherArgs: readonly string[];
-  /** A core set of its own for each process of a host. */
-  readonly bindCores: boolean;
+  /** Another port than ssh's own. */
+  readonly sshPort?: number | undefined;
   /** Names of environment variables that processes on other hosts get too. */
   readonly exported: readonly string[];
   /** --enable_each_rank_log: a folder for what each rank prints. */
@@ -39,13 +39,13 @@ export const exportedNames = (env: NodeJS.ProcessEnv): readonly string[] =>
 const isLocal = (slots: ChosenSlots): boolean =>
   [...slots.keys()].every((host) => host === "localhost");
 
-/** Hosts that all have as many processes, which is what srun and core binding need. */
-const perHost = (slots: ChosenSlots, asks: string): number => {
+/** Hosts that all have as many processes, which is what srun needs. */
+const perHost = (slots: ChosenSlots): number => {
   const counts = new Set([...slots.values()].map(({ length }) => length));
   const [count = 0] = counts;
   if (counts.size > 1)
     throw new UserError(
-      `Cannot use ${asks}: found ${[...slots].map(([host, { length }]) => `${String(length)} processes on ${host}`).join(", ")}, expected as many on every host`,
+      `Cannot use --launcher=slurm: found ${[...slots].map(([host, { length }]) => `${String(length)} processes on ${host}`).join(", ")}, expected as many on every host`,
       "Set --num_gpus, the processes a host",
     );
   return count;
@@ -57,7 +57,7 @@ const watchful = Object.entries({ time: 5, intvl: 2, probes: 3 }).flatMap(([name
 ]);
 
 const openMpi = (plan: LaunchPlan, total: number): readonly string[] => {
-  const { slots, bindCores, exported, rankLogs, isRoot, agent } = plan;
+  const { slots, exported, rankLogs, isRoot, agent, sshPort } = plan;
   const hosts = [...slots].map(([host, { length }]) => `${host}:${String(length)}`).join(",");
   return [
     "mpirun",
@@ -65,30 +65,24 @@ const openMpi = (plan: LaunchPlan, total: number): readonly string[] => {
     // Its own pages of advice would bury what the failed rank has said.
     "--quiet",
     ...["-n", String(total), "--host", hosts],
-    ...(bindCores
-      ? [
-          `--map-by`,
-          `ppr:${String(perHost(slots, "--bind_cores_to_rank"))}:node`,
-          "--bind-to",
-          "core",
-        ]
-      : ["--bind-to", "none"]),
+    // Which cores are whose the processes see to themselves: see bindToOwnCores.
+    ...["--bind-to", "none"],
     // Ranks that wait leave their core to those that compute.
     ...["--mca", "mpi_yield_when_idle", "1"],
     ...(agent ? ["--mca", "plm_rsh_agent", agent.join(" ")] : []),
+    ...(sshPort === undefined ? [] : ["--mca", "plm_rsh_args", `-p ${String(sshPort)}`]),
     ...(isLocal(slots) ? [] : [...watchful, ...exported.flatMap((name) => ["-x", name])]),
     ...(rankLogs === undefined ? [] : ["--output-filename", rankLogs]),
   ];
 };
 
 const mpich = (plan: LaunchPlan, total: number): readonly string[] => {
-  const { slots, bindCores, exported, rankLogs } = plan;
+  const { slots, exported, rankLogs } = plan;
   const hosts = [...slots].map(([host, { length }]) => `${host}:${String(length)}`).join(",");
   return [
     "mpiexec.hydra",
     ...["-n", String(total)],
     ...(isLocal(slots) ? [] : ["-hosts", hosts, "-genvlist", exported.join(",")]),
-    ...(bindCores ? ["-bind-to", "core"] : []),
     ...(rankLogs === undefined
       ? []
       : [
@@ -101,7 +95,7 @@ const mpich = (plan: LaunchPlan, total: number): readonly string[] => {
 };
 
 const slurm = (plan: LaunchPlan, total: number): readonly string[] => {
-  const { slots, bindCores, rankLogs } = plan;
+  const { slots, rankLogs } = plan;
   return [
     "srun",
     ...["-n", String(total)],
@@ -109,14 +103,23 @@ const slurm = (plan: LaunchPlan, total: number): readonly string[] => {
       ? []
       : [
           `--nodelist=${[...slots.keys()].join(",")}`,
-          `--ntasks-per-node=${String(perHost(slots, "--launcher=slurm"))}`,
+          `--ntasks-per-node=${String(perHost(slots))}`,
         ]),
     "--export=ALL",
     "--kill-on-bad-exit=1",
-    ...(bindCores ? ["--cpu-bind=cores"] : []),
+    "--cpu-bind=none",
     ...(rankLogs === undefined ? [] : [`--output=${rankLogs}/rank.%t.log`]),
   ];
 };
+
+/** What a launcher reads from its own environment. */
+export const launcherVariables = ({
+  launcher,
+  sshPort,
+}: Pick<LaunchPlan, "launcher" | "sshPort">): Readonly<Record<string, string>> =>
+  launcher === "mpich" && sshPort !== undefined
+    ? { HYDRA_LAUNCHER_EXTRA_ARGS: `-p ${String(sshPort)}` }
+    : {};
 
 /**
  * The command line that starts all processes.

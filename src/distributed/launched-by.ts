@@ -7,6 +7,8 @@ export interface LaunchedBy {
   readonly size: number;
   /** The rank among the processes of this host; 0 where nobody says. */
   readonly localRank: number;
+  /** How many processes this host has; where nobody says, all of them. */
+  readonly localSize: number;
 }
 
 interface Names {
@@ -14,6 +16,7 @@ interface Names {
   readonly rank: string;
   readonly size: string;
   readonly localRank: string;
+  readonly localSize: string;
 }
 
 /**
@@ -26,9 +29,22 @@ const launchers: readonly Names[] = [
     rank: "OMPI_COMM_WORLD_RANK",
     size: "OMPI_COMM_WORLD_SIZE",
     localRank: "OMPI_COMM_WORLD_LOCAL_RANK",
+    localSize: "OMPI_COMM_WORLD_LOCAL_SIZE",
   },
-  { family: "MPICH", rank: "PMI_RANK", size: "PMI_SIZE", localRank: "MPI_LOCALRANKID" },
-  { family: "Open MPI", rank: "PMIX_RANK", size: "SLURM_NTASKS", localRank: "SLURM_LOCALID" },
+  {
+    family: "MPICH",
+    rank: "PMI_RANK",
+    size: "PMI_SIZE",
+    localRank: "MPI_LOCALRANKID",
+    localSize: "MPI_LOCALNRANKS",
+  },
+  {
+    family: "Open MPI",
+    rank: "PMIX_RANK",
+    size: "SLURM_NTASKS",
+    localRank: "SLURM_LOCALID",
+    localSize: "SLURM_NTASKS_PER_NODE",
+  },
 ];
 
 /** Who has started this process together with others; undefined where it runs by itself. */
@@ -40,7 +56,8 @@ export const launchedBy = (
     const size = Number(env[names.size] ?? NaN);
     if (!Number.isInteger(rank) || !Number.isInteger(size)) continue;
     const localRank = Number(env[names.localRank] ?? env.SLURM_LOCALID ?? 0);
-    return { family, rank, size, localRank };
+    const localSize = Number(env[names.localSize] ?? env.SLURM_NTASKS_PER_NODE ?? size);
+    return { family, rank, size, localRank, localSize };
   }
   return undefined;
 };

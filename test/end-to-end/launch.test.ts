@@ -146,18 +146,20 @@ const launchOnBoth = (
   return [start(0), start(1)];
 };
 
+const writeHostfile = (folder: string, { addresses }: TwoHosts): Promise<void> =>
+  writeFile(join(folder, "hostfile"), addresses.map((address) => `${address} slots=1\n`).join(""));
+
 const onTwoHosts = isOpenMpi ? test.serial : test.serial.skip;
 
 onTwoHosts("two hosts without ssh train as one process, and end when one is cut off", async (t) => {
-  const hosts = makeTwoHosts(t);
+  const hosts = await makeTwoHosts(t);
   if (!hosts) {
     t.log("Skipped: network namespaces need root and the program ip");
     t.pass();
     return;
   }
   const { flags, folder } = await prepareRuns(t);
-  const lines = hosts.addresses.map((address) => `${address} slots=1\n`);
-  await writeFile(join(folder, "hostfile"), lines.join(""));
+  await writeHostfile(folder, hosts);
   const argv = ["--peft_type=hira", ...flags, ...steps(20)];
   const one = await figuresOf(await trainIn(t, 1, [...argv, "--grad_acc=2"]));
   const [lead, other] = launchOnBoth(t, hosts, { folder, argv });
@@ -177,6 +179,28 @@ onTwoHosts("two hosts without ssh train as one process, and end when one is cut 
   t.not(stopped.code, 0);
   t.not(gone.code, 0);
   t.regex(stopped.err, /a process was killed, or a host lost/);
+});
+
+onTwoHosts("packets that come late and get lost change no number", async (t) => {
+  const hosts = await makeTwoHosts(t, { delayMs: 50, loss: 0.01 });
+  if (!hosts) {
+    t.log("Skipped: a slow cable needs root, the program ip and /dev/net/tun");
+    t.pass();
+    return;
+  }
+  const { flags, folder } = await prepareRuns(t);
+  await writeHostfile(folder, hosts);
+  const argv = ["--peft_type=hira", ...flags, ...steps(20)];
+  const one = await figuresOf(await trainIn(t, 1, [...argv, "--grad_acc=2"]));
+  const [lead, other] = launchOnBoth(t, hosts, { folder, argv });
+  const [{ code, out, err }, ended] = await Promise.all([lead.ended, other.ended]);
+  t.is(code, 0, err);
+  t.is(ended.code, 0, ended.err);
+  const difference = largestDifference(await figuresOf(runFolderIn(out)), one);
+  t.true(difference < 2e-5, String(difference));
+  const { sent = 0, lost = 0 } = hosts.traffic?.() ?? {};
+  t.log(`${String(sent)} packets, ${String(lost)} of them lost`);
+  t.true(lost > 0);
 });
 
 test("hira launch prints the line that it would start", async (t) => {

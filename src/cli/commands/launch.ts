@@ -14,14 +14,18 @@ import {
 import {
   exportedNames,
   launchCommand,
+  launcherVariables,
   launchers,
   type Launcher,
 } from "../../distributed/launch-command.js";
+import { parseCoreList } from "../../distributed/core-list.js";
 import { joinAsNode, runOnNode, serveNodes } from "../../distributed/ssh-less.js";
 import { defineCommand, type Command } from "../command.js";
 import type { Flag } from "../../core/flag.js";
 import { InterruptedError } from "../../train/interrupt.js";
 import { autotune } from "../autotune.js";
+import { bindVariable } from "../bind-cores.js";
+import { launcherVariable, ownName } from "../end-with-launcher.js";
 import { exitCodeOf } from "../interrupt.js";
 import { always } from "../reads.js";
 
@@ -49,6 +53,8 @@ const launchFlags = {
   },
   launcher_args: text("arguments", "Further arguments for it, in one word", ""),
   bind_cores_to_rank: toggle("Give every process cores of its own"),
+  bind_core_list: text("cores", "The cores for that, such as 0-3,8; if not given, all of a host"),
+  ssh_port: integer("The port of ssh on the other hosts", 1),
   enable_each_rank_log: text("folder", "Write what each rank prints into files there"),
   save_pid: toggle("Write the launcher's process id to ds_launcher.pid"),
   no_ssh: toggle("The line is started on every host by hand, each with its --node_rank"),
@@ -173,17 +179,15 @@ export const launchCommandOf = (program: () => readonly string[]): Command =>
       const withoutSsh = values.no_ssh && hosts.length > 1;
       const rankLogs =
         values.enable_each_rank_log === null ? undefined : resolve(values.enable_each_rank_log);
+      const binding = bindingOf(values);
       const startOf = (words: readonly string[], environment: NodeJS.ProcessEnv) =>
         launchCommand({
-          launcher:
-            values.launcher === null || values.launcher === "pdsh"
-              ? findLauncher()
-              : (values.launcher as Launcher),
+          launcher: launcherOf(values),
           slots,
           program: [...program(), ...words],
           launcherArgs: values.launcher_args.split(/\s+/).filter((word) => word !== ""),
-          bindCores: values.bind_cores_to_rank,
-          exported: exportedNames(environment),
+          sshPort: values.ssh_port ?? undefined,
+          exported: exportedNames({ ...environment, ...binding }),
           rankLogs,
           isRoot: process.getuid?.() === 0,
           agent: withoutSsh
@@ -218,7 +222,8 @@ export const launchCommandOf = (program: () => readonly string[]): Command =>
       }
       const argv = startOf(line, process.env);
       if (values.dry_run) {
-        ui.line(argv.map(quoted).join(" "));
+        const variables = Object.entries(binding).map(([name, value]) => `${name}=${value}`);
+        ui.line([...variables, ...argv].map(quoted).join(" "));
         return undefined;
       }
       if (rankLogs !== undefined) await mkdir(rankLogs, { recursive: true });
@@ -238,6 +243,12 @@ export const launchCommandOf = (program: () => readonly string[]): Command =>
         }
         const code = await run(argv, {
           ...process.env,
+          ...binding,
+          [launcherVariable]: ownName(),
+          ...launcherVariables({
+            launcher: launcherOf(values),
+            sshPort: values.ssh_port ?? undefined,
+          }),
           ...(rankLogs !== undefined && { HIRA_EACH_RANK_LOG: "1" }),
         });
         // Codes of hira's own come with its words.
@@ -251,6 +262,26 @@ export const launchCommandOf = (program: () => readonly string[]): Command =>
       }
     },
   });
+
+/** What starts the processes: DeepSpeed's own name for ssh means whatever is installed. */
+const launcherOf = ({ launcher }: { readonly launcher: string | null }): Launcher =>
+  launcher === null || launcher === "pdsh" ? findLauncher() : (launcher as Launcher);
+
+/** What tells the processes which cores are theirs. @throws {UserError} on a list of another form, or without the switch */
+const bindingOf = ({
+  bind_cores_to_rank: binds,
+  bind_core_list: list,
+}: {
+  readonly bind_cores_to_rank: boolean;
+  readonly bind_core_list: string | null;
+}): Readonly<Record<string, string>> => {
+  if (list === null) return binds ? { [bindVariable]: "all" } : {};
+  parseCoreList(list, "--bind_core_list");
+  if (binds) return { [bindVariable]: list };
+  throw new UserError(
+    `Cannot use --bind_core_list=${list}: found no --bind_cores_to_rank, expected it beside the list`,
+  );
+};
 
 /** Where processes are started. @throws {UserError} naming what does not fit */
 const slotsOf = async (
