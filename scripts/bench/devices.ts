@@ -33,7 +33,7 @@ export interface DeviceRow {
   readonly ofBound: number;
   /** |loss - l| / |l| */
   readonly lossError: number;
-  /** The largest |log p - log q|; null for what is not decoded. */
+  /** See DecodingCheck; null for what is not decoded. */
   readonly logProbError: number | null;
   /** Gradients that are too small to tell from rounding. */
   readonly small: number;

@@ -1,4 +1,5 @@
 import { basename } from "node:path";
+import { wordsOfDecodingCheck } from "../decode/device-check.js";
 import type { Complaint, DoctorReport, FoundDevice } from "../runs/doctor.js";
 import type { CheckedModel } from "../runs/run-doctor.js";
 import type { BoundedError } from "../train/gradient-errors.js";
@@ -175,13 +176,7 @@ export const formatModelCheck = (
     ...(small === 0
       ? []
       : labelled("", `${String(small)} of them are too small to tell from rounding`, terminal)),
-    ...(decoding
-      ? labelled(
-          "decoding",
-          `log-probabilities within ${String(Number(decoding.logProbError.toPrecision(2)))} of the CPU's, ${String(decoding.bound)} allowed`,
-          terminal,
-        )
-      : []),
+    ...(decoding ? labelled("decoding", wordsOfDecodingCheck(decoding), terminal) : []),
     ...labelled("time", `${(seconds + (decoding?.seconds ?? 0)).toFixed(1)} s`, terminal),
     "",
     ...(fault

@@ -6,7 +6,10 @@ export interface DeviceBounds {
   readonly loss: number;
   /** Of each parameter's gradient: |gradient - g| / |g| in the Euclidean norm; see GradientError, and boundsOf for those that may be more. */
   readonly gradient: number;
-  /** Of the log-probability of a likely token in decoding: |log p - log q|. */
+  /**
+   * Of the log-probabilities of likely tokens in decoding: the root mean square of log p - log q, as a share of the standard deviation of log p
+   * over the vocabulary; see logProbBound for those that may be more.
+   */
   readonly logProb: number;
   /**
    * The smallest gradient whose own size counts, as a share of the root mean square over all elements of all gradients. What is smaller may be
@@ -38,12 +41,25 @@ const mostOfAll = 1;
 export const gradientBound = (bounds: DeviceBounds, rounding: number): number =>
   Math.min(mostOfAll, Math.max(bounds.gradient, roundingFactor * rounding));
 
+/** Log-probabilities may be so many times further away than rounding products to 16 bits has moved the CPU's own. */
+const logProbFactor = 3;
+/** Two neighbouring layers that have changed places move them by 0.3 of their spread, RoPE with a tenth of its base by 0.23. */
+const mostOfSpread = 0.2;
+
+/**
+ * How far log-probabilities may be away in 16 bits.
+ *
+ * @param rounding how far rounded products have moved the CPU's own, where that was found
+ */
+export const logProbBound = (bounds: Pick<DeviceBounds, "logProb">, rounding = 0): number =>
+  Math.max(bounds.logProb, Math.min(mostOfSpread, logProbFactor * rounding));
+
 /**
  * The bounds by precision: three to ten times what right devices have shown, and far below what a wrong kernel shows (docs/devices.md).
  */
 export const deviceBounds: Readonly<Record<Precision, DeviceBounds>> = {
-  fp32: { loss: 1e-4, gradient: 1e-3, logProb: 1e-3, smallest: 1e-3 },
-  mixed: { loss: 2e-2, gradient: 0.1, logProb: 1, smallest: 0.03 },
-  bf16: { loss: 2e-2, gradient: 0.15, logProb: 1, smallest: 0.03 },
-  fp16: { loss: 2e-3, gradient: 0.05, logProb: 0.2, smallest: 0.03 },
+  fp32: { loss: 1e-4, gradient: 1e-3, logProb: 1e-4, smallest: 1e-3 },
+  mixed: { loss: 2e-2, gradient: 0.1, logProb: 0.08, smallest: 0.03 },
+  bf16: { loss: 2e-2, gradient: 0.15, logProb: 0.12, smallest: 0.03 },
+  fp16: { loss: 2e-3, gradient: 0.05, logProb: 0.01, smallest: 0.03 },
 };

@@ -193,6 +193,15 @@ const computeOnCpu = async (
   }
 };
 
+/** The CPU in float32, with factors and results of all products rounded to 16 bits: how far right results may be away in these. */
+export const roundedCpuPlan = (
+  threads: number | undefined,
+  half: "bfloat16" | "float16",
+): ComputePlan => ({
+  ...cpuPlan(threads),
+  device: { ...cpuDevice, rewrite: (graph: Graph) => roundProducts(graph, half) },
+});
+
 /** How far the CPU's own gradients move, by parameter, where factors and results of all products are rounded to 16 bits. */
 const roundingErrors = async (
   small: SmallCheck,
@@ -200,8 +209,7 @@ const roundingErrors = async (
   exact: Computed,
   half: "bfloat16" | "float16",
 ): Promise<ReadonlyMap<string, number>> => {
-  const rewriting = { ...cpuDevice, rewrite: (graph: Graph) => roundProducts(graph, half) };
-  const plan = { ...cpuPlan(small.plan.threads), device: rewriting };
+  const plan = roundedCpuPlan(small.plan.threads, half);
   const { gradients } = await computeOnCpu(small, moved, plan);
   const { smallest } = deviceBounds[small.plan.precision];
   const errors = gradientErrors(gradients, exact.gradients, smallest);
