@@ -8,8 +8,8 @@ import { prepareRuns, runFolderIn } from "../support/resumed-runs.js";
 import { startHira } from "../support/start-hira.js";
 
 /** How often a run is killed: HIRA_KILLS asks for more than the suite has time for. */
-const kills = Number(process.env.HIRA_KILLS ?? 3);
-const updates = 200 * (kills + 1);
+const kills = Number(process.env.HIRA_KILLS ?? 2);
+const updates = 150 * (kills + 1);
 const between = 10;
 
 interface Row {
